@@ -1,0 +1,62 @@
+# make demo      set up .venv and run the whole workflow on scikit-learn's digits
+# make test      set up .venv and run every test but those that start a cluster
+# make help      the rest
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+REPORT := results/demo/report/index.html
+
+.PHONY: demo test test-slurm lint format lock clean distclean help
+
+demo: $(READY)
+	@$(BIN)/snakemake --configfile config/config.yaml
+	@echo "The report is at $(CURDIR)/$(REPORT)"
+
+test: $(READY)
+	$(BIN)/python -m pytest -m "not slurm and not gpu"
+
+test-slurm: $(READY)
+	$(BIN)/python -m pytest -m slurm
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check Snakefile workflow/rules
+
+format: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/snakefmt Snakefile workflow/rules
+
+# uv itself comes from the lock too, with its hash, through the pip that every Python has; uv then installs the rest.
+# --compile-bytecode: the first start of Snakemake is three times as fast, and every cluster job is a first start.
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("visrec needs Python 3.11 or newer, this is " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
+	$(PYTHON) -m venv $(VENV)
+	awk '/^[^ #]/ {uv = /^uv==/} uv' requirements.lock > $(VENV)/uv.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(VENV)/uv.txt
+	$(BIN)/uv pip sync --python $(BIN)/python --compile-bytecode --require-hashes requirements.lock
+	$(BIN)/uv pip install --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# Versions and hashes of everything, for every platform and Python 3.11 or newer. torch and torchvision are one release.
+lock:
+	printf 'torch==2.13.0\ntorchvision==0.28.0\n' > $(VENV)/pins.txt
+	$(BIN)/uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes \
+	  --no-emit-index-url --no-header --constraint $(VENV)/pins.txt --output-file requirements.lock
+
+clean:
+	rm -rf results/demo
+
+distclean:
+	rm -rf results .snakemake $(VENV)
+
+help:
+	@sed -n '1,3p' Makefile | sed 's/^# //'
+	@echo "make lint      ruff and snakefmt, as the tests run them"
+	@echo "make format    let both mend what they can"
+	@echo "make lock      renew requirements.lock from pyproject.toml"
+	@echo "make clean     delete the demo's results"
+	@echo "make distclean delete all results and the environment"
