@@ -1,0 +1,100 @@
+import copy
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from visrec import registry
+from visrec.config import check, encoder_options, options, schema
+from visrec.errors import UserError
+
+ROOT = Path(__file__).parents[2]
+DEMO = yaml.safe_load((ROOT / "config/config.yaml").read_text())
+
+
+def test_the_shipped_configs_are_valid():
+    for path in (ROOT / "config").glob("*.yaml"):
+        check(yaml.safe_load(path.read_text()))
+
+
+def test_defaults_are_filled_in():
+    checked = check({key: DEMO[key] for key in ("experiment", "datasets", "encoders", "evaluators")})
+    assert (checked["device"], checked["seeds"], checked["report"]) == ("auto", [0], {"queries": 12, "neighbours": 5})
+    assert check(DEMO | {"report": {"queries": 3}})["report"] == {"queries": 3, "neighbours": 5}
+
+
+def broken(path: str, value) -> dict:
+    config = copy.deepcopy(DEMO)
+    *parents, last = path.split(".")
+    node = config
+    for key in parents:
+        node = node[key]
+    node[last] = value
+    return config
+
+
+@pytest.mark.parametrize(
+    "path, value, message",
+    [
+        ("sedes", [0], "unknown key 'sedes'; did you mean 'seeds'? known: "),
+        ("datasets.digit", {"sizes": [32]}, "datasets: unknown key 'digit'; did you mean 'digits'?"),
+        ("datasets.digits.size", 32, "datasets.digits: unknown key 'size'; did you mean 'sizes'?"),
+        ("datasets.digits.sizes", [7], "datasets.digits.sizes.0: 7 is less than the minimum of 8"),
+        ("datasets.digits.sizes", [0], "datasets.digits.sizes.0: 0 is less than the minimum of 8"),
+        ("datasets.digits.sizes", [40], "encoder 'random' has no 40 px; it knows 32, 64"),
+        (
+            "datasets.digits.encoders",
+            {"age": {"iteration": 3}},
+            "datasets.digits.encoders.age: unknown key 'iteration'",
+        ),
+        ("datasets", {}, "datasets: "),
+        ("encoders.aeg", {}, "encoders: unknown key 'aeg'; did you mean 'age'?"),
+        ("encoders.pca", None, "encoders.pca: None is not of type 'object'"),
+        ("encoders.age.lambda", 1000, "encoders.age: unknown key 'lambda'; did you mean 'lambda_z'?"),
+        ("encoders.age.kl", "exct", "encoders.age.kl: unknown value 'exct'; did you mean 'exact'?"),
+        ("encoders.age.grid", {"mu": [1]}, "encoders.age.grid: unknown key 'mu'; did you mean 'mu_x'?"),
+        ("encoders.age.grid", {"mu_x": []}, "encoders.age.grid.mu_x: [] should be non-empty"),
+        ("encoders.age.batch", "many", "encoders.age.batch: 'many' is not of type 'integer'"),
+        ("evaluators.svn", {}, "evaluators: unknown key 'svn'; did you mean 'svm'?"),
+        ("seeds", [], "seeds: [] should be non-empty"),
+        ("experiment", "../up", "experiment: '../up' does not match"),
+        ("device", "gpu", "device: unknown value 'gpu'"),
+    ],
+)
+def test_what_does_not_fit_is_named_in_one_line(path, value, message):
+    with pytest.raises(UserError) as error:
+        check(broken(path, value))
+    assert str(error.value).startswith("config: ")
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_missing_part_is_named():
+    with pytest.raises(UserError, match="config: 'encoders' is a required property"):
+        check({key: value for key, value in DEMO.items() if key != "encoders"})
+
+
+def test_options_are_defaults_overridden_by_the_config():
+    config = broken("evaluators.knn.k", [7])
+    assert options(config, "evaluators", "knn") == {"k": [7]}
+    config["evaluators"] = {}
+    assert options(config, "evaluators", "knn")["k"] == [1, 3, 5, 10]
+
+
+def leaves(node: dict, path: str = ""):
+    for name, key in node.get("properties", {}).items():
+        yield name, key
+        yield from leaves(key, f"{path}.{name}")
+
+
+def test_every_key_has_a_description_and_is_documented():
+    text = (ROOT / "config/README.md").read_text()
+    documented = set(re.findall(r"`([a-zA-Z_]+)`", text))
+    components = {name for kind in registry.KINDS for name in registry.names(kind)}
+    for name, key in leaves(schema()):
+        assert name in documented, f"config/README.md does not explain `{name}`"
+        assert name in components | {"grid", "encoders", "report"} or key.get("type") == "array" or key["description"]
+    for encoder in registry.names("encoders"):
+        for name, option in encoder_options(encoder).items():
+            assert str(option["default"]) in text, f"config/README.md does not give the default of {encoder}.{name}"

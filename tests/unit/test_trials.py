@@ -1,0 +1,102 @@
+import copy
+
+import pytest
+
+from visrec import trials
+from visrec.errors import UserError
+
+CONFIG = {
+    "experiment": "x",
+    "seeds": [0, 1],
+    "datasets": {"digits": {"sizes": [32, 64], "encoders": {"age": {"generator_steps": 3}}}},
+    "encoders": {"pixels": {}, "age": {"iterations": 300, "grid": {"lambda_z": [500, 1000], "mu_x": [10]}}},
+    "evaluators": {},
+}
+
+
+def test_the_grid_is_every_combination_and_seedless_encoders_once():
+    names = [(trial.size, trial.encoder, trial.name) for trial in trials.grid(CONFIG)]
+    age = [f"lambda_z~{lam}+mu_x~10+seed~{seed}" for lam in (500, 1000) for seed in (0, 1)]
+    assert names == [
+        (size, encoder, name)
+        for size in (32, 64)
+        for encoder, names in (("pixels", ["seed~0"]), ("age", age))
+        for name in names
+    ]
+
+
+def test_folder_and_options():
+    trial = trials.grid(CONFIG)[1]
+    assert trial.folder == "digits/32px/age/lambda_z~500+mu_x~10+seed~0"
+    assert trial.options["iterations"] == 300
+    assert trial.options["generator_steps"] == 3  # the dataset's own
+    assert trial.options["latent"] == 128  # the declared default
+    assert "pooling" not in trial.stage("train")
+    assert trial.stage("embed") == {"batchnorm": "reestimated", "pooling": "average"}
+
+
+def test_a_new_axis_renames_no_old_trial():
+    config = copy.deepcopy(CONFIG)
+    config["encoders"]["age"]["grid"]["latent"] = [128, 64]
+    names = [trial.name for trial in trials.grid(config) if trial.encoder == "age"]
+    assert {trial.name for trial in trials.grid(CONFIG) if trial.encoder == "age"} < set(names)
+    assert "lambda_z~500+mu_x~10+latent~64+seed~0" in names
+
+
+@pytest.mark.parametrize(
+    "name, changed",
+    [
+        ("lambda_z~750+mu_x~10+seed~3", {"lambda_z": 750}),
+        ("lambda_z~1000+mu_x~0.5+seed~0", {"mu_x": 0.5}),
+        ("lambda_z~1000+mu_x~10+architecture~reference+batch~32+seed~0", {"architecture": "reference", "batch": 32}),
+        ("lambda_z~1000+mu_x~10+learning_rate~1e-05+seed~0", {"learning_rate": 1e-5}),
+    ],
+)
+def test_a_trial_off_the_grid_is_understood_by_its_name(name, changed):
+    trial = trials.parse(CONFIG, "digits", 32, "age", name)
+    assert trial.name == name
+    base = trials.base_options(CONFIG, "digits", "age")
+    assert {key: value for key, value in trial.options.items() if value != base[key]} == {
+        key: value for key, value in changed.items() if value != base[key]
+    }
+
+
+def test_every_trial_of_the_grid_parses_to_itself():
+    for trial in trials.grid(CONFIG):
+        assert trials.parse(CONFIG, trial.dataset, trial.size, trial.encoder, trial.name) == trial
+
+
+@pytest.mark.parametrize(
+    "name, message",
+    [
+        ("lamda_z~1000+mu_x~10+seed~0", r"unknown key 'lamda_z'; did you mean 'lambda_z'\?"),
+        ("lambda_z~many+mu_x~10+seed~0", "lambda_z: 'many' is not of type number"),
+        ("lambda_z~1000+mu_x~10+batch~1+seed~0", "batch: '1' is below"),
+        ("lambda_z~1000+mu_x~10+learning_rate~0+seed~0", "learning_rate: '0' is below"),
+        ("lambda_z~inf+mu_x~10+seed~0", "lambda_z: 'inf'"),
+        ("lambda_z~nan+mu_x~10+seed~0", "lambda_z: 'nan'"),
+        ("lambda_z~1000+mu_x~10+kl~exakt+seed~0", r"'exakt' is unknown; did you mean 'exact'\?"),
+        ("lambda_z~1000+mu_x~10+seed~-1", "seed: '-1' is below"),
+        ("mu_x~10+lambda_z~1000+seed~0", r"is written 'lambda_z~1000\+mu_x~10\+seed~0'"),
+        ("lambda_z~1000.0+mu_x~10+seed~0", r"is written 'lambda_z~1000\+mu_x~10\+seed~0'"),
+        ("lambda_z~1000+mu_x~10+iterations~300+seed~0", r"is written 'lambda_z~1000\+mu_x~10\+seed~0'"),
+        ("seed~0", "is written 'lambda_z~1000"),
+        ("", "unknown key ''"),
+    ],
+)
+def test_other_names_are_refused_in_one_line(name, message):
+    with pytest.raises(UserError, match=message) as error:
+        trials.parse(CONFIG, "digits", 32, "age", name)
+    assert "\n" not in str(error.value)
+
+
+def test_an_encoder_that_takes_no_seed_has_one_trial():
+    with pytest.raises(UserError, match="'pixels' takes no seed; its trial is 'seed~0'"):
+        trials.parse(CONFIG, "digits", 32, "pixels", "seed~1")
+
+
+@pytest.mark.parametrize(
+    "value, text", [(10, "10"), (10.0, "10"), (0.5, "0.5"), (1e-5, "1e-05"), (True, "true"), ("l1", "l1")]
+)
+def test_values_in_names(value, text):
+    assert trials.format_value(value) == text
