@@ -1,0 +1,48 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from visrec.errors import UserError
+from visrec.job import device
+
+SCRIPTS = Path(__file__).parents[2] / "workflow/scripts"
+
+
+def run(body: str, log: Path) -> subprocess.CompletedProcess:
+    imports = "from visrec.errors import UserError\nfrom visrec.job import job, log"
+    program = f"{imports}\nwith job({str(log)!r}, 1):\n    {body}\n"
+    return subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(SCRIPTS)}
+    )
+
+
+def test_a_user_error_is_one_line_on_screen_and_in_the_log(tmp_path):
+    done = run("raise UserError('x.h5: is empty; delete it')", tmp_path / "logs/a.log")
+    assert done.returncode == 1
+    assert done.stderr == "error: x.h5: is empty; delete it\n"
+    assert (tmp_path / "logs/a.log").read_text() == "error: x.h5: is empty; delete it\n"
+
+
+def test_another_error_has_its_traceback_in_the_log(tmp_path):
+    done = run("1 / 0", tmp_path / "a.log")
+    assert done.returncode == 1
+    assert "ZeroDivisionError" in done.stderr
+    assert "Traceback" in (tmp_path / "a.log").read_text()
+
+
+def test_threads_are_those_given_and_messages_are_logged(tmp_path):
+    done = run("import torch; log.info('threads %d', torch.get_num_threads())", tmp_path / "a.log")
+    assert done.returncode == 0
+    assert "threads 1" in (tmp_path / "a.log").read_text()
+
+
+def test_device():
+    assert device("cpu").type == "cpu"
+    if not torch.cuda.is_available():
+        assert device("auto").type == "cpu"
+        with pytest.raises(UserError, match="torch sees no GPU here; set `device: auto`"):
+            device("cuda")

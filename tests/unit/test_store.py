@@ -1,0 +1,127 @@
+import h5py
+import numpy as np
+import pytest
+
+from visrec import store
+from visrec.errors import UserError
+
+
+def source(count: int, prefix: str, size: int = 8, batches: int = 2) -> store.ImageSource:
+    rng = np.random.default_rng(len(prefix))
+    pixels = rng.integers(0, 256, (count, 3, size, size), dtype=np.uint8)
+    return store.ImageSource(
+        np.array_split(pixels, batches), np.arange(count) % 3, np.array([f"{prefix}{i}" for i in range(count)])
+    )
+
+
+def write(path, **changes):
+    splits = {"train": source(7, "train"), "val": source(2, "val"), "test": source(3, "test")} | changes
+    store.write_images(path, splits, size=8, classes=["a", "b", "ç"], split_rule="made up", source="random")
+    return splits
+
+
+def test_images_come_back_as_they_were_written(tmp_path):
+    splits = write(tmp_path / "images.h5")
+    for split, given in splits.items():
+        read = store.read_images(tmp_path / "images.h5", split)
+        assert np.array_equal(read.images, np.concatenate(given.batches))
+        assert read.labels.tolist() == given.labels.tolist()
+        assert read.ids.tolist() == given.ids.tolist()
+    info = store.read_image_info(tmp_path / "images.h5")
+    assert info.counts == {"train": 7, "val": 2, "test": 3}
+    assert info.classes == ["a", "b", "ç"]
+    assert info.size == 8
+
+
+def test_fingerprint_follows_pixels_labels_and_ids_but_not_batching(tmp_path):
+    def fingerprint(**changes):
+        write(tmp_path / "images.h5", **changes)
+        return store.read_image_info(tmp_path / "images.h5").fingerprint
+
+    first = fingerprint()
+    assert fingerprint(train=source(7, "train", batches=5)) == first
+    other = source(7, "train")
+    other.labels[0] = 2
+    assert fingerprint(train=other) != first
+    assert fingerprint(train=source(7, "Train")) != first
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (store.ImageSource([np.zeros((2, 3, 8, 8), np.uint8)], np.array([0, 3]), np.array(["x", "y"])), "from -1 to 2"),
+        (store.ImageSource([np.zeros((1, 3, 8, 8), np.uint8)], np.array([0, 1]), np.array(["x", "y"])), "but 1 images"),
+        (store.ImageSource([np.zeros((2, 3, 8, 9), np.uint8)], np.array([0, 1]), np.array(["x", "y"])), "got a batch"),
+        (store.ImageSource([np.zeros((1, 3, 8, 8), np.uint8)], np.array([0]), np.array(["train0"])), "'train0' occurs"),
+    ],
+)
+def test_wrong_images_are_refused_and_nothing_is_left(tmp_path, change, message):
+    with pytest.raises(UserError, match=message):
+        write(tmp_path / "images.h5", val=change)
+    assert list(tmp_path.iterdir()) == []
+
+
+def embed(path, images, status="ok", spoil=None):
+    def batches(split):
+        for batch in np.array_split(store.read_images(images, split).images, 2):
+            rows = batch.reshape(len(batch), -1).astype(np.float32)
+            if spoil == split:
+                rows[0, 0] = np.nan
+            yield {"first": rows[:, :5], "second": rows[:, 5:12]}
+
+    store.write_embeddings(
+        path, images, {split: batches(split) for split in store.SPLITS}, spec={"encoder": "x"}, status=status
+    )
+
+
+def test_embeddings_follow_the_rows_of_the_images(tmp_path):
+    write(tmp_path / "images.h5")
+    embed(tmp_path / "embeddings.h5", tmp_path / "images.h5")
+    read = store.read_embeddings(tmp_path / "embeddings.h5")
+    for split in store.SPLITS:
+        images = store.read_images(tmp_path / "images.h5", split)
+        assert read.splits[split].ids.tolist() == images.ids.tolist()
+        assert read.splits[split].labels.tolist() == images.labels.tolist()
+        assert np.array_equal(read.splits[split].features, images.images.reshape(len(images.ids), -1)[:, :12])
+        assert read.splits[split].features.dtype == np.float32
+    assert read.layers == {"first": slice(0, 5), "second": slice(5, 12)}
+    assert (read.status, read.spec, read.classes) == ("ok", {"encoder": "x"}, ["a", "b", "ç"])
+    with h5py.File(tmp_path / "embeddings.h5") as file:
+        assert file["train/features"].chunks is None
+
+
+def test_a_status_travels_without_features(tmp_path):
+    write(tmp_path / "images.h5")
+    embed(tmp_path / "embeddings.h5", tmp_path / "images.h5", status="diverged")
+    read = store.read_embeddings(tmp_path / "embeddings.h5")
+    assert read.status == "diverged"
+    assert read.splits["test"].features.shape == (3, 0)
+    assert len(read.splits["test"].ids) == 3
+
+
+def test_features_that_are_not_finite_under_status_ok_are_refused(tmp_path):
+    write(tmp_path / "images.h5")
+    with pytest.raises(UserError, match="a feature of val row 0"):
+        embed(tmp_path / "embeddings.h5", tmp_path / "images.h5", spoil="val")
+    assert [path.name for path in tmp_path.iterdir()] == ["images.h5"]
+
+
+def test_foreign_and_damaged_files_are_named_in_one_line(tmp_path):
+    (tmp_path / "text.h5").write_text("not HDF5")
+    with h5py.File(tmp_path / "foreign.h5", "w") as file:
+        file["x"] = 1
+    for name, message in (("text.h5", "cannot be read"), ("foreign.h5", "is not a"), ("absent.h5", "cannot be read")):
+        with pytest.raises(UserError, match=message) as caught:
+            store.read_images(tmp_path / name, "train")
+        assert "\n" not in str(caught.value)
+        assert name in str(caught.value)
+
+
+def test_atomic_leaves_the_old_file_when_writing_fails(tmp_path):
+    path = tmp_path / "file.txt"
+    store.write_text(path, "old")
+    with pytest.raises(ZeroDivisionError), store.atomic(path) as temporary:
+        temporary.write_text("half")
+        1 / 0  # noqa: B018
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]

@@ -1,0 +1,64 @@
+"""What every script needs around its one function: threads, a log file, errors in one line, a device."""
+
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from visrec.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
+
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+
+log = logging.getLogger("visrec")
+
+
+@contextmanager
+def job(log_file: str | Path, threads: int) -> Iterator[None]:
+    """Run a rule's function.
+
+    Import torch and its kin inside: their thread pools are made from the environment when they are first imported.
+
+    Args:
+        log_file: gets the log messages, and the traceback of an error.
+        threads: number of threads this job was given; the host's cores are never counted.
+
+    Raises:
+        SystemExit: with status 1 after a `UserError`, whose one line goes to the screen and to the log.
+    """
+    for variable in THREAD_VARIABLES:
+        os.environ[variable] = str(threads)
+    Path(log_file).parent.mkdir(parents=True, exist_ok=True)
+    screen, file = logging.StreamHandler(), logging.FileHandler(log_file, mode="w", encoding="utf-8")
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s: %(message)s", handlers=[screen, file])
+    log.setLevel(logging.INFO)
+    try:
+        yield
+    except UserError as error:
+        with Path(log_file).open("a", encoding="utf-8") as stream:
+            print(f"error: {error}", file=stream)
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        sys.exit(1)
+    except Exception:
+        log.exception("failed")
+        sys.exit(1)
+
+
+def device(name: str) -> "torch.device":
+    """The device of the config's word for it: "auto" (a GPU if there is one), "cpu" or "cuda".
+
+    Raises:
+        UserError: a GPU was asked for and there is none.
+    """
+    import torch
+
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UserError(
+            "device: cuda was asked for, but torch sees no GPU here; set `device: auto` or ask the cluster for a GPU"
+        )
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")

@@ -1,0 +1,330 @@
+"""The two HDF5 files every stage meets in, written atomically and read with checks.
+
+`images.h5` has the groups train, val and test, each with
+    images  uint8 (N, 3, S, S), RGB, 0..255
+    labels  int64 (N,), index into the file attribute `classes`, -1 = none
+    ids     str (N,), unique in the file, made from the source and not from the row number
+`embeddings.h5` has the same groups with
+    features  float32 (N, D), contiguous
+    labels, ids  as above, in the same order
+and file attributes: `layers` (JSON: name -> [start, stop] into D), `status` ("ok" or why training ended),
+`spec` (JSON: what made it) and `images_fingerprint`.
+"""
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from visrec.errors import UserError
+
+SPLITS = ("train", "val", "test")
+IMAGES = "visrec images 1"
+EMBEDDINGS = "visrec embeddings 1"
+
+
+@contextmanager
+def atomic(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; on success sync and rename it into place, on failure remove it.
+
+    A reader sees the old file or the new one, never half of one.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=f".tmp{path.suffix}", dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.chmod(0o666 & ~_umask())  # mkstemp makes files that only their owner can read
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write UTF-8 text atomically."""
+    with atomic(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: str | Path, data: Any) -> None:
+    """Write JSON atomically, in a form that people can read."""
+    write_text(path, json.dumps(data, indent=2) + "\n")
+
+
+@dataclass(frozen=True)
+class ImageSplit:
+    """The images of one split.
+
+    Attributes:
+        images: uint8 (N, 3, S, S), RGB, 0..255.
+        labels: int64 (N,), -1 = none.
+        ids: str (N,).
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    ids: np.ndarray
+
+
+@dataclass(frozen=True)
+class ImageSource:
+    """What a dataset hands over for one split: labels and ids at once, pixels in batches so that they can stream.
+
+    Attributes:
+        batches: iterable of uint8 (n, 3, S, S), RGB; together as many images as there are ids.
+        labels: int64 (N,), -1 = none.
+        ids: str (N,), unique in the dataset and stable.
+    """
+
+    batches: Iterable[np.ndarray]
+    labels: np.ndarray
+    ids: np.ndarray
+
+
+def _strings(values: np.ndarray) -> np.ndarray:
+    return np.array([str(value) for value in values], dtype=object)
+
+
+def write_images(
+    path: str | Path,
+    splits: Mapping[str, ImageSource],
+    *,
+    size: int,
+    classes: Iterable[str],
+    split_rule: str,
+    source: str,
+) -> None:
+    """Write images.h5.
+
+    Args:
+        path: the file.
+        splits: train, val and test.
+        size: S, pixels.
+        classes: class names; labels index into them.
+        split_rule: one sentence on how the splits were made.
+        source: where the pictures come from.
+
+    Raises:
+        UserError: ids repeat, labels leave the classes, or there are more or fewer pixels than ids.
+    """
+    classes = list(classes)
+    ids = np.concatenate([np.asarray(splits[split].ids, dtype=str) for split in SPLITS])
+    if len(np.unique(ids)) != len(ids):
+        values, counts = np.unique(ids, return_counts=True)
+        raise UserError(f"{path}: image id '{values[counts > 1][0]}' occurs more than once; ids must be unique")
+    digest = hashlib.sha256()
+    with atomic(path) as temporary, h5py.File(temporary, "w") as file:
+        for split in SPLITS:
+            part = splits[split]
+            labels, count = np.asarray(part.labels, dtype=np.int64), len(part.ids)
+            if labels.shape != (count,) or (count and not -1 <= labels.min() <= labels.max() < len(classes)):
+                raise UserError(f"{path}: labels of {split} must be {count} numbers from -1 to {len(classes) - 1}")
+            group = file.create_group(split)
+            pixels = group.create_dataset("images", (count, 3, size, size), np.uint8)
+            start = 0
+            for batch in part.batches:
+                if batch.dtype != np.uint8 or batch.shape[1:] != (3, size, size) or start + len(batch) > count:
+                    raise UserError(f"{path}: {split} got a batch {batch.dtype}{batch.shape} for {count} images")
+                pixels[start : start + len(batch)] = batch
+                digest.update(np.ascontiguousarray(batch))
+                start += len(batch)
+            if start != count:
+                raise UserError(f"{path}: {split} has {count} ids but {start} images")
+            group["labels"] = labels
+            group["ids"] = _strings(part.ids)
+            digest.update(labels)
+            digest.update("\n".join(map(str, part.ids)).encode())
+        file.attrs.update(
+            kind=IMAGES,
+            size=size,
+            classes=json.dumps(classes),
+            split_rule=split_rule,
+            source=source,
+            fingerprint=digest.hexdigest()[:16],
+        )
+
+
+@contextmanager
+def _open(path: str | Path, kind: str) -> Iterator[h5py.File]:
+    try:
+        # Finished files never change, so the lock that network file systems often refuse is not needed.
+        file = h5py.File(path, "r", locking=False)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read as HDF5 ({error}); delete it and run again") from error
+    with file:
+        if file.attrs.get("kind") != kind:
+            raise UserError(f"{path}: is not a '{kind}' file; delete it and run again")
+        yield file
+
+
+@dataclass(frozen=True)
+class ImageInfo:
+    """File attributes of images.h5; `counts` is the number of images per split."""
+
+    size: int
+    classes: list[str]
+    split_rule: str
+    source: str
+    fingerprint: str
+    counts: dict[str, int]
+
+
+def read_image_info(path: str | Path) -> ImageInfo:
+    """Read the attributes of images.h5 alone.
+
+    Raises:
+        UserError: the file is missing, damaged or of another kind.
+    """
+    with _open(path, IMAGES) as file:
+        attrs = file.attrs
+        return ImageInfo(
+            size=int(attrs["size"]),
+            classes=json.loads(attrs["classes"]),
+            split_rule=attrs["split_rule"],
+            source=attrs["source"],
+            fingerprint=attrs["fingerprint"],
+            counts={split: len(file[split]["ids"]) for split in SPLITS},
+        )
+
+
+def read_images(path: str | Path, split: str) -> ImageSplit:
+    """Read one split of images.h5 into memory.
+
+    Raises:
+        UserError: the file is missing, damaged or of another kind.
+    """
+    with _open(path, IMAGES) as file:
+        group = file[split]
+        return ImageSplit(group["images"][:], group["labels"][:], group["ids"].asstr()[:].astype(str))
+
+
+@dataclass(frozen=True)
+class EmbeddingSplit:
+    """The embeddings of one split.
+
+    Attributes:
+        features: float32 (N, D), finite.
+        labels: int64 (N,), -1 = none.
+        ids: str (N,).
+    """
+
+    features: np.ndarray
+    labels: np.ndarray
+    ids: np.ndarray
+
+
+@dataclass(frozen=True)
+class Embeddings:
+    """What evaluators see.
+
+    Attributes:
+        splits: "train", "val", "test" -> EmbeddingSplit; features are (N, 0) unless status is "ok".
+        layers: layer name -> slice of the D columns, in stacking order.
+        classes: class names.
+        status: "ok", or how training ended ("collapsed", "diverged").
+        spec: what made the file.
+    """
+
+    splits: Mapping[str, EmbeddingSplit]
+    layers: Mapping[str, slice]
+    classes: list[str]
+    status: str = "ok"
+    spec: Mapping[str, Any] = field(default_factory=dict)
+
+
+def write_embeddings(
+    path: str | Path,
+    images: str | Path,
+    batches: Mapping[str, Iterable[Mapping[str, np.ndarray]]],
+    *,
+    spec: Mapping[str, Any],
+    status: str = "ok",
+) -> None:
+    """Write embeddings.h5 batch by batch, with labels and ids taken from images.h5.
+
+    Args:
+        path: the file.
+        images: the images.h5 whose rows the batches follow.
+        batches: per split an iterable of {layer name: float (n, D_layer)}, stacked in the order of the keys.
+        spec: what makes the features (encoder, options, seed), kept as JSON.
+        status: "ok", or how training ended; then `batches` are not read and features are (N, 0).
+
+    Raises:
+        UserError: a feature is not finite under status "ok", or rows are missing.
+    """
+    info = read_image_info(images)
+    layers: dict[str, list[int]] = {}
+    with atomic(path) as temporary, h5py.File(temporary, "w") as file:
+        for split in SPLITS:
+            with _open(images, IMAGES) as source:
+                labels, ids = source[split]["labels"][:], source[split]["ids"][:]
+            group = file.create_group(split)
+            group["labels"], group["ids"] = labels, ids
+            features, start = None, 0
+            for batch in batches[split] if status == "ok" else ():
+                rows = np.concatenate([np.asarray(part, np.float32) for part in batch.values()], axis=1)
+                if not np.isfinite(rows).all():
+                    raise UserError(f"{path}: a feature of {split} row {start} or after is not finite")
+                if features is None:
+                    # Contiguous, so that a slice of rows is one read: chunks made random rows 13 to 30 times slower.
+                    features = group.create_dataset("features", (len(ids), rows.shape[1]), np.float32)
+                    stops = np.cumsum([part.shape[1] for part in batch.values()])
+                    layers = {
+                        name: [int(stop - part.shape[1]), int(stop)]
+                        for (name, part), stop in zip(batch.items(), stops, strict=True)
+                    }
+                features[start : start + len(rows)] = rows
+                start += len(rows)
+            if features is None:
+                group.create_dataset("features", (len(ids), 0), np.float32)
+            if status == "ok" and start != len(ids):
+                raise UserError(f"{path}: {split} has {len(ids)} images but {start} embeddings")
+        file.attrs.update(
+            kind=EMBEDDINGS,
+            layers=json.dumps(layers),
+            classes=json.dumps(info.classes),
+            status=status,
+            spec=json.dumps(dict(spec), sort_keys=True),
+            images_fingerprint=info.fingerprint,
+        )
+
+
+def read_embeddings(path: str | Path) -> Embeddings:
+    """Read embeddings.h5 into memory.
+
+    Raises:
+        UserError: the file is missing, damaged or of another kind.
+    """
+    with _open(path, EMBEDDINGS) as file:
+        return Embeddings(
+            splits={
+                split: EmbeddingSplit(
+                    file[split]["features"][:],
+                    file[split]["labels"][:],
+                    file[split]["ids"].asstr()[:].astype(str),
+                )
+                for split in SPLITS
+            },
+            layers={name: slice(*bounds) for name, bounds in json.loads(file.attrs["layers"]).items()},
+            classes=json.loads(file.attrs["classes"]),
+            status=file.attrs["status"],
+            spec=json.loads(file.attrs["spec"]),
+        )
