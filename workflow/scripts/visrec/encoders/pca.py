@@ -1,0 +1,55 @@
+"""Principal components of the pixels: the cheapest embedding that learns anything from the images."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import safetensors.numpy
+from sklearn.decomposition import PCA
+
+from visrec import store
+from visrec.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
+
+STAGE = "fit"
+OPTIONS = {
+    "fit": {
+        "components": {
+            "type": "integer",
+            "minimum": 1,
+            "default": 128,
+            "description": "Number of principal components, at most the number of training images and of pixel values.",
+        }
+    }
+}
+
+
+def fit(images: np.ndarray, options: Mapping[str, Any], seed: int, model: Path) -> None:
+    """Fit the components on training images uint8 (N, 3, S, S) and write them.
+
+    Raises:
+        UserError: more components than images or pixel values.
+    """
+    pixels = _pixels(images)
+    if options["components"] > min(pixels.shape):
+        raise UserError(
+            f"pca: {options['components']} components of {pixels.shape[0]} images with {pixels.shape[1]} values"
+        )
+    pca = PCA(options["components"], random_state=seed).fit(pixels)
+    with store.atomic(model) as temporary:
+        safetensors.numpy.save_file({"mean": pca.mean_, "components": np.ascontiguousarray(pca.components_)}, temporary)
+
+
+def extractor(
+    model: Path | None, images: np.ndarray, options: Mapping[str, Any], seed: int, device: "torch.device"
+) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
+    """A function uint8 (B, 3, S, S) -> {"components": float32 (B, components)}."""
+    weights = safetensors.numpy.load_file(model)
+    return lambda batch: {"components": (_pixels(batch) - weights["mean"]) @ weights["components"].T}
+
+
+def _pixels(images: np.ndarray) -> np.ndarray:
+    return images.reshape(len(images), -1).astype(np.float32) / 255

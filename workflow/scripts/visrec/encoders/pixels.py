@@ -1,0 +1,20 @@
+"""Raw pixels: the picture is its own embedding. An encoder like any other, so that the comparison is symmetric."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import torch
+
+SEEDED = False
+OPTIONS: dict[str, Any] = {}
+
+
+def extractor(
+    model: Path | None, images: np.ndarray, options: Mapping[str, Any], seed: int, device: "torch.device"
+) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
+    """A function uint8 (B, 3, S, S) -> {"pixels": float32 (B, 3 * S * S) in [0, 1]}."""
+    return lambda batch: {"pixels": (batch.reshape(len(batch), -1) / np.float32(255)).astype(np.float32)}
