@@ -1,0 +1,164 @@
+import xml.etree.ElementTree as ElementTree
+
+import numpy as np
+import pandas as pd
+import pytest
+import report_fixture as fixture
+from test_tables import write
+
+from visrec.report import FIGURES, plots, style
+from visrec.report.tables import setting
+
+
+def draw(results, trials):
+    plots.figures(results / "tables", results, trials, results / "figures")
+    return {path.name: path.read_text() for path in (results / "figures").rglob("*.svg")}
+
+
+@pytest.fixture(scope="module")
+def standard(tmp_path_factory):
+    trials = fixture.standard_trials()
+    return draw(write(tmp_path_factory.mktemp("plots"), trials, fixture.STANDARD), trials)
+
+
+def test_every_figure_is_there_is_svg_and_small(standard):
+    assert sorted(standard) == sorted(FIGURES)
+    for text in standard.values():
+        assert ElementTree.fromstring(text).tag.endswith("svg")
+        assert len(text) < 200_000
+
+
+def test_light_and_dark_are_the_same_picture_on_another_ground(standard):
+    for name in FIGURES:
+        theme = "dark" if "-dark" in name else "light"
+        other = "light" if theme == "dark" else "dark"
+        assert style.GROUND[theme] in standard[name]
+        assert style.GROUND[other] not in standard[name]
+
+
+def test_figures_tell_what_the_data_say(standard):
+    for words in ("96.8", "96.2", "95.5", "collapsed", "chosen"):
+        assert words in standard["heatmap.svg"]
+    assert "(chosen)" in standard["curves.svg"]
+    assert "lambda_z 1000, mu_x 50" in standard["curves.svg"]
+    assert "66.7" in standard["layers.svg"]
+    assert "conv3 (20)" in standard["layers.svg"]
+
+
+def test_figures_differ_with_the_data_and_repeat_without(tmp_path):
+    trials = [fixture.trial("pixels", {}), fixture.age(500, 10), fixture.age(1000, 10)]
+    first = draw(write(tmp_path / "a", trials, fixture.STANDARD), trials)
+    # Neither changes which trials are chosen, so the layers stay.
+    values = {("age", trials[2]["trial"]): (0.5, 0.4, 0.6, 0.7), ("pixels", "seed~0"): (0.5, 0.4, 0.6, 0.7)}
+    again = draw(write(tmp_path / "b", trials, fixture.STANDARD), trials)
+    other = draw(write(tmp_path / "c", trials, fixture.STANDARD | values), trials)
+    assert first == again
+    assert first["heatmap.svg"] != other["heatmap.svg"]
+    assert first["leaderboard.svg"] != other["leaderboard.svg"]
+    assert first["layers.svg"] == other["layers.svg"]
+
+
+def test_without_training_figures_say_so(tmp_path):
+    trials = [fixture.trial("pixels", {})]
+    drawn = draw(write(tmp_path, trials, fixture.STANDARD), trials)
+    assert sorted(drawn) == sorted(FIGURES)
+    assert "No network was trained here" in drawn["curves.svg"]
+    assert "No encoder has a grid" in drawn["heatmap.svg"]
+    assert "No encoder stacks several layers" in drawn["layers.svg"]
+
+
+def test_all_collapsed_is_drawn(tmp_path):
+    trials = [fixture.age(500, 10), fixture.age(1000, 10)]
+    drawn = draw(write(tmp_path, trials, {("age", one["trial"]): None for one in trials}), trials)
+    assert "collapsed" in drawn["heatmap.svg"]
+    assert "chosen" not in drawn["heatmap.svg"]
+    assert "could be scored" in drawn["leaderboard.svg"]
+
+
+def grid_rows(trials, values, chosen):
+    rows = zip(trials, values, strict=True)
+    return pd.DataFrame(
+        [
+            {**trial["options"], "encoder": "age", "trial": trial["trial"], "val_precision": value, "status": "ok"}
+            | {"chosen": trial["trial"] == chosen}
+            for trial, value in rows
+        ]
+    )
+
+
+def test_cells_of_two_axes_are_sorted_by_number():
+    trials = [fixture.age(lam, mu) for lam in (1000, 500, 2000) for mu in (50, 10)]
+    values = [0.1, 0.2, 0.3, 0.4, 0.5, np.nan]
+    found = plots.cells(grid_rows(trials, values, trials[3]["trial"]), trials)
+    assert list(found["value"].columns) == [500, 1000, 2000]
+    assert list(found["value"].index) == [10, 50]
+    np.testing.assert_array_equal(found["value"], [[0.4, 0.2, np.nan], [0.3, 0.1, 0.5]])
+    np.testing.assert_array_equal(found["chosen"], [[True, False, False], [False, False, False]])
+
+
+def test_cells_of_one_axis_are_a_row():
+    trials = [fixture.trial("pca", {"components": n}, headline=["components"], grid=["components"]) for n in (64, 8)]
+    found = plots.cells(grid_rows(trials, [0.3, 0.2], trials[0]["trial"]), trials)
+    assert found["value"].shape == (1, 2)
+    assert list(found["value"].columns) == [8, 64]
+
+
+def test_cells_average_seeds_and_take_the_best_of_further_axes():
+    trials = []
+    for depth in (1, 2):
+        for seed in (0, 1):
+            one = fixture.age(500, 10, seed)
+            one["options"]["depth"] = depth
+            one["grid"] = ["lambda_z", "mu_x", "depth"]
+            one["trial"] += f"+depth~{depth}"
+            trials.append(one)
+    found = plots.cells(grid_rows(trials, [0.2, 0.4, 0.9, 0.1], None), trials)
+    assert found["value"].to_numpy() == pytest.approx(np.array([[0.5]]))
+
+
+def test_thin_keeps_extremes():
+    steps = np.arange(1000)
+    history = pd.DataFrame({"iteration": steps, "variance_min": 1.0, "variance_max": 1.0, "pixel_match": steps})
+    history.loc[500, "variance_min"], history.loc[700, "variance_max"] = 0.01, 9.0
+    small = plots.thin(history)
+    assert len(small) == plots.POINTS
+    assert (small["variance_min"].min(), small["variance_max"].max()) == (0.01, 9.0)
+    assert small["pixel_match"].is_monotonic_increasing
+
+
+def test_limits_ignore_an_explosion():
+    values = np.concatenate([np.linspace(0, 1, 1000), [1e30, np.inf, np.nan]])
+    low, high = plots._limits(values)
+    assert -0.2 < low < 0.05
+    assert 0.95 < high < 1.2
+    assert plots._limits(np.array([np.nan])) is None
+
+
+def test_encoders_keep_their_colour():
+    alone = style.encoder_colours(["age", "clip"])
+    among = style.encoder_colours(["age", "pca", "clip", "pixels", "random"])
+    assert {name: among[name] for name in alone} == alone
+    many = style.encoder_colours([f"new{number}" for number in range(5)])
+    assert len(set(many.values())) == 5
+
+
+def luminance(colour):
+    channels = np.array([int(colour[place : place + 2], 16) for place in (1, 3, 5)]) / 255
+    linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+    return linear @ [0.2126, 0.7152, 0.0722]
+
+
+@pytest.mark.parametrize("theme", style.THEMES)
+def test_contrast(theme):
+    """WCAG 2: text 4.5:1, graphics 3:1."""
+    side = style.THEMES.index(theme)
+    colours = [pair[side] for pair in (*style.ENCODERS.values(), *style.SPARE)]
+    for colour, least in [(one, 3) for one in (*colours, *style.LINES[theme])] + [
+        (one[theme], 4.5) for one in (style.INK, style.MUTED, style.ACCENT)
+    ]:
+        light, dark = sorted([luminance(colour), luminance(style.GROUND[theme])], reverse=True)
+        assert (light + 0.05) / (dark + 0.05) >= least, colour
+
+
+def test_setting_ignores_the_seed():
+    assert setting(fixture.age(500, 10, 0)) == setting(fixture.age(500, 10, 7))

@@ -1,0 +1,26 @@
+"""Tables, figures and the one-file report. Light on purpose: rules read the file names below from here.
+
+`TABLES` are under results/{experiment}/tables/, by the name that `tables.tables` takes them under. `FIGURES` are under
+results/{experiment}/figures/{dataset}/{size}px/, the same for every dataset and size whatever the encoders; `narrow`
+is the same picture laid out for a phone.
+"""
+
+TABLES = {
+    "scores": "scores.csv",
+    "leaderboard": "leaderboard.csv",
+    "leaderboard_html": "leaderboard.html",
+    "grid": "grid.csv",
+    "layers": "layers.csv",
+}
+FIGURES = (
+    "leaderboard.svg",
+    "leaderboard-dark.svg",
+    "heatmap.svg",
+    "heatmap-dark.svg",
+    "curves.svg",
+    "curves-dark.svg",
+    "curves-narrow.svg",
+    "curves-narrow-dark.svg",
+    "layers.svg",
+    "layers-dark.svg",
+)

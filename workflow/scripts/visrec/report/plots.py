@@ -1,0 +1,411 @@
+"""The figures, one set per dataset and size, in the light and the dark look, as SVG.
+
+SVG throughout: with some 60 readings per training a figure is 20 to 60 kB, a PNG of the same sharpness on a phone's
+screen is more, and a file's name must not depend on what is in it.
+"""
+
+import io
+import re
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+import pandas as pd
+
+matplotlib.use("Agg")  # nothing to draw on where this runs
+
+import matplotlib.pyplot as plt
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, MaxNLocator, PercentFormatter
+
+from visrec import store
+from visrec.losses import kl_ideal
+from visrec.report import FIGURES, style
+from visrec.report.tables import GROUP, folder, setting
+from visrec.report.verdict import METRICS, percent
+
+PATHS = re.compile(r' d="([^"]+)"')
+LETTERS = re.compile(r"\s*([A-Za-z])\s*")
+SPACES = re.compile(r"\s+")
+NUMBERS = re.compile(r"\d+\.\d{2,}")
+POINTS = 240  # of a line: more cannot be seen
+HEALTHY = (0.5, 1.6)  # of M v_j in one batch of 64 uniform on the sphere: its least and greatest of 128 lie about here
+FLOOR = 1e-3  # of the logarithmic axis of M v_j; below it there is nothing left to tell apart
+WIDE, COLUMN, PHONE = 10.6, 4.2, 3.75  # inches
+
+# panel: title
+CURVES = {
+    "loss_encoder": "Encoder's loss",
+    "loss_generator": "Generator's loss",
+    "kl_real": "KL, real images",
+    "kl_fake": "KL, generated images",
+    "variance": "Variance M·v, min to max",
+    "mean_norm": "Norm of mean code",
+    "pixel_match": "Pixel match",
+    "images_per_second": "Images per second",
+}
+
+
+def thin(history: pd.DataFrame) -> pd.DataFrame:
+    """At most `POINTS` rows: means of equal runs of rows, but least and greatest variance stay least and greatest."""
+    if len(history) <= POINTS:
+        return history
+    runs = np.arange(len(history)) * POINTS // len(history)
+    how = dict.fromkeys(history, "mean") | {"variance_min": "min", "variance_max": "max"}
+    return history.groupby(runs).agg({column: how[column] for column in history})
+
+
+def read_history(results_dir: str | Path, trial: Mapping[str, Any]) -> pd.DataFrame | None:
+    """history.csv of a trial, thinned, infinite values as NaN; None if it has none."""
+    path = folder(results_dir, trial) / "history.csv"
+    if not path.exists():
+        return None
+    history = pd.read_csv(path)
+    return thin(history.replace([np.inf, -np.inf], np.nan)) if len(history) else None
+
+
+def _nothing(words: str, width: float = COLUMN) -> Figure:
+    """A figure that says in words why there is nothing to draw."""
+    figure = plt.figure(figsize=(width, 0.9))
+    figure.text(0.02, 0.5, words, va="center", ha="left", color=plt.rcParams["axes.labelcolor"], wrap=True)
+    return figure
+
+
+def leaderboard(rows: pd.DataFrame, theme: str) -> Figure:
+    """Test scores with their intervals, one panel per metric, one line per encoder; chance and majority as lines."""
+    metrics = [name for name in METRICS if rows[name].notna().any()]
+    if not metrics:
+        return _nothing("No encoder gave an embedding that could be scored.")
+    colours = style.encoder_colours(rows["encoder"])
+    side = style.THEMES.index(theme)
+    figure, axes = plt.subplots(
+        1, len(metrics), sharey=True, squeeze=False, figsize=(2.9 * len(metrics) + 0.9, 0.42 * len(rows) + 1.25)
+    )
+    for axis, name in zip(axes[0], metrics, strict=True):
+        for place, row in enumerate(rows.to_dict("records")):
+            colour = colours[row["encoder"]][side]
+            if pd.isna(row[name]):
+                axis.text(0.01, place, row["status"], va="center", color=style.MUTED[theme], fontsize=8)
+                continue
+            bar = [[max(0.0, row[name] - row[f"{name}_low"])], [max(0.0, row[f"{name}_high"] - row[name])]]
+            axis.errorbar(row[name], place, xerr=bar, fmt="o", color=colour, ms=4, elinewidth=1.6, capsize=4)
+        chance = rows[f"{name}_chance"].dropna()
+        if len(chance):
+            axis.axvline(chance.iloc[0], color=style.MUTED[theme], lw=1, ls=(0, (4, 3)), zorder=0)
+        if name != "precision" and rows["majority"].notna().any():
+            axis.axvline(rows["majority"].dropna().iloc[0], color=style.MUTED[theme], lw=1, zorder=0)
+        axis.set(title=METRICS[name].format(k=rows["k"].iloc[0]), xlim=(0, 1), ylim=(len(rows) - 0.4, -0.6))
+        axis.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        axis.set_yticks(range(len(rows)), rows["encoder"])
+        axis.tick_params(axis="y", length=0, labelcolor=style.INK[theme])
+        sns.despine(ax=axis, left=True)
+    figure.supxlabel(
+        "test, 95 % intervals; dashed: chance, solid: the commonest class as constant answer",
+        fontsize=8,
+        color=style.MUTED[theme],
+        x=0.01,
+        ha="left",
+    )
+    return figure
+
+
+def _axes_of_grid(trials: Sequence[Mapping]) -> list[str]:
+    return list(dict.fromkeys(axis for trial in trials for axis in trial["grid"]))
+
+
+def heatmap(grid: pd.DataFrame, trials: Sequence[Mapping], theme: str) -> Figure:
+    """Validation precision over the first two axes of each encoder's grid; the chosen pair framed.
+
+    Where the grid has more axes, a cell is the best of its settings; with several seeds a setting is their mean.
+    """
+    by_encoder: dict[str, list[Mapping]] = {}
+    for trial in trials:
+        if trial["grid"]:
+            by_encoder.setdefault(trial["encoder"], []).append(trial)
+    tables = {name: cells(grid[grid["encoder"] == name], members) for name, members in by_encoder.items()}
+    if not tables:
+        return _nothing("No encoder has a grid of hyper-parameters.")
+    # Inches by hand, so that cells are equally tall in every panel.
+    heights = [0.62 * len(table["value"]) for table in tables.values()]
+    figure, axes = plt.subplots(
+        len(tables), 1, squeeze=False, figsize=(COLUMN, sum(heights) + 0.95 * len(tables)), height_ratios=heights
+    )
+    known = pd.concat([table["value"].stack() for table in tables.values()]).dropna()
+    low, high = (known.min(), known.max()) if len(known) else (0.0, 1.0)
+    margin = max(0.01, 0.15 * (high - low))
+    palette = partial(sns.light_palette if theme == "light" else sns.dark_palette, as_cmap=True)
+    colours = palette("#d9824f" if theme == "light" else "#a5572a")
+    for axis, (name, table) in zip(axes[:, 0], tables.items(), strict=True):
+        value = table["value"]
+        sns.heatmap(
+            value,
+            ax=axis,
+            vmin=low - margin,
+            vmax=high + margin,
+            cmap=colours,
+            cbar=False,
+            annot=table["words"],
+            fmt="",
+            annot_kws={"fontsize": 8.5, "color": style.INK[theme], "linespacing": 1.35},
+            linewidths=2,
+            linecolor=style.GROUND[theme],
+        )
+        for y, x in np.argwhere(value.isna().to_numpy()):
+            axis.add_patch(
+                plt.Rectangle((x, y), 1, 1, fill=False, hatch="////", ec=style.RULE[theme], lw=0, zorder=0.5)
+            )
+            axis.text(x + 0.5, y + 0.5, table["words"].iat[y, x], ha="center", va="center", fontsize=8.5)
+        for y, x in np.argwhere(table["chosen"].to_numpy()):
+            axis.add_patch(
+                plt.Rectangle(
+                    (x + 0.02, y + 0.03), 0.96, 0.94, fill=False, ec=style.ACCENT[theme], lw=2.2, clip_on=False
+                )
+            )
+        axis.set_title(name)
+        axis.set_ylabel(value.index.name if value.index.name != "" else "", rotation=90)
+        axis.tick_params(length=0, labelcolor=style.INK[theme])
+        axis.set_yticklabels(axis.get_yticklabels(), rotation=0)
+    return figure
+
+
+def cells(rows: pd.DataFrame, trials: Sequence[Mapping]) -> dict[str, pd.DataFrame]:
+    """What stands in one encoder's heat map: frames `value`, `words` and `chosen`, second axis down, first across.
+
+    Args:
+        rows: the encoder's rows of grid.csv, of one dataset and size.
+        trials: its trials.
+    """
+    axes = _axes_of_grid(trials)[:2]
+    named = {trial["trial"]: setting(trial) for trial in trials}
+    rows = rows.assign(setting=rows["trial"].map(named))
+    if len(axes) == 1:
+        rows = rows.assign(**{"": ""})
+    across, down = axes[0], axes[1] if len(axes) > 1 else ""
+    value, words, chosen = {}, {}, {}
+    for place, cell in rows.groupby([down, across], sort=True):
+        mean = cell.groupby("setting")["val_precision"].mean()
+        best = cell[cell["setting"] == (mean.idxmax() if mean.notna().any() else mean.index[0])]
+        value[place] = best["val_precision"].mean()
+        words[place] = percent(value[place]) if mean.notna().any() else str(best["status"].iloc[0])
+        chosen[place] = bool(cell["chosen"].any()) and bool(mean.notna().any())
+        words[place] += "\nchosen" if chosen[place] else ""
+    frames = {}
+    for name, table in (("value", value), ("words", words), ("chosen", chosen)):
+        frame = pd.Series(table).unstack()
+        frame.index.name, frame.columns.name = down, across
+        frames[name] = frame
+    frames["chosen"] = frames["chosen"].fillna(False).astype(bool)
+    frames["words"] = frames["words"].fillna("not in the grid")
+    frames["value"] = frames["value"].astype(float)
+    return frames
+
+
+def _limits(values: np.ndarray) -> tuple[float, float] | None:
+    """Limits that an explosion at the end does not blow up: of the middle 98 % of the values, with a margin."""
+    values = values[np.isfinite(values)]
+    if len(values) == 0:
+        return None
+    low, high = np.quantile(values, [0.01, 0.99])
+    margin = 0.08 * (high - low) or 0.05 * abs(high) or 0.5
+    return low - margin, high + margin
+
+
+def curves(
+    histories: Sequence[tuple[Mapping, pd.DataFrame]], chosen: str | None, theme: str, columns: int, width: float
+) -> Figure:
+    """Small multiples of the training's readings, one line per trial.
+
+    Args:
+        histories: trials with their history.
+        chosen: setting drawn strongest.
+        theme: "light" or "dark".
+        columns: panels side by side.
+        width: inches.
+    """
+    if not histories:
+        return _nothing("No network was trained here: there are no curves to draw.", width)
+    settings = list(dict.fromkeys(setting(trial) for trial, _ in histories))
+    lines = style.LINES[theme]
+    looks = {
+        one: {"color": lines[number % len(lines)], "ls": style.DASHES[number // len(lines) % len(style.DASHES)]}
+        for number, one in enumerate(settings)
+    }
+    rows = -(-len(CURVES) // columns)
+    legend_rows = -(-(len(settings) + 2) // (3 if columns > 2 else 1))
+    height = rows * (1.75 if columns > 2 else 1.6) + 0.35 + 0.19 * legend_rows
+    figure, axes = plt.subplots(rows, columns, figsize=(width, height), squeeze=False)
+    for axis, (name, title) in zip(axes.flat, CURVES.items(), strict=True):
+        seen = []
+        for trial, history in histories:
+            strong = setting(trial) == chosen or len(settings) == 1
+            look = looks[setting(trial)] | {"lw": 1.9 if strong else 1.1, "zorder": 3 if strong else 2}
+            _line(axis, name, history, look, seen)
+        _frame(axis, name, histories, theme, seen)
+        axis.set_title(title, fontsize=9.5 if columns > 2 else 8.5)
+    for axis in axes.flat[len(CURVES) :]:
+        axis.set_visible(False)
+    for axis in axes[-1]:
+        axis.set_xlabel("iteration")
+    handles = [plt.Line2D([], [], lw=1.9 if one == chosen else 1.1, **looks[one]) for one in settings]
+    labels = [
+        _legend(next(trial for trial, _ in histories if setting(trial) == one), one == chosen) for one in settings
+    ]
+    handles += [plt.Line2D([], [], color=style.MUTED[theme], lw=0.9, ls=(0, (4, 3))), plt.Rectangle((0, 0), 1, 1, lw=0)]
+    handles[-1].set_color(style.HEALTHY[theme])
+    labels += ["least KL, on the uniform sphere", "healthy variance"]
+    figure.legend(handles, labels, loc="outside lower left", ncols=3 if columns > 2 else 1, handlelength=2.6)
+    return figure
+
+
+def _line(axis: Axes, name: str, history: pd.DataFrame, look: Mapping[str, Any], seen: list) -> None:
+    x = history["iteration"]
+    if name == "variance":
+        low, mean, high = (history[f"variance_{part}"].clip(lower=FLOOR) for part in ("min", "mean", "max"))
+        axis.fill_between(x, low, high, color=look["color"], alpha=0.13, lw=0)
+        axis.plot(x, mean, **look)
+    elif name in history:
+        axis.plot(x, history[name], **look)
+        seen.append(history[name].to_numpy(float))
+
+
+def _frame(axis: Axes, name: str, histories: Sequence[tuple[Mapping, pd.DataFrame]], theme: str, seen: list) -> None:
+    """Limits, reference lines and ticks of one panel."""
+    if name == "variance":
+        axis.axhspan(*HEALTHY, color=style.HEALTHY[theme], zorder=0, lw=0)
+        axis.axhline(1, color=style.MUTED[theme], lw=0.8, zorder=1)
+        axis.set(yscale="log", ylim=(FLOOR, 12), yticks=[0.001, 0.01, 0.1, 1, 10])
+        axis.set_yticklabels(["0.001", "0.01", "0.1", "1", "10"])
+        axis.minorticks_off()
+    else:
+        ideals = []
+        if name in ("kl_real", "kl_fake"):
+            # An encoder that is trained otherwise has no such options, and no ideal that is known here.
+            options = [trial["options"] for trial, _ in histories if {"kl", "latent"} <= set(trial["options"])]
+            ideals = sorted({kl_ideal(one["kl"], one["latent"]) for one in options})
+        limits = _limits(np.concatenate([*seen, np.array(ideals)])) if seen else None
+        if limits is None:
+            axis.text(0.5, 0.5, "not recorded", ha="center", va="center", transform=axis.transAxes, fontsize=8)
+        else:
+            axis.set_ylim(*limits)
+        if name in ("mean_norm", "pixel_match", "images_per_second"):
+            axis.set_ylim(bottom=0)
+        for ideal in ideals:
+            axis.axhline(ideal, color=style.MUTED[theme], lw=0.9, ls=(0, (4, 3)), zorder=1)
+        axis.yaxis.set_major_locator(MaxNLocator(4))
+    axis.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+    axis.xaxis.set_major_formatter(EngFormatter(sep=""))
+    axis.margins(x=0.01)
+
+
+def _legend(trial: Mapping[str, Any], chosen: bool) -> str:
+    named = list(dict.fromkeys([*trial["headline"], *trial["grid"]]))
+    words = ", ".join(f"{key} {trial['options'][key]}" for key in named) or trial["trial"]
+    return f"{trial['encoder']}: {words}" + (" (chosen)" if chosen else "")
+
+
+def layers(rows: pd.DataFrame, theme: str) -> Figure:
+    """Share of the dimensions beside share of the squared distance, per layer, one panel per encoder with a stack.
+
+    Args:
+        rows: the rows of layers.csv of the trials to draw, one trial per encoder.
+        theme: "light" or "dark".
+    """
+    stacked = [(name, part) for name, part in rows.groupby("encoder", sort=False) if len(part) > 1]
+    if not stacked:
+        return _nothing("No encoder stacks several layers.")
+    heights = [len(part) for _, part in stacked]
+    figure, axes = plt.subplots(
+        len(stacked), 1, squeeze=False, sharex=True, figsize=(COLUMN, 0.44 * sum(heights) + 0.5 * len(stacked) + 0.7),
+        height_ratios=heights,
+    )  # fmt: skip
+    colours = style.encoder_colours(rows["encoder"])
+    for axis, (name, part) in zip(axes[:, 0], stacked, strict=True):
+        colour = colours[name][style.THEMES.index(theme)]
+        y = np.arange(len(part))
+        for shift, column, look in (
+            (-0.17, "share_of_dimensions", {"color": style.RULE[theme]}),
+            (0.17, "share_of_distance", {"color": colour}),
+        ):
+            share = part[column].to_numpy(float)
+            axis.barh(y + shift, np.nan_to_num(share), height=0.3, lw=0, **look)
+            for place, value in zip(y, share, strict=True):
+                axis.text(np.nan_to_num(value) + 0.012, place + shift, _share(value), va="center", fontsize=7.5)
+        axis.set(xlim=(0, 1.12), ylim=(len(part) - 0.5, -0.5), title=name)
+        labels = [
+            f"{layer} ({dimensions})" for layer, dimensions in zip(part["layer"], part["dimensions"], strict=True)
+        ]
+        axis.set_yticks(y, labels)
+        axis.tick_params(axis="y", length=0, labelcolor=style.INK[theme])
+        axis.set_xticks([])
+        sns.despine(ax=axis, left=True, bottom=True)
+    figure.supxlabel(
+        "pale: share of the dimensions; strong: share of the squared distance",
+        fontsize=8,
+        color=style.MUTED[theme],
+        x=0.01,
+        ha="left",
+    )
+    return figure
+
+
+def _share(value: float) -> str:
+    """A share in percent that does not call something nothing."""
+    return "under 0.1 %" if 0 < value < 0.001 else percent(value)
+
+
+def _save(figure: Figure, path: Path) -> None:
+    drawn = io.StringIO()
+    figure.savefig(drawn, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
+    plt.close(figure)
+    store.write_text(path, PATHS.sub(_shorten, drawn.getvalue()))
+
+
+def _shorten(path: re.Match[str]) -> str:
+    """A path in tenths of a point, without needless spaces: finer than a screen, and a third of the file."""
+    rounded = NUMBERS.sub(lambda number: f"{float(number[0]):.1f}", path[1].strip())
+    tight = SPACES.sub(",", LETTERS.sub(r"\1", rounded))
+    return f' d="{tight}"'
+
+
+def figures(tables_dir: str | Path, results_dir: str | Path, trials: Sequence[Mapping], out: str | Path) -> None:
+    """Draw `visrec.report.FIGURES` for every dataset and size, under `out`/{dataset}/{size}px/.
+
+    Args:
+        tables_dir: where `tables.tables` wrote.
+        results_dir: results/{experiment}.
+        trials: as for `tables.tables`.
+        out: the folder of the figures.
+    """
+    tables_dir = Path(tables_dir)
+    leaders, grid, layer_rows = (pd.read_csv(tables_dir / f"{name}.csv") for name in ("leaderboard", "grid", "layers"))
+    for dataset, size in dict.fromkeys((trial["dataset"], trial["size"]) for trial in trials):
+        here = [trial for trial in trials if (trial["dataset"], trial["size"]) == (dataset, size)]
+        board, cells_here, layers_here = (
+            table[(table["dataset"] == dataset) & (table["size"] == size)] for table in (leaders, grid, layer_rows)
+        )
+        shown = board[[*GROUP, "trial"]].merge(layers_here, on=[*GROUP, "trial"])
+        histories = [(trial, history) for trial in here if (history := read_history(results_dir, trial)) is not None]
+        picked = {(row["encoder"], row["trial"]) for row in board.to_dict("records") if row["status"] == "ok"}
+        chosen = next((setting(t) for t, _ in histories if (t["encoder"], t["trial"]) in picked), None)
+        draw: dict[str, Callable[[str], Figure]] = {
+            "leaderboard": partial(leaderboard, board),
+            "heatmap": partial(heatmap, cells_here, here),
+            "curves": partial(curves, histories, chosen, columns=4, width=WIDE),
+            "curves-narrow": partial(curves, histories, chosen, columns=2, width=PHONE),
+            "layers": partial(layers, shown),
+        }
+        for name in FIGURES:
+            stem = name.removesuffix(".svg")
+            theme = "dark" if stem.endswith("-dark") else "light"
+            with plt.rc_context(style.settings(theme) | {"figure.constrained_layout.use": True}):
+                figure = draw[stem.removesuffix("-dark")](theme=theme)
+                with warnings.catch_warnings():
+                    # A figure of words has no axes to lay out.
+                    warnings.filterwarnings("ignore", message="There are no gridspecs with layoutgrids")
+                    _save(figure, Path(out) / dataset / f"{size}px" / name)

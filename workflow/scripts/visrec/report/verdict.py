@@ -1,0 +1,198 @@
+"""Words from numbers, never stronger than the intervals allow.
+
+Two scores are called better or worse only where `visrec.intervals.resolved` says that their intervals separate; else
+the verdict is "not resolved". A constant (chance, the majority class) is passed only by an interval that leaves it out.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from visrec.intervals import resolved
+
+BETTER, WORSE, NOT_RESOLVED, NOT_MEASURED = "better", "worse", "not resolved", "not measured"
+BASELINES = {"random": "its own untrained network", "pixels": "raw pixels"}
+# column of leaderboard.csv: what it is called
+METRICS = {
+    "precision": "precision@{k}",
+    "knn_accuracy": "k-NN accuracy@{k}",
+    "svm_accuracy": "SVM accuracy",
+}
+NO_BREAK = "\N{NO-BREAK SPACE}"
+
+
+def missing(value: Any) -> bool:
+    """True for None and NaN."""
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def percent(value: float | None, decimals: int = 1) -> str:
+    """A fraction as percent, "16.2 %"; a dash where there is none."""
+    return "\N{EN DASH}" if missing(value) else f"{100 * value:.{decimals}f}{NO_BREAK}%"
+
+
+def span(low: float | None, high: float | None) -> str:
+    """An interval of fractions in percent, "[15.4, 17.0]"; empty where there is none."""
+    return "" if missing(low) or missing(high) else f"[{100 * low:.1f}, {100 * high:.1f}]"
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds in words, "8.2 s", "3 min 20 s", "5 h 03 min"; "not measured" where there are none."""
+    if missing(seconds):
+        return NOT_MEASURED
+    if seconds < 99.95:
+        return f"{seconds:.1f}{NO_BREAK}s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes}{NO_BREAK}min {rest:02d}{NO_BREAK}s"
+    return f"{minutes // 60}{NO_BREAK}h {minutes % 60:02d}{NO_BREAK}min"
+
+
+def enumerate_words(words: Sequence[str]) -> str:
+    """Join words: "a", "a and b", "a, b and c"."""
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
+@dataclass(frozen=True)
+class Score:
+    """A value with its 95 % interval, fractions in [0, 1]; NaN where nothing was measured."""
+
+    value: float
+    low: float
+    high: float
+
+    @property
+    def measured(self) -> bool:
+        """True where value and interval are there."""
+        return not any(map(missing, (self.value, self.low, self.high)))
+
+    def __str__(self) -> str:
+        return f"{percent(self.value)} {span(self.low, self.high)}".strip()
+
+
+def score(row: Mapping[str, Any], metric: str) -> Score:
+    """A metric's score in a row of leaderboard.csv."""
+    return Score(*(math.nan if missing(v) else v for v in (row[metric], row[f"{metric}_low"], row[f"{metric}_high"])))
+
+
+def relation(a: Score, b: Score) -> str:
+    """What can be said of `a` beside `b`: "better", "worse", "not resolved" or "not measured"."""
+    if not (a.measured and b.measured):
+        return NOT_MEASURED
+    if not resolved(a.low, a.high, b.low, b.high):
+        return NOT_RESOLVED
+    return BETTER if a.value > b.value else WORSE
+
+
+def beside_constant(a: Score, constant: float | None) -> str:
+    """What can be said of `a` beside a number known without error, such as chance."""
+    if not a.measured or missing(constant):
+        return NOT_MEASURED
+    if a.low > constant:
+        return BETTER
+    return WORSE if a.high < constant else NOT_RESOLVED
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One comparison: what with what, the word for it, and the numbers behind it."""
+
+    subject: str
+    word: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a dataset and size came to: the conclusion, its comparisons, and what limits it."""
+
+    word: str
+    heading: str
+    findings: list[Finding] = field(default_factory=list)
+    caveats: list[str] = field(default_factory=list)
+
+
+def _conclusion(scores: Mapping[str, Score], name: str) -> tuple[str, str]:
+    if not scores:
+        return NOT_MEASURED, "No encoder gave an embedding that could be scored."
+    best = max(scores, key=lambda encoder: scores[encoder].value)
+    others = [encoder for encoder in scores if encoder != best]
+    if not others:
+        return NOT_MEASURED, f"Only {best} could be scored ({scores[best]}): there is nothing to compare it with."
+    open_, behind = [], []
+    for encoder in others:
+        (behind if relation(scores[best], scores[encoder]) == BETTER else open_).append(encoder)
+    if not open_:
+        return BETTER, f"{best} is better than {enumerate_words(behind)} at {name}."
+    if behind:
+        return (
+            NOT_RESOLVED,
+            f"{best} scores highest at {name} and is better than {enumerate_words(behind)}, "
+            f"but is not resolved from {enumerate_words(open_)}.",
+        )
+    return NOT_RESOLVED, f"No encoder stands out: {best} scores highest at {name}, not resolved from any other."
+
+
+def _compare(rows: Mapping[str, Mapping[str, Any]], subject: str, metric: str, name: str) -> Iterable[Finding]:
+    mine = score(rows[subject], metric)
+    for other, words in BASELINES.items():
+        if other == subject:
+            continue
+        if other not in rows:
+            yield Finding(f"{subject} beside {words}", NOT_MEASURED, f"the encoder {other} is not in this experiment")
+            continue
+        theirs = score(rows[other], metric)
+        yield Finding(f"{subject} beside {words}", relation(mine, theirs), f"{name}: {mine} beside {theirs}")
+
+
+def verdict(rows: Sequence[Mapping[str, Any]], trained: Iterable[str]) -> Verdict:
+    """The verdict on one dataset and size.
+
+    Args:
+        rows: its rows of leaderboard.csv, one per encoder.
+        trained: the encoders among them that are trained networks; each is set beside its untrained self, raw pixels,
+            chance and the constant answer.
+    """
+    by_encoder = {row["encoder"]: row for row in rows}
+    trained = [encoder for encoder in trained if encoder in by_encoder]
+    names = {metric: METRICS[metric].format(k=rows[0]["k"]) for metric in METRICS}
+    scores = {row["encoder"]: score(row, "precision") for row in rows}
+    scores = {encoder: one for encoder, one in scores.items() if one.measured}
+    word, heading = _conclusion(scores, names["precision"])
+
+    findings: list[Finding] = []
+    for encoder in trained:
+        row = by_encoder[encoder]
+        findings += _compare(by_encoder, encoder, "precision", names["precision"])
+        chance, mine = row["precision_chance"], score(row, "precision")
+        findings.append(
+            Finding(
+                f"{encoder} beside chance",
+                beside_constant(mine, chance),
+                f"{names['precision']}: {mine} beside {percent(chance)}",
+            )
+        )
+        linear = score(row, "svm_accuracy")
+        findings.append(
+            Finding(
+                f"{encoder} beside the constant answer",
+                beside_constant(linear, row["majority"]),
+                f"{names['svm_accuracy']}: {linear} beside {percent(row['majority'])}",
+            )
+        )
+
+    caveats = []
+    if not trained:
+        caveats.append("No trained network is in this experiment.")
+    for row in rows:
+        if row["trials"] > row["trials_ok"]:
+            lost = f"{row['trials'] - row['trials_ok']} of {row['trials']} trials of {row['encoder']}"
+            caveats.append(f"{lost} gave no score: collapsed, diverged or unfinished, see the runs.")
+    lone = [encoder for encoder in trained if by_encoder[encoder]["n_seeds"] == 1]
+    if lone:
+        caveats.append(
+            f"There is one seed of {enumerate_words(lone)}: the intervals cover the choice of query images, not the "
+            "luck of training, so even a separated interval speaks of this one network only."
+        )
+    return Verdict(word, heading, findings, caveats)
