@@ -11,11 +11,11 @@ REPORT := results/demo/report/index.html
 .PHONY: demo test test-slurm lint format lock clean distclean help
 
 demo: $(READY)
-	@$(BIN)/snakemake --configfile config/config.yaml
+	@$(BIN)/snakemake
 	@echo "The report is at $(CURDIR)/$(REPORT)"
 
 test: $(READY)
-	$(BIN)/python -m pytest -m "not slurm and not gpu"
+	$(BIN)/python -m pytest -m "not slurm"
 
 test-slurm: $(READY)
 	$(BIN)/python -m pytest -m slurm

@@ -3,6 +3,7 @@
 Light on purpose (no torch, no pandas): imported while the Snakefile is parsed, which every cluster job does again.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -70,10 +71,10 @@ def check(config: Mapping[str, Any]) -> dict[str, Any]:
     if error is not None:
         raise UserError(f"config: {_explain(error)}")
     for dataset, size, encoder in combinations(config):
-        sizes = registry.declared("encoders", encoder).get("SIZES")
-        if sizes and size not in sizes:
-            known = ", ".join(map(str, sizes))
-            raise UserError(f"config: datasets.{dataset}.sizes: encoder '{encoder}' has no {size} px; it knows {known}")
+        try:
+            check_size(encoder, size)
+        except UserError as error:
+            raise UserError(f"config: datasets.{dataset}.sizes: {error}") from error
     keys = expected["properties"]
     defaults = {name: key["default"] for name, key in keys.items() if "default" in key}
     report = {name: key["default"] for name, key in keys["report"]["properties"].items()}
@@ -92,7 +93,19 @@ def _explain(error: jsonschema.ValidationError) -> str:
         return f"{prefix}unknown value '{error.instance}'; {registry.nearest(str(error.instance), allowed)}"
     if error.validator in ("anyOf", "oneOf") and error.context:
         return _explain(min(error.context, key=lambda inner: len(inner.message)))
-    return prefix + error.message.replace("\n", " ")
+    hint = ""
+    if error.validator == "type" and isinstance(error.instance, str) and re.fullmatch(r"\d+e[-+]?\d+", error.instance):
+        hint = "; YAML reads it as text, write it with a point: " + error.instance.replace("e", ".0e")
+    return prefix + error.message.replace("\n", " ") + hint
+
+
+def check_size(encoder: str, size: int) -> None:
+    """Refuse a size that an encoder does not have; most take any from 8 px."""
+    sizes = registry.declared("encoders", encoder).get("SIZES")
+    if sizes and size not in sizes:
+        raise UserError(f"encoder '{encoder}' has no {size} px; it knows {', '.join(map(str, sizes))}")
+    if size < 8:
+        raise UserError(f"{size} px is too small; images have at least 8 px")
 
 
 def combinations(config: Mapping[str, Any]) -> Iterator[tuple[str, int, str]]:

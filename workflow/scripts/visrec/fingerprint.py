@@ -15,7 +15,7 @@ What cannot be seen: names looked up at run time. A component is loaded by its n
 import ast
 import functools
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,14 +34,17 @@ class _Module:
     always: list[ast.stmt]
 
 
-def fingerprint(script: str | Path, *roots: str) -> str:
+def fingerprint(script: str | Path, *roots: str, files: Iterable[Path] = ()) -> str:
     """16 hex digits that change when code reached from a script, or from a root, changes.
 
     Args:
         script: the rule's script.
         roots: further definitions that are loaded by name, as "encoders.age:train"; without a colon the whole module.
+        files: other files that the code reads, such as templates, by content.
     """
     digest = hashlib.sha256()
+    for file in sorted(files):
+        digest.update(file.read_bytes())
     for line in sorted(_Walk().follow(Path(script), roots)):
         digest.update(line.encode())
         digest.update(b"\n")

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -61,4 +62,15 @@ def device(name: str) -> "torch.device":
         raise UserError(
             "device: cuda was asked for, but torch sees no GPU here; set `device: auto` or ask the cluster for a GPU"
         )
+    # float32 means float32: by default cuDNN's convolutions round their inputs to TF32.
+    torch.backends.cudnn.allow_tf32 = False
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def commit(folder: str | Path) -> str | None:
+    """The commit of the checkout that `folder` is in, with "+" if files were changed; None outside a checkout."""
+    git = ["git", "-C", str(folder), "describe", "--always", "--dirty=+", "--exclude=*"]
+    try:
+        return subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):  # no git, or no checkout: a copied folder is fine
+        return None

@@ -46,7 +46,7 @@ def declared(kind: str, name: str) -> dict[str, Any]:
     """The literal CAPITAL constants at the top level of a component's file, without importing it.
 
     Raises:
-        UserError: there is no such component.
+        UserError: there is no such component, or it declares no OPTIONS.
     """
     check(kind, name)
     tree = ast.parse((PACKAGE / kind / f"{name}.py").read_text(encoding="utf-8"))
@@ -60,6 +60,8 @@ def declared(kind: str, name: str) -> dict[str, Any]:
         ):
             with contextlib.suppress(ValueError):  # not a literal, so private to the component
                 constants[targets[0].id] = ast.literal_eval(node.value)
+    if "OPTIONS" not in constants:
+        raise UserError(f"{kind}/{name}.py: OPTIONS must be there, as literals: it is read without being run")
     return constants
 
 

@@ -15,7 +15,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -99,33 +99,39 @@ class ImageSource:
     ids: np.ndarray
 
 
+@dataclass(frozen=True)
+class ImageSet:
+    """What a dataset hands over.
+
+    Attributes:
+        splits: "train", "val", "test" -> ImageSource.
+        classes: class names; labels index into them.
+        split_rule: one sentence on how the splits were made.
+        source: where the pictures come from.
+    """
+
+    splits: Mapping[str, ImageSource]
+    classes: Sequence[str]
+    split_rule: str
+    source: str
+
+
 def _strings(values: np.ndarray) -> np.ndarray:
     return np.array([str(value) for value in values], dtype=object)
 
 
-def write_images(
-    path: str | Path,
-    splits: Mapping[str, ImageSource],
-    *,
-    size: int,
-    classes: Iterable[str],
-    split_rule: str,
-    source: str,
-) -> None:
+def write_images(path: str | Path, images: ImageSet, size: int) -> None:
     """Write images.h5.
 
     Args:
         path: the file.
-        splits: train, val and test.
+        images: what to write.
         size: S, pixels.
-        classes: class names; labels index into them.
-        split_rule: one sentence on how the splits were made.
-        source: where the pictures come from.
 
     Raises:
         UserError: ids repeat, labels leave the classes, or there are more or fewer pixels than ids.
     """
-    classes = list(classes)
+    splits, classes = images.splits, list(images.classes)
     ids = np.concatenate([np.asarray(splits[split].ids, dtype=str) for split in SPLITS])
     if len(np.unique(ids)) != len(ids):
         values, counts = np.unique(ids, return_counts=True)
@@ -134,7 +140,7 @@ def write_images(
     with atomic(path) as temporary, h5py.File(temporary, "w") as file:
         for split in SPLITS:
             part = splits[split]
-            labels, count = np.asarray(part.labels, dtype=np.int64), len(part.ids)
+            labels, count = np.ascontiguousarray(part.labels, dtype=np.int64), len(part.ids)
             if labels.shape != (count,) or (count and not -1 <= labels.min() <= labels.max() < len(classes)):
                 raise UserError(f"{path}: labels of {split} must be {count} numbers from -1 to {len(classes) - 1}")
             group = file.create_group(split)
@@ -156,8 +162,8 @@ def write_images(
             kind=IMAGES,
             size=size,
             classes=json.dumps(classes),
-            split_rule=split_rule,
-            source=source,
+            split_rule=images.split_rule,
+            source=images.source,
             fingerprint=digest.hexdigest()[:16],
         )
 

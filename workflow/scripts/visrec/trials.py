@@ -15,8 +15,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from visrec import registry
-from visrec.config import combinations, encoder_options
+from visrec.config import check_size, combinations, encoder_options
 from visrec.errors import UserError
+
+LARGE = 1e15  # from here on numbers are written with an exponent
 
 
 @dataclass(frozen=True)
@@ -45,9 +47,9 @@ def format_value(value: bool | int | float | str) -> str:
     """A value as it stands in a trial's name: 10, 0.5, 1e-05, reference, true."""
     if isinstance(value, bool):
         return str(value).lower()
-    if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
+    if isinstance(value, float) and value.is_integer() and abs(value) < LARGE:
         return str(int(value))
-    return str(value)
+    return str(value).replace("e+", "e")  # `+` joins the parts of a name
 
 
 def parse_value(text: str, option: Mapping[str, Any]) -> bool | int | float | str:
@@ -64,7 +66,7 @@ def parse_value(text: str, option: Mapping[str, Any]) -> bool | int | float | st
             value = float(text)
             if not math.isfinite(value):
                 raise ValueError(text)
-            value = int(value) if value.is_integer() else value
+            value = int(value) if value.is_integer() and abs(value) < LARGE else value
         elif kind == "boolean":
             value = {"true": True, "false": False}[text]
         else:
@@ -102,7 +104,7 @@ def parse(config: Mapping[str, Any], dataset: str, size: int, encoder: str, name
     """The trial that a folder name stands for, whether or not it is on the config's grid.
 
     Raises:
-        UserError: the name is not one that `make` would give.
+        UserError: the name is not one that `make` would give, or the encoder has no such size.
     """
     known = encoder_options(encoder)
     chosen: dict[str, Any] = {}
@@ -114,6 +116,7 @@ def parse(config: Mapping[str, Any], dataset: str, size: int, encoder: str, name
             chosen[key] = parse_value(text, known.get(key, {"type": "integer", "minimum": 0}))
         except UserError as error:
             raise UserError(f"trial '{name}': {key}: {error}") from error
+    check_size(encoder, size)
     seed = chosen.pop("seed", 0)
     if seed and not registry.declared("encoders", encoder).get("SEEDED", True):
         raise UserError(f"trial '{name}': encoder '{encoder}' takes no seed; its trial is 'seed~0'")

@@ -22,9 +22,6 @@ def prepare(name: str, size: int, options: Mapping[str, Any], out: str | Path) -
     Raises:
         UserError: no such dataset, or its source is not as it should be.
     """
-    dataset = registry.load("datasets", name)
-    splits = dataset.splits(size, options)
-    store.write_images(
-        out, splits, size=size, classes=dataset.CLASSES, split_rule=dataset.SPLIT_RULE, source=dataset.SOURCE
-    )
-    log.info("%s at %d px: %s", name, size, {split: len(part.ids) for split, part in splits.items()})
+    images = registry.load("datasets", name).read(size, options)
+    store.write_images(out, images, size)
+    log.info("%s at %d px: %s", name, size, {split: len(part.ids) for split, part in images.splits.items()})

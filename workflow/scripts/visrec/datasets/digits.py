@@ -12,17 +12,14 @@ from PIL import Image
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
-from visrec.store import ImageSource
+from visrec.store import ImageSet, ImageSource
 
 OPTIONS: dict[str, Any] = {}
-CLASSES = ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"]
-COUNTS = {"train": 1297, "val": 250, "test": 250}
-SPLIT_RULE = "stratified by digit, drawn once with seed 0: 1,297 / 250 / 250"
-SOURCE = "scikit-learn load_digits (UCI Optical Recognition of Handwritten Digits, test part)"
+TRAIN, VAL = 1297, 250  # the other 250 are test
 
 
-def splits(size: int, options: Mapping[str, Any]) -> dict[str, ImageSource]:
-    """The three splits, enlarged bilinearly to size x size, grey in all three channels.
+def read(size: int, options: Mapping[str, Any]) -> ImageSet:
+    """The scans, enlarged bilinearly to size x size, grey in all three channels.
 
     Args:
         size: S, pixels.
@@ -30,9 +27,9 @@ def splits(size: int, options: Mapping[str, Any]) -> dict[str, ImageSource]:
     """
     digits = load_digits()
     rows = np.arange(len(digits.target))
-    train, held_out = train_test_split(rows, train_size=COUNTS["train"], stratify=digits.target, random_state=0)
-    val, test = train_test_split(held_out, train_size=COUNTS["val"], stratify=digits.target[held_out], random_state=0)
-    return {
+    train, held_out = train_test_split(rows, train_size=TRAIN, stratify=digits.target, random_state=0)
+    val, test = train_test_split(held_out, train_size=VAL, stratify=digits.target[held_out], random_state=0)
+    splits = {
         split: ImageSource(
             batches=[np.stack([_enlarge(digits.images[row], size) for row in part])],
             labels=digits.target[part],
@@ -40,6 +37,12 @@ def splits(size: int, options: Mapping[str, Any]) -> dict[str, ImageSource]:
         )
         for split, part in (("train", train), ("val", val), ("test", test))
     }
+    return ImageSet(
+        splits,
+        classes=list("0123456789"),
+        split_rule="stratified by digit, drawn once with seed 0: 1,297 / 250 / 250",
+        source="scikit-learn load_digits (UCI Optical Recognition of Handwritten Digits, test part)",
+    )
 
 
 def _enlarge(scan: np.ndarray, size: int) -> np.ndarray:

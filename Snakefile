@@ -1,0 +1,54 @@
+"""visrec: which image embedding recommends the right pictures?
+
+snakemake                                        everything the config asks for, up to the report
+snakemake results/demo/digits/32px/pixels/seed~0/knn.csv      one file, and what it needs
+snakemake --configfile my.yaml                   another experiment
+"""
+
+import os
+import sys
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+from snakemake.utils import min_version
+
+min_version("9.27")
+
+# Only when no other config was given: Snakemake would merge the two, and the demo's digits leak into other grids.
+if "datasets" not in config:
+
+    configfile: "config/config.yaml"
+
+
+sys.path.insert(0, f"{workflow.basedir}/workflow/scripts")
+
+from visrec import registry, trials
+from visrec.config import check, options
+from visrec.errors import UserError
+from visrec.fingerprint import fingerprint
+from visrec.report import FIGURES, TABLES
+
+try:
+    config.update(check(config))
+except UserError as error:
+    raise WorkflowError(str(error)) from None
+
+
+report: "workflow/report/workflow.rst"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/data.smk"
+include: "workflow/rules/fit.smk"
+include: "workflow/rules/train.smk"
+include: "workflow/rules/embed.smk"
+include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/tables.smk"
+include: "workflow/rules/report.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        f"{RESULTS}/report/index.html",
+    localrule: True

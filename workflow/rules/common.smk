@@ -1,0 +1,89 @@
+# Where everything is, and what the other rules share. Nothing heavy is imported here or in what is imported here: every
+# cluster job parses the Snakefile again.
+
+RESULTS = f"results/{config['experiment']}"
+IMAGES = f"{RESULTS}/{{dataset}}/{{size}}px/images.h5"
+TRIAL = f"{RESULTS}/{{dataset}}/{{size}}px/{{encoder}}/{{trial}}"
+TRIALS = trials.grid(config)
+
+
+def names(kind, stage=None):
+    """Alternatives for a wildcard: the components of a kind, or the encoders that have a stage."""
+    found = [name for name in registry.names(kind) if stage in (None, registry.declared(kind, name).get("STAGE"))]
+    return "|".join(found) or "(?!)"  # the latter matches nothing
+
+
+def trial(wildcards):
+    """The trial a path stands for, whether or not it is on the config's grid."""
+    where = wildcards.dataset, int(wildcards.size), wildcards.encoder
+    try:
+        return trials.parse(config, *where, wildcards.trial)
+    except UserError as error:
+        raise WorkflowError(str(error)) from None
+
+
+def code(rule_name, *roots, templates=""):
+    """Fingerprint of a rule's script and of all the code it reaches: a parameter, so that a change re-runs the rule."""
+    scripts = Path(workflow.basedir) / "workflow/scripts"
+    files = (scripts / "visrec" / templates).iterdir() if templates else ()
+    return fingerprint(scripts / f"{rule_name}.py", *roots, files=files)
+
+
+def has_stage(trial, stage=None):
+    """Whether a trial's encoder is made by a stage ("fit", "train"), or by any."""
+    declared = registry.declared("encoders", trial.encoder).get("STAGE")
+    return declared is not None and stage in (None, declared)
+
+
+def share(jobs):
+    """Threads for each of some jobs that can run side by side: this machine's cores shared out, 8 at most.
+
+    Two trainings with one thread each finish 1.2 times as fast as one after the other with two. A cluster's profile
+    sets threads of its own.
+    """
+    return max(1, min(8, (workflow.cores or 1) // max(1, jobs)))
+
+
+def log_of(rule_name, path=""):
+    """The log of a rule's job."""
+    return f"{RESULTS}/logs/{rule_name}{path}.log"
+
+
+def benchmark_of(rule_name, path=""):
+    """Time and memory of a rule's job, as Snakemake measured them."""
+    return f"{RESULTS}/benchmarks/{rule_name}{path}.tsv"
+
+
+def of_all_trials(name):
+    """One file of every trial on the grid."""
+    return [f"{RESULTS}/{each.folder}/{name}" for each in TRIALS]
+
+
+def trial_records():
+    """The trials on the grid as plain data, for the tables, the figures and the report."""
+    axes = {encoder: list(keys.get("grid", {})) for encoder, keys in config["encoders"].items()}
+    return [
+        {
+            "dataset": each.dataset,
+            "size": each.size,
+            "encoder": each.encoder,
+            "trial": each.name,
+            "seed": each.seed,
+            "options": dict(each.options),
+            "headline": registry.declared("encoders", each.encoder).get("HEADLINE", []),
+            "grid": axes[each.encoder],
+            "stage": registry.declared("encoders", each.encoder).get("STAGE"),
+        }
+        for each in TRIALS
+    ]
+
+
+BELOW = "/{dataset}/{size}px/{encoder}/{trial}"
+
+
+wildcard_constraints:
+    dataset=names("datasets"),
+    size=r"\d+",
+    encoder=names("encoders"),
+    evaluator=names("evaluators"),
+    trial=r"[A-Za-z0-9_~+.\-]+",

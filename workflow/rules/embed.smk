@@ -1,0 +1,27 @@
+def model_of(wildcards):
+    """What `fit` or `train` made of a trial; nothing for encoders that need neither."""
+    if registry.declared("encoders", wildcards.encoder).get("STAGE") is None:
+        return {}
+    return {"model": f"{TRIAL}/encoder.safetensors", "status": f"{TRIAL}/status.json"}
+
+
+rule embed:
+    input:
+        unpack(model_of),
+        images=IMAGES,
+    output:
+        embeddings=f"{TRIAL}/embeddings.h5",
+    log:
+        log_of("embed", BELOW),
+    benchmark:
+        benchmark_of("embed", BELOW)
+    threads: share(len(TRIALS))
+    resources:
+        mem_mb=lambda wildcards, attempt: 6000 * attempt,
+        runtime=lambda wildcards, attempt: 60 * attempt,
+    params:
+        options=lambda wildcards: dict(trial(wildcards).options),
+        seed=lambda wildcards: trial(wildcards).seed,
+        code=lambda wildcards: code("embed", f"encoders.{wildcards.encoder}:extractor"),
+    script:
+        "../scripts/embed.py"

@@ -1,0 +1,17 @@
+"""Rule embed: all images of a dataset through an encoder, as embeddings.h5."""
+
+from visrec.job import device, job
+
+with job(snakemake.log[0], snakemake.threads):
+    from visrec.encoders import embed
+
+    embed(
+        snakemake.wildcards.encoder,
+        snakemake.input.images,
+        snakemake.input.get("model"),
+        snakemake.input.get("status"),
+        snakemake.params.options,
+        snakemake.params.seed,
+        device(snakemake.config["device"]),
+        snakemake.output.embeddings,
+    )

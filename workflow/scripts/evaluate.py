@@ -1,0 +1,14 @@
+"""Rule evaluate: one evaluator's scores of one embedding."""
+
+from visrec.job import job
+
+with job(snakemake.log[0], snakemake.threads):
+    from visrec.evaluators import evaluate
+
+    evaluate(
+        snakemake.wildcards.evaluator,
+        snakemake.input.embeddings,
+        snakemake.params.options,
+        snakemake.params.seed,
+        snakemake.output.scores,
+    )

@@ -1,0 +1,9 @@
+"""Rule figures: the pictures of the report, light and dark."""
+
+from visrec.job import job
+
+with job(snakemake.log[0], snakemake.threads):
+    from visrec.report.plots import figures
+
+    results = snakemake.params.results
+    figures(f"{results}/tables", results, snakemake.params.trials, f"{results}/figures")

@@ -1,0 +1,13 @@
+"""Rule neighbours: the nearest training images of the queries that the report shows."""
+
+from visrec.job import job
+
+with job(snakemake.log[0], snakemake.threads):
+    from visrec.neighbours import write_neighbours
+
+    write_neighbours(
+        snakemake.input.embeddings,
+        snakemake.output.neighbours,
+        queries=snakemake.params.queries,
+        k=snakemake.params.neighbours,
+    )

@@ -1,0 +1,20 @@
+"""Rule report: one self-contained page."""
+
+from visrec.job import commit, job
+
+with job(snakemake.log[0], snakemake.threads):
+    from visrec.report.html import report
+
+    config, results = snakemake.params.config, snakemake.params.results
+    report(
+        results,
+        config["experiment"],
+        snakemake.params.trials,
+        f"{results}/tables",
+        f"{results}/figures",
+        snakemake.output[0],
+        config,
+        commit(snakemake.scriptdir),
+        **config["report"],
+        configfiles=snakemake.params.configfiles,
+    )
