@@ -42,7 +42,7 @@ def broken(path: str, value) -> dict:
         ("datasets.digits.size", 32, "datasets.digits: unknown key 'size'; did you mean 'sizes'?"),
         ("datasets.digits.sizes", [7], "datasets.digits.sizes.0: 7 is less than the minimum of 8"),
         ("datasets.digits.sizes", [0], "datasets.digits.sizes.0: 0 is less than the minimum of 8"),
-        ("datasets.digits.sizes", [40], "encoder 'random' has no 40 px; it knows 32, 64"),
+        ("datasets.digits.sizes", [40], "has no 40 px; it knows 32, 64"),
         (
             "datasets.digits.encoders",
             {"age": {"iteration": 3}},
@@ -56,6 +56,7 @@ def broken(path: str, value) -> dict:
         ("encoders.age.grid", {"mu": [1]}, "encoders.age.grid: unknown key 'mu'; did you mean 'mu_x'?"),
         ("encoders.age.grid", {"mu_x": []}, "encoders.age.grid.mu_x: [] should be non-empty"),
         ("encoders.age.batch", "many", "encoders.age.batch: 'many' is not of type 'integer'"),
+        ("evaluators.svm.C", ["1e-4"], "is not of type 'number'; YAML reads it as text, write it with a point: 1.0e-4"),
         ("evaluators.svn", {}, "evaluators: unknown key 'svn'; did you mean 'svm'?"),
         ("seeds", [], "seeds: [] should be non-empty"),
         ("experiment", "../up", "experiment: '../up' does not match"),

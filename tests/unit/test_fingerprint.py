@@ -90,6 +90,16 @@ def test_a_root_is_followed_through_its_local_imports(package):
     assert package("visrec/encoders/one.py", "return used(x)", "return 0", root) != package(None, "", "", root)
 
 
+def test_files_count_by_content(tmp_path):
+    script, template = SCRIPTS / "report.py", tmp_path / "page.html"
+    template.write_text("a")
+    first = module.fingerprint(script, files=[template])
+    template.touch()
+    assert module.fingerprint(script, files=[template]) == first
+    template.write_text("b")
+    assert module.fingerprint(script, files=[template]) != first
+
+
 def reached(script: str, *roots: str) -> set[str]:
     return {line.split(" ", 1)[0] for line in module._Walk().follow(SCRIPTS / f"{script}.py", roots)}
 

@@ -203,7 +203,7 @@ def test_evaluate_writes_csv(tmp_path, status):
         split: store.ImageSource([np.zeros((len(part.ids), 3, 1, 1), np.uint8)], part.labels, part.ids)
         for split, part in embeddings.splits.items()
     }
-    store.write_images(tmp_path / "images.h5", sources, size=1, classes=["a", "b", "c"], split_rule="", source="")
+    store.write_images(tmp_path / "images.h5", store.ImageSet(sources, ["a", "b", "c"], "", ""), 1)
     batches = {split: [{"all": part.features}] for split, part in embeddings.splits.items()}
     store.write_embeddings(tmp_path / "e.h5", tmp_path / "images.h5", batches, spec={}, status=status)
     evaluators.evaluate("knn", tmp_path / "e.h5", {"k": [1, 3]}, 0, tmp_path / "knn.csv")

@@ -193,7 +193,7 @@ def write(folder, features, labels, status="ok"):
         )
         for split, values in features.items()
     }
-    store.write_images(folder / "images.h5", sources, size=1, classes=["cat", "dog"], split_rule="", source="")
+    store.write_images(folder / "images.h5", store.ImageSet(sources, ["cat", "dog"], "", ""), 1)
     batches = {split: [{"only": np.array(values, np.float32)[:, None]}] for split, values in features.items()}
     store.write_embeddings(folder / "embeddings.h5", folder / "images.h5", batches, spec={}, status=status)
     return folder / "embeddings.h5"

@@ -16,7 +16,7 @@ def source(count: int, prefix: str, size: int = 8, batches: int = 2) -> store.Im
 
 def write(path, **changes):
     splits = {"train": source(7, "train"), "val": source(2, "val"), "test": source(3, "test")} | changes
-    store.write_images(path, splits, size=8, classes=["a", "b", "ç"], split_rule="made up", source="random")
+    store.write_images(path, store.ImageSet(splits, ["a", "b", "ç"], "made up", "random"), 8)
     return splits
 
 

@@ -50,6 +50,7 @@ def test_a_new_axis_renames_no_old_trial():
         ("lambda_z~1000+mu_x~0.5+seed~0", {"mu_x": 0.5}),
         ("lambda_z~1000+mu_x~10+architecture~reference+batch~32+seed~0", {"architecture": "reference", "batch": 32}),
         ("lambda_z~1000+mu_x~10+learning_rate~1e-05+seed~0", {"learning_rate": 1e-5}),
+        ("lambda_z~1000+mu_x~10+learning_rate~1e30+seed~0", {"learning_rate": 1e30}),
     ],
 )
 def test_a_trial_off_the_grid_is_understood_by_its_name(name, changed):
@@ -90,13 +91,21 @@ def test_other_names_are_refused_in_one_line(name, message):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("encoder, size", [("age", 40), ("age", 128), ("pixels", 7)])
+def test_a_size_that_an_encoder_does_not_have(encoder, size):
+    with pytest.raises(UserError, match=f"{size} px"):
+        name = "lambda_z~1000+mu_x~10+seed~0" if encoder == "age" else "seed~0"
+        trials.parse(CONFIG, "digits", size, encoder, name)
+
+
 def test_an_encoder_that_takes_no_seed_has_one_trial():
     with pytest.raises(UserError, match="'pixels' takes no seed; its trial is 'seed~0'"):
         trials.parse(CONFIG, "digits", 32, "pixels", "seed~1")
 
 
 @pytest.mark.parametrize(
-    "value, text", [(10, "10"), (10.0, "10"), (0.5, "0.5"), (1e-5, "1e-05"), (True, "true"), ("l1", "l1")]
+    "value, text",
+    [(10, "10"), (10.0, "10"), (0.5, "0.5"), (1e-5, "1e-05"), (1e30, "1e30"), (True, "true"), ("l1", "l1")],
 )
 def test_values_in_names(value, text):
     assert trials.format_value(value) == text

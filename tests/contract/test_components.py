@@ -1,0 +1,170 @@
+"""Every dataset, encoder and evaluator found keeps its contract. A new file is picked up by itself."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from visrec import datasets, encoders, evaluators, registry, store, trials
+from visrec.config import encoder_options, options
+
+CPU = torch.device("cpu")
+CONFIG = {"experiment": "contract", "seeds": [0], "datasets": {}, "encoders": {}, "evaluators": {}}
+# What makes an encoder cheap enough to fit here, where its declared defaults are meant for real data.
+SMALL = {"pca": {"components": 5}, "age": {"iterations": 2, "batch": 8, "precision": "fp32"}}
+TRAINING_FILES = {
+    "encoder": "encoder.safetensors",
+    "generator": "generator.safetensors",
+    "history": "history.csv",
+    "samples": "samples.png",
+    "reconstructions": "reconstructions.png",
+    "status": "status.json",
+}
+
+
+@pytest.mark.parametrize("kind", registry.KINDS)
+def test_declarations_have_defaults_and_descriptions(kind):
+    for name in registry.names(kind):
+        declared = registry.declared(kind, name)["OPTIONS"]
+        for option in encoder_options(name).values() if kind == "encoders" else declared.values():
+            assert "default" in option
+            assert option["description"].endswith(".")
+
+
+@pytest.mark.parametrize("size", [8, 32])
+@pytest.mark.parametrize("name", registry.names("datasets"))
+def test_dataset(name, size, tmp_path):
+    datasets.prepare(name, size, options(CONFIG, "datasets", name), tmp_path / "images.h5")
+    datasets.prepare(name, size, options(CONFIG, "datasets", name), tmp_path / "again.h5")
+    info, again = (store.read_image_info(tmp_path / file) for file in ("images.h5", "again.h5"))
+    assert info == again
+    assert info.split_rule
+    assert info.source
+    seen = {}
+    for split in store.SPLITS:
+        images = store.read_images(tmp_path / "images.h5", split)
+        assert images.images.shape == (info.counts[split], 3, size, size)
+        assert images.images.std() > 10  # pictures, not a constant
+        assert set(np.unique(images.labels)) <= set(range(-1, len(info.classes)))
+        assert not set(images.ids) & set(seen)
+        seen |= dict(zip(images.ids, images.labels, strict=True))
+    assert len(seen) == sum(info.counts.values()) > 0
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    """Forty pictures of 32 px in four classes, in three splits."""
+    path = tmp_path_factory.mktemp("contract") / "images.h5"
+    rng = np.random.default_rng(0)
+    splits = {}
+    for split, count in (("train", 24), ("val", 8), ("test", 8)):
+        labels = np.arange(count) % 4
+        pixels = rng.integers(0, 60, (count, 3, 32, 32)) + labels[:, None, None, None] * 60
+        splits[split] = store.ImageSource(
+            [pixels.astype(np.uint8)], labels, np.array([f"{split}{i}" for i in range(count)])
+        )
+    store.write_images(path, store.ImageSet(splits, "abcd", "by hand", "random"), 32)
+    return path
+
+
+def make(name, images, folder, seed=0):
+    folder.mkdir()
+    trial = trials.make(CONFIG, "digits", 32, name, SMALL.get(name, {}), seed)
+    stage = registry.declared("encoders", name).get("STAGE")
+    model, status = (folder / "encoder.safetensors", folder / "status.json") if stage else (None, None)
+    if stage == "fit":
+        encoders.fit(name, images, trial.stage("fit"), seed, model, status)
+    elif stage == "train":
+        encoders.train(
+            name, images, trial.stage("train"), seed, CPU, {key: folder / file for key, file in TRAINING_FILES.items()}
+        )
+    encoders.embed(name, images, model, status, trial.options, seed, CPU, folder / "embeddings.h5")
+    return store.read_embeddings(folder / "embeddings.h5")
+
+
+@pytest.mark.parametrize("name", registry.names("encoders"))
+def test_encoder(name, images, tmp_path):
+    made, again = make(name, images, tmp_path / "one"), make(name, images, tmp_path / "two")
+    assert made.status == "ok"
+    width = made.splits["train"].features.shape[1]
+    assert [part.start for part in made.layers.values()] == [0, *(part.stop for part in made.layers.values())][:-1]
+    assert list(made.layers.values())[-1].stop == width > 0
+    for split in store.SPLITS:
+        source = store.read_images(images, split)
+        rows = made.splits[split]
+        assert rows.features.shape == (len(source.ids), width)
+        assert np.isfinite(rows.features).all()
+        assert rows.ids.tolist() == source.ids.tolist()
+        assert rows.labels.tolist() == source.labels.tolist()
+        assert np.array_equal(rows.features, again.splits[split].features)  # the same seed, the same bits
+        assert len(np.unique(rows.features, axis=0)) == len(rows.features)  # different pictures, different vectors
+    if registry.declared("encoders", name).get("SEEDED", True) and name != "pca":
+        other = make(name, images, tmp_path / "three", seed=1)
+        assert not np.array_equal(other.splits["test"].features, made.splits["test"].features)
+
+
+@pytest.mark.parametrize("name", registry.names("encoders"))
+def test_encoder_never_sees_labels(name, images, tmp_path):
+    shuffled = tmp_path / "shuffled.h5"
+    splits = {}
+    for split in store.SPLITS:
+        part = store.read_images(images, split)
+        splits[split] = store.ImageSource([part.images], part.labels[::-1], part.ids)
+    store.write_images(shuffled, store.ImageSet(splits, "abcd", "", ""), 32)
+    one, two = make(name, images, tmp_path / "one"), make(name, shuffled, tmp_path / "two")
+    for split in store.SPLITS:
+        assert np.array_equal(one.splits[split].features, two.splits[split].features)
+
+
+def embeddings(path, images, spread):
+    """Features that tell the classes apart (spread 1) or nothing (spread 0), through the real file."""
+    rng = np.random.default_rng(0)
+
+    def batches(split):
+        labels = store.read_images(images, split).labels
+        yield {"all": rng.normal(size=(len(labels), 6)) + spread * 50 * np.eye(6)[labels]}
+
+    store.write_embeddings(path, images, {split: batches(split) for split in store.SPLITS}, spec={})
+    return path
+
+
+@pytest.mark.parametrize("name", registry.names("evaluators"))
+def test_evaluator(name, images, tmp_path):
+    chosen = options(CONFIG, "evaluators", name)
+    if "k" in chosen:
+        chosen["k"] = [1, 3]
+    frames = {}
+    for label, spread in (("separable", 1), ("separable again", 1), ("nothing", 0)):
+        embeddings(tmp_path / "embeddings.h5", images, spread)
+        evaluators.evaluate(name, tmp_path / "embeddings.h5", chosen, 0, tmp_path / "scores.csv")
+        frames[label] = pd.read_csv(tmp_path / "scores.csv")
+    separable, nothing = frames["separable"], frames["nothing"]
+    columns = ["metric", "split", "k", "value", "low", "high", "n", "chance", "majority", "status"]
+    assert list(separable.columns) == columns
+    assert separable.equals(frames["separable again"])
+    assert not separable.duplicated(["metric", "split", "k"]).any()
+    scores = separable.dropna(subset="chance")
+    assert set(scores.split) == set(store.SPLITS)
+    assert (scores.value >= 0.8).all()
+    assert (scores.low <= scores.value).all()
+    assert (scores.value <= scores.high).all()
+    assert scores.chance.between(0, 1).all()
+    assert set(scores.status) == {"ok"}
+    test = nothing[(nothing.split == "test") & nothing.chance.notna()]
+    assert (test.value < 0.8).all()
+
+
+@pytest.mark.parametrize("name", registry.names("evaluators"))
+def test_evaluator_passes_a_status_on(name, images, tmp_path):
+    encoders_status = tmp_path / "status.json"
+    encoders_status.write_text(json.dumps({"status": "collapsed"}))
+    trial = trials.make(CONFIG, "digits", 32, "age", {}, 0)
+    encoders.embed("age", images, tmp_path / "x", encoders_status, trial.options, 0, CPU, tmp_path / "embeddings.h5")
+    chosen = options(CONFIG, "evaluators", name)
+    evaluators.evaluate(name, tmp_path / "embeddings.h5", chosen, 0, tmp_path / "scores.csv")
+    rows = pd.read_csv(tmp_path / "scores.csv")
+    assert len(rows) > 0
+    assert set(rows.status) == {"collapsed"}
+    assert rows.value.isna().all()

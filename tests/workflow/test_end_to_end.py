@@ -1,0 +1,142 @@
+"""The real DAG with real training steps, once at 32 px and once at 64 px."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from conftest import DIVERGED, HEALTHY, ROOT, TINY
+
+from visrec import store
+
+
+def test_every_trial_has_its_whole_story(finished):
+    age = finished.results / "digits/32px/age"
+    for trial in (HEALTHY, DIVERGED):
+        names = {path.name for path in (age / trial).iterdir()}
+        assert {
+            "encoder.safetensors", "generator.safetensors", "history.csv", "samples.png", "reconstructions.png",
+            "status.json", "embeddings.h5", "knn.csv", "svm.csv", "neighbours.csv",
+        } == names  # fmt: skip
+    assert {path.name for path in (finished.results / "digits/32px/pixels/seed~0").iterdir()} == {
+        "embeddings.h5", "knn.csv", "svm.csv", "neighbours.csv",
+    }  # fmt: skip
+
+
+def test_images_and_embeddings_agree_by_id(finished):
+    """Row i of the pixels encoder is picture i, its id and its label, end to end."""
+    folder = finished.results / "digits/32px"
+    embeddings = store.read_embeddings(folder / "pixels/seed~0/embeddings.h5")
+    for split, count in (("train", 1297), ("val", 250), ("test", 250)):
+        images = store.read_images(folder / "images.h5", split)
+        rows = embeddings.splits[split]
+        assert len(images.ids) == count
+        assert rows.ids.tolist() == images.ids.tolist()
+        assert rows.labels.tolist() == images.labels.tolist()
+        assert np.allclose(rows.features * 255, images.images.reshape(count, -1), atol=1e-3)
+
+
+def test_widths_are_computed(finished):
+    folder = finished.results / "digits/32px"
+    widths = {
+        encoder: store.read_embeddings(folder / encoder / trial / "embeddings.h5").splits["test"].features.shape[1]
+        for encoder, trial in (("age", HEALTHY), ("random", "seed~0"), ("pca", "seed~0"), ("pixels", "seed~0"))
+    }
+    assert widths == {"age": 4416, "random": 4416, "pca": 16, "pixels": 3072}
+
+
+def test_divergence_travels_to_the_report(finished):
+    folder = finished.results / f"digits/32px/age/{DIVERGED}"
+    status = json.loads((folder / "status.json").read_text())
+    assert status["status"] == "diverged"
+    for evaluator in ("knn", "svm"):
+        rows = pd.read_csv(folder / f"{evaluator}.csv")
+        assert set(rows.status) == {"diverged"}
+        assert rows.value.isna().all()
+    scores = pd.read_csv(finished.results / "tables/scores.csv")
+    assert set(scores[scores.trial == DIVERGED].status) == {"diverged"}
+    html = (finished.results / "report/index.html").read_text()
+    assert "diverged" in html
+    assert status["reason"] in html
+
+
+def test_tables_hold_the_trials_scores(finished):
+    scores = pd.read_csv(finished.results / "tables/scores.csv")
+    one = scores[(scores.encoder == "age") & (scores.trial == HEALTHY) & (scores.evaluator == "knn")]
+    own = pd.read_csv(finished.results / f"digits/32px/age/{HEALTHY}/knn.csv")
+    assert np.array_equal(one.value.to_numpy(), own.value.to_numpy())
+    assert np.allclose(one.lift, (one.value - one.chance) / (1 - one.chance), equal_nan=True)
+
+
+def test_the_report_asks_for_nothing_from_outside(finished):
+    html = (finished.results / "report/index.html").read_text()
+    assert not re.findall(r"""(?:src|href|url)\s*[=(]\s*["']?(?:https?:)?//""", html)
+
+
+def test_a_second_run_does_nothing(finished):
+    assert "Nothing to be done" in finished.make()
+
+
+def test_nothing_heavy_is_imported_at_parse_time(finished):
+    program = (
+        "import sys\nfrom snakemake.cli import main\n"
+        "try:\n    main(['--configfile', 'tiny.yaml', '--cores', '1', '--dry-run', '--forceall'])\n"
+        "except SystemExit as leave:\n    print('left with', leave.code)\n"
+        "print('heavy:', sorted({'torch', 'pandas', 'sklearn', 'seaborn', 'torchvision', 'h5py'} & set(sys.modules)))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=finished.folder, capture_output=True, text=True)
+    assert "rule train" in done.stdout + done.stderr
+    assert "heavy: []" in done.stdout
+
+
+def test_snakemakes_own_report(copy):
+    copy.make("--report", "report.zip")
+    assert (copy.folder / "report.zip").stat().st_size > 10_000
+
+
+def test_every_job_has_its_log_and_benchmark(finished):
+    for kind, suffix in (("logs", ".log"), ("benchmarks", ".tsv")):
+        rules = {path.name.removesuffix(suffix) for path in (finished.results / kind).iterdir()}
+        assert rules == {
+            "prepare", "fit", "train", "embed", "evaluate", "neighbours", "tables", "figures", "report",
+        }  # fmt: skip
+    assert (
+        "training on 1297 images of 32 px"
+        in (finished.results / f"logs/train/digits/32px/age/{HEALTHY}.log").read_text()
+    )
+
+
+def test_64_px(fresh):
+    fresh.config["datasets"]["digits"]["sizes"] = [64]
+    fresh.config["encoders"] = {"pca": {"components": 8}, "age": {"iterations": 2, "batch": 8}}
+    fresh.config["evaluators"] = {"knn": {"k": [3]}}
+    fresh.make()
+    folder = fresh.results / "digits/64px"
+    embeddings = store.read_embeddings(folder / f"age/{HEALTHY}/embeddings.h5")
+    assert embeddings.splits["train"].features.shape == (1297, 8704)
+    assert {name: part.stop - part.start for name, part in embeddings.layers.items()} == {
+        "hidden2": 128, "hidden3": 256, "hidden4": 8192, "output": 128,
+    }  # fmt: skip
+    assert json.loads((folder / f"age/{HEALTHY}/status.json").read_text())["parameters"]["encoder"] == 3_806_080
+    assert "64" in (fresh.results / "report/index.html").read_text()
+
+
+def test_the_demo_is_the_shipped_config():
+    """`make demo` runs config/config.yaml; the tiny config differs from it in sizes, not in kind."""
+    demo = yaml.safe_load((ROOT / "config/config.yaml").read_text())
+    assert demo["experiment"] == "demo"
+    assert set(demo["encoders"]) == set(TINY["encoders"])
+    assert set(demo["evaluators"]) == set(TINY["evaluators"])
+
+
+@pytest.mark.parametrize("tool", ["ruff check .", "ruff format --check .", "snakefmt --check Snakefile workflow/rules"])
+def test_formatting(tool):
+    name, *arguments = tool.split()
+    program = [Path(sys.executable).parent / name, *arguments]
+    done = subprocess.run(program, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -1,0 +1,133 @@
+"""What changes is run again, and nothing else."""
+
+import os
+import shutil
+
+import numpy as np
+from conftest import DIVERGED, HEALTHY
+
+from visrec import store
+
+AFTER = {("tables", ""): 1, ("figures", ""): 1, ("report", ""): 1}
+
+
+def edit(checkout, module: str, old: str, new: str) -> None:
+    path = checkout.folder / "workflow/scripts" / module
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+def test_a_changed_k_list_reruns_knn_and_what_follows(copy):
+    copy.config["evaluators"]["knn"]["k"] = [1, 3, 7]
+    assert copy.plan() == {("evaluate", "knn"): 5, **AFTER}
+
+
+def test_a_changed_grid_trains_only_the_new_trial(copy):
+    copy.config["encoders"]["age"]["grid"]["mu_x"] = [10, 50]
+    del copy.config["encoders"]["age"]["grid"]["learning_rate"]
+    plan = copy.plan()
+    assert plan == {
+        ("train", "age"): 1, ("embed", "age"): 1, ("evaluate", "knn"): 1, ("evaluate", "svm"): 1,
+        ("neighbours", "age"): 1, **AFTER,
+    }  # fmt: skip
+
+
+def test_a_new_seed_trains_only_new_trials(copy):
+    copy.config["seeds"] = [0, 1]
+    plan = copy.plan()
+    assert plan["train", "age"] == 2
+    assert plan["fit", "pca"] == 1
+    assert plan["embed", "random"] == 1
+    assert plan["embed", "pixels"] == 0
+
+
+def test_a_changed_stacking_option_embeds_again_without_training(copy):
+    copy.config["encoders"]["age"]["pooling"] = "max"
+    plan = copy.plan()
+    assert plan["train", "age"] == 0
+    assert plan == {
+        ("embed", "age"): 2, ("evaluate", "knn"): 2, ("evaluate", "svm"): 2, ("neighbours", "age"): 2, **AFTER,
+    }  # fmt: skip
+
+
+def test_changed_code_reruns_the_stages_that_use_it(copy):
+    edit(copy, "visrec/losses.py", "return 2 - (e * z).mean()", "return 3 - (e * z).mean()")
+    assert {job for job in copy.plan() if job[0] in ("prepare", "fit", "train")} == {("train", "age")}
+
+
+def test_changed_stacking_code_does_not_train(copy):
+    edit(copy, "visrec/stack.py", "maps.mean(dim=(2, 3))", "maps.mean(dim=(3, 2))")
+    plan = copy.plan()
+    assert plan["train", "age"] == 0
+    assert (plan["embed", "age"], plan["embed", "random"], plan["embed", "pixels"]) == (2, 1, 0)
+
+
+def test_changed_evaluator_code_reruns_that_evaluator(copy):
+    edit(copy, "visrec/evaluators/svm.py", "def evaluate(", "EXTRA = 1\n\n\ndef evaluate(")
+    assert copy.plan() == {}  # a constant that nothing uses
+    edit(copy, "visrec/evaluators/svm.py", "def evaluate(", "def evaluate_(*a):\n    pass\n\n\ndef evaluate(")
+    assert copy.plan() == {}
+    edit(copy, "visrec/linear_svm.py", "import torch\n", "import torch\n\nprint(end='')\n")
+    assert copy.plan() == {("evaluate", "svm"): 5, **AFTER}
+
+
+def test_changed_report_code_renders_again(copy):
+    edit(copy, "visrec/report/html.py", "\ndef report(", "\nprint(end='')\n\n\ndef report(")
+    assert copy.plan() == {("report", ""): 1}
+
+
+def test_comments_logs_and_a_fresh_checkout_rerun_nothing(copy):
+    edit(copy, "visrec/training.py", "class Game:", "# a comment\nclass Game:")
+    edit(copy, "visrec/training.py", "    bar.close()\n", '    bar.close()\n    log.info("done")\n')
+    for path in (copy.folder / "workflow").rglob("*.py"):
+        path.touch()
+    (copy.folder / "Snakefile").touch()
+    assert copy.plan() == {}
+
+
+def test_moving_the_results_keeps_them(copy):
+    """A run is the folder: in a new checkout, with Snakemake's records left behind, nothing is run again."""
+    shutil.rmtree(copy.folder / ".snakemake")
+    assert copy.plan() == {}
+
+
+def test_a_deleted_trial_is_rebuilt_and_is_the_same(copy):
+    folder = copy.results / f"digits/32px/age/{HEALTHY}"
+    before = store.read_embeddings(folder / "embeddings.h5").splits["test"].features
+    scores = (folder / "knn.csv").read_bytes()
+    shutil.rmtree(folder)
+    assert copy.plan() == {
+        ("train", "age"): 1, ("embed", "age"): 1, ("evaluate", "knn"): 1, ("evaluate", "svm"): 1,
+        ("neighbours", "age"): 1, **AFTER,
+    }  # fmt: skip
+    copy.make(str((folder / "knn.csv").relative_to(copy.folder)))
+    assert np.array_equal(store.read_embeddings(folder / "embeddings.h5").splits["test"].features, before)
+    assert (folder / "knn.csv").read_bytes() == scores
+    assert not (folder / "svm.csv").exists()  # just what was asked for
+
+
+def test_a_touched_image_file_reruns_what_reads_it(copy):
+    os.utime(copy.results / "digits/32px/images.h5")
+    assert copy.plan()["train", "age"] == 2
+
+
+def test_one_target_is_built_alone(fresh):
+    target = f"results/tiny/digits/32px/age/{HEALTHY}/knn.csv"
+    assert fresh.plan(target) == {
+        ("prepare", ""): 1, ("train", "age"): 1, ("embed", "age"): 1, ("evaluate", "knn"): 1,
+    }  # fmt: skip
+
+
+def test_a_trial_off_the_grid_is_built_by_its_name(copy):
+    target = "results/tiny/digits/32px/age/lambda_z~750+mu_x~10+latent~16+seed~3/knn.csv"
+    assert copy.plan(target) == {("train", "age"): 1, ("embed", "age"): 1, ("evaluate", "knn"): 1}
+    copy.make(target)
+    embeddings = store.read_embeddings((copy.folder / target).with_name("embeddings.h5"))
+    assert embeddings.splits["test"].features.shape[1] == 64 + 128 + 4096 + 16
+    assert embeddings.spec["seed"] == 3
+    assert copy.plan() == {}
+
+
+def test_a_diverged_trial_is_a_result_and_is_not_run_again(copy):
+    assert copy.plan(f"results/tiny/digits/32px/age/{DIVERGED}/svm.csv") == {}
