@@ -80,7 +80,9 @@ def make(name, images, folder, seed=0):
         encoders.train(
             name, images, trial.stage("train"), seed, CPU, {key: folder / file for key, file in TRAINING_FILES.items()}
         )
-    encoders.embed(name, images, model, status, trial.options, seed, CPU, folder / "embeddings.h5")
+    encoders.embed(
+        name, images, model, status, trial.options, seed, CPU, folder / "embeddings.h5", folder / "layers.csv"
+    )
     return store.read_embeddings(folder / "embeddings.h5")
 
 
@@ -161,7 +163,8 @@ def test_evaluator_passes_a_status_on(name, images, tmp_path):
     encoders_status = tmp_path / "status.json"
     encoders_status.write_text(json.dumps({"status": "collapsed"}))
     trial = trials.make(CONFIG, "digits", 32, "age", {}, 0)
-    encoders.embed("age", images, tmp_path / "x", encoders_status, trial.options, 0, CPU, tmp_path / "embeddings.h5")
+    out = tmp_path / "embeddings.h5", tmp_path / "layers.csv"
+    encoders.embed("age", images, tmp_path / "x", encoders_status, trial.options, 0, CPU, *out)
     chosen = options(CONFIG, "evaluators", name)
     evaluators.evaluate(name, tmp_path / "embeddings.h5", chosen, 0, tmp_path / "scores.csv")
     rows = pd.read_csv(tmp_path / "scores.csv")

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from visrec import store
+from visrec import layers, store
 
 CLASSES = [*"012345678", '<script>alert(1)</script>"']  # a class name from hell stands for the digit 9
 HISTORY = [
@@ -210,6 +210,7 @@ def embeddings(results, one, folder, status, number):
         spec={"encoder": one["encoder"]},
         status=status,
     )
+    layers.write(folder / "embeddings.h5", folder / "layers.csv")
 
 
 def neighbours(results, one, folder, number, queries):

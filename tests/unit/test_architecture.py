@@ -17,7 +17,7 @@ LAYERS = [
     {"config"},
     {"trials"},
     {"store", "metrics", "intervals", "linear_svm"},
-    {"networks", "losses", "neighbours"},
+    {"networks", "losses", "neighbours", "layers"},
     {"stack"},
     {"training"},
     {"report", "evaluators", "encoders", "datasets"},

@@ -4,7 +4,6 @@ import pandas as pd
 import pytest
 import report_fixture as fixture
 
-from visrec.errors import UserError
 from visrec.report import TABLES
 from visrec.report import tables as t
 
@@ -157,18 +156,27 @@ def test_layers_share_of_distance_is_the_mean_squared_pairwise_distance(standard
     assert read(standard, "layers").query("encoder == 'pixels'")["share_of_distance"].item() == 1
 
 
-def test_variances_do_not_depend_on_blocks(standard, monkeypatch):
-    path = t.folder(standard, fixture.standard_trials()[1]) / "embeddings.h5"
-    whole = [row["share_of_distance"] for row in t.layer_rows(path)]
-    monkeypatch.setattr(t, "ROWS_AT_ONCE", 7)
-    assert [row["share_of_distance"] for row in t.layer_rows(path)] == pytest.approx(whole, rel=1e-12)
+def test_one_evaluator_without_a_score_spoils_no_other():
+    scores = pd.DataFrame(
+        {
+            "dataset": "digits",
+            "size": 32,
+            "encoder": "pca",
+            "trial": "seed~0",
+            "evaluator": ["knn", "svm"],
+            "status": ["ok", "not converged"],
+        }
+    )
+    trial = {"dataset": "digits", "size": 32, "encoder": "pca", "trial": "seed~0"}
+    key = ("digits", 32, "pca", "seed~0")
+    assert t.statuses("nowhere", [trial], scores, ["knn", "svm"])[key] == ("ok", "")
+    scores["status"] = "not converged"
+    assert t.statuses("nowhere", [trial], scores, ["knn", "svm"])[key] == ("not converged", "")
 
 
-def test_a_damaged_embedding_is_one_line(tmp_path):
-    path = tmp_path / "embeddings.h5"
-    path.write_bytes(b"no HDF5")
-    with pytest.raises(UserError, match="delete it and run again"):
-        t.layer_rows(path)
+def test_a_seed_without_a_value_leaves_the_others():
+    rows = pd.DataFrame({"value": [0.5, float("nan")], "low": [0.4, float("nan")], "high": [0.7, float("nan")]})
+    assert t.over_seeds(rows) == {"value": 0.5, "low": 0.4, "high": 0.7}
 
 
 def test_headline_k_falls_back_to_what_was_measured():

@@ -56,7 +56,7 @@ def test_a_batch_larger_than_the_data(fresh):
     done = fresh.snakemake(f"{folder}/status.json")
     assert done.returncode != 0
     assert "error: training needs a batch of 5000 images and got 1297" in done.stderr
-    assert list((fresh.folder / folder).iterdir()) == []
+    assert list((fresh.folder / folder).glob("*")) == []
 
 
 def test_a_foreign_images_file(copy):

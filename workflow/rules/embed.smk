@@ -11,6 +11,7 @@ rule embed:
         images=IMAGES,
     output:
         embeddings=f"{TRIAL}/embeddings.h5",
+        layers=f"{TRIAL}/layers.csv",
     log:
         log_of("embed", BELOW),
     benchmark:

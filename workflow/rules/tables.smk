@@ -9,7 +9,7 @@ def figure_files():
 rule tables:
     input:
         scores=[path for evaluator in config["evaluators"] for path in of_all_trials(f"{evaluator}.csv")],
-        embeddings=of_all_trials("embeddings.h5"),
+        layers=of_all_trials("layers.csv"),
     output:
         **{key: f"{RESULTS}/tables/{name}" for key, name in TABLES.items() if key != "leaderboard_html"},
         leaderboard_html=report(

@@ -14,4 +14,5 @@ with job(snakemake.log[0], snakemake.threads):
         snakemake.params.seed,
         device(snakemake.config["device"]),
         snakemake.output.embeddings,
+        snakemake.output.layers,
     )

@@ -169,7 +169,12 @@ def write_images(path: str | Path, images: ImageSet, size: int) -> None:
 
 
 @contextmanager
-def _open(path: str | Path, kind: str) -> Iterator[h5py.File]:
+def reading(path: str | Path, kind: str) -> Iterator[h5py.File]:
+    """Open a file of a kind (`IMAGES` or `EMBEDDINGS`) for reading parts of it.
+
+    Raises:
+        UserError: the file is missing, damaged or of another kind.
+    """
     try:
         # Finished files never change, so the lock that network file systems often refuse is not needed.
         file = h5py.File(path, "r", locking=False)
@@ -199,7 +204,7 @@ def read_image_info(path: str | Path) -> ImageInfo:
     Raises:
         UserError: the file is missing, damaged or of another kind.
     """
-    with _open(path, IMAGES) as file:
+    with reading(path, IMAGES) as file:
         attrs = file.attrs
         return ImageInfo(
             size=int(attrs["size"]),
@@ -217,7 +222,7 @@ def read_images(path: str | Path, split: str) -> ImageSplit:
     Raises:
         UserError: the file is missing, damaged or of another kind.
     """
-    with _open(path, IMAGES) as file:
+    with reading(path, IMAGES) as file:
         group = file[split]
         return ImageSplit(group["images"][:], group["labels"][:], group["ids"].asstr()[:].astype(str))
 
@@ -280,7 +285,7 @@ def write_embeddings(
     layers: dict[str, list[int]] = {}
     with atomic(path) as temporary, h5py.File(temporary, "w") as file:
         for split in SPLITS:
-            with _open(images, IMAGES) as source:
+            with reading(images, IMAGES) as source:
                 labels, ids = source[split]["labels"][:], source[split]["ids"][:]
             group = file.create_group(split)
             group["labels"], group["ids"] = labels, ids
@@ -313,13 +318,18 @@ def write_embeddings(
         )
 
 
+def layers_of(file: h5py.File) -> dict[str, slice]:
+    """The layers of an opened embeddings.h5: name -> slice of the columns, in stacking order."""
+    return {name: slice(*bounds) for name, bounds in json.loads(file.attrs["layers"]).items()}
+
+
 def read_embeddings(path: str | Path) -> Embeddings:
     """Read embeddings.h5 into memory.
 
     Raises:
         UserError: the file is missing, damaged or of another kind.
     """
-    with _open(path, EMBEDDINGS) as file:
+    with reading(path, EMBEDDINGS) as file:
         return Embeddings(
             splits={
                 split: EmbeddingSplit(
@@ -329,7 +339,7 @@ def read_embeddings(path: str | Path) -> Embeddings:
                 )
                 for split in SPLITS
             },
-            layers={name: slice(*bounds) for name, bounds in json.loads(file.attrs["layers"]).items()},
+            layers=layers_of(file),
             classes=json.loads(file.attrs["classes"]),
             status=file.attrs["status"],
             spec=json.loads(file.attrs["spec"]),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from tqdm import tqdm
 
-from visrec import registry, store
+from visrec import layers, registry, store
 
 if TYPE_CHECKING:
     import torch
@@ -71,8 +71,9 @@ def embed(
     seed: int,
     device: "torch.device",
     out: str | Path,
+    layer_table: str | Path,
 ) -> None:
-    """Embed all images of all splits and write embeddings.h5.
+    """Embed all images of all splits; write embeddings.h5 and the table of its layers.
 
     Args:
         name: of the encoder.
@@ -83,6 +84,7 @@ def embed(
         seed: the trial's.
         device: where to compute.
         out: embeddings.h5.
+        layer_table: CSV, see `visrec.layers`.
 
     Raises:
         UserError: a feature is not finite though the status is "ok".
@@ -99,6 +101,7 @@ def embed(
     else:
         log.warning("training ended as '%s': no features", how_it_ended)
     store.write_embeddings(out, images, batches, spec=spec, status=how_it_ended)
+    layers.write(out, layer_table)
 
 
 def _batches(

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import h5py
 import jinja2
 import numpy as np
 import pandas as pd
@@ -100,7 +99,7 @@ def thumbnails(path: str | Path, split: str, ids: Iterable[str]) -> dict[str, st
         UserError: an id is not in the split.
     """
     wanted = sorted(set(ids))
-    with h5py.File(path, "r", locking=False) as file:
+    with store.reading(path, store.IMAGES) as file:
         rows = {name: row for row, name in enumerate(file[split]["ids"].asstr()[:])}
         unknown = [name for name in wanted if name not in rows]
         if unknown:

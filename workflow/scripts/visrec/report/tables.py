@@ -10,23 +10,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import pandas as pd
 from scipy.stats import t
 
-from visrec import registry, store
-from visrec.errors import UserError
+from visrec import layers, registry, store
 from visrec.report.verdict import METRICS, duration, percent, span
 
 GROUP = ["dataset", "size", "encoder"]
 SCORES = [*GROUP, "trial", "seed", "evaluator", "metric", "split", "k"]
 SCORES += ["value", "low", "high", "n", "chance", "majority", "lift", "status"]
-LAYERS = [*GROUP, "trial", "layer", "start", "stop", "dimensions", "share_of_dimensions", "share_of_distance"]
+LAYERS = [*GROUP, "trial", *layers.COLUMNS]
 # column of the leaderboard: (evaluator, metric)
 SOURCES = {"precision": ("knn", "precision"), "knn_accuracy": ("knn", "accuracy"), "svm_accuracy": ("svm", "accuracy")}
 UNFINISHED = "unfinished"
-ROWS_AT_ONCE = 2048
 PLAIN = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>visrec leaderboard</title><style>
 body{font:14px/1.5 system-ui,sans-serif;margin:2rem;overflow-x:auto}
@@ -214,67 +211,13 @@ def _named(trial: Mapping[str, Any]) -> list[str]:
     return list(dict.fromkeys([*trial["headline"], *trial["grid"]]))
 
 
-def _variances(file: h5py.File) -> np.ndarray:
-    """Variance (D,) of each train feature, in one pass over blocks (Chan, Golub and LeVeque's update), float64."""
-    features = file["train/features"]
-    count, mean, squares = 0, np.zeros(features.shape[1]), np.zeros(features.shape[1])
-    for start in range(0, len(features), ROWS_AT_ONCE):
-        block = features[start : start + ROWS_AT_ONCE].astype(np.float64)
-        shift = block.mean(axis=0) - mean
-        total = count + len(block)
-        squares += block.var(axis=0) * len(block) + shift**2 * count * len(block) / total
-        mean += shift * len(block) / total
-        count = total
-    return squares / count
-
-
-def layer_rows(path: str | Path) -> list[dict[str, Any]]:
-    """One row per layer of an embeddings.h5: its columns, and its share of the dimensions and of the distance.
-
-    share_of_distance is the layer's share of the mean squared L2 distance between train images. That mean is twice the
-    sum of the features' variances, so the share is the layer's share of the total variance.
-
-    Raises:
-        UserError: the file is missing, damaged or of another kind.
-    """
-    try:
-        # Not `store.read_embeddings`: it would hold every split in memory to look at one, block by block.
-        file = h5py.File(path, "r", locking=False)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read as HDF5 ({error}); delete it and run again") from error
-    with file:
-        if file.attrs.get("kind") != store.EMBEDDINGS:
-            raise UserError(f"{path}: is not a '{store.EMBEDDINGS}' file; delete it and run again")
-        layers = json.loads(file.attrs["layers"])
-        # One layer is all of the distance; its features need not be read.
-        variances = _variances(file) if len(layers) > 1 else None
-    total = sum(stop - start for start, stop in layers.values())
-    rows = []
-    for layer, (start, stop) in layers.items():
-        share = 1.0
-        if variances is not None:
-            whole = variances.sum()
-            share = float(variances[start:stop].sum() / whole) if whole > 0 else math.nan
-        rows.append(
-            {
-                "layer": layer,
-                "start": start,
-                "stop": stop,
-                "dimensions": stop - start,
-                "share_of_dimensions": (stop - start) / total,
-                "share_of_distance": share,
-            }
-        )
-    return rows
-
-
 def _layers(results_dir: str | Path, trials: Iterable[Mapping]) -> pd.DataFrame:
-    rows = []
+    parts = [pd.DataFrame(columns=LAYERS)]
     for trial in trials:
-        path = folder(results_dir, trial) / "embeddings.h5"
+        path = folder(results_dir, trial) / "layers.csv"
         if path.exists():
-            rows += [{key: trial[key] for key in (*GROUP, "trial")} | row for row in layer_rows(path)]
-    return pd.DataFrame(rows, columns=LAYERS)
+            parts.append(pd.read_csv(path).assign(**{key: trial[key] for key in (*GROUP, "trial")}))
+    return pd.concat(parts, ignore_index=True)[LAYERS]
 
 
 def _grid(
@@ -337,9 +280,6 @@ def tables(
         trials: dicts with dataset, size, encoder, trial, seed, options, headline, grid and stage.
         evaluators: names of the evaluators whose csv files to gather.
         out: the keys of `visrec.report.TABLES` -> path.
-
-    Raises:
-        UserError: an embeddings.h5 is damaged.
     """
     scores = read_scores(results_dir, trials, evaluators)
     status = statuses(results_dir, trials, scores, evaluators)
