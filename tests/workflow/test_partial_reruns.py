@@ -11,11 +11,11 @@ from visrec import store
 AFTER = {("tables", ""): 1, ("figures", ""): 1, ("report", ""): 1}
 
 
-def edit(checkout, module: str, old: str, new: str) -> None:
+def edit(checkout, module: str, old: str, new: str, count: int = -1) -> None:
     path = checkout.folder / "workflow/scripts" / module
     text = path.read_text()
     assert old in text
-    path.write_text(text.replace(old, new))
+    path.write_text(text.replace(old, new, count))
 
 
 def test_a_changed_k_list_reruns_knn_and_what_follows(copy):
@@ -105,6 +105,19 @@ def test_a_deleted_trial_is_rebuilt_and_is_the_same(copy):
     assert np.array_equal(store.read_embeddings(folder / "embeddings.h5").splits["test"].features, before)
     assert (folder / "knn.csv").read_bytes() == scores
     assert not (folder / "svm.csv").exists()  # just what was asked for
+
+
+def test_embeddings_may_be_deleted_to_save_space(copy):
+    (copy.results / f"digits/32px/age/{HEALTHY}/embeddings.h5").unlink()
+    assert copy.plan() == {}
+    copy.config["evaluators"]["knn"]["k"] = [1, 5]
+    plan = copy.plan()
+    assert (plan["embed", "age"], plan["train", "age"], plan["evaluate", "knn"]) == (1, 0, 5)
+
+
+def test_a_changed_template_renders_again(copy):
+    edit(copy, "visrec/report/templates/report.css", "}", "}\n", 1)
+    assert copy.plan() == {("report", ""): 1}
 
 
 def test_a_touched_image_file_reruns_what_reads_it(copy):
