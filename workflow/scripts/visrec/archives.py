@@ -1,0 +1,259 @@
+"""Checksums, and zip and tar files read member by member: nothing is ever unpacked to disk.
+
+An archive is checked as a whole before its first member is handed out: names that could leave a folder, links, devices
+and sizes that only a decompression bomb has are refused. Callers see names and bytes.
+"""
+
+import gzip
+import hashlib
+import re
+import stat
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from visrec.errors import UserError
+
+LENGTHS = {"md5": 32, "sha256": 64}
+HTML = re.compile(rb"\s*(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)*<(!doctype\s+html|html|head|title|body)\b", re.I | re.S)
+SLACK = 16 * 2**20  # bytes; an archive this small once unpacked is no bomb, however well it packs
+HEADER = 2**20  # bytes; more than any header of a tar member takes
+BROKEN_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError, ValueError, RuntimeError)
+BROKEN_TAR = (tarfile.TarError, zlib.error, EOFError, OSError, ValueError)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What an archive may hold at most.
+
+    Attributes:
+        members: number of members.
+        member_bytes: bytes of one member, unpacked.
+        total_bytes: bytes of all members, unpacked.
+        ratio: unpacked over packed bytes of the whole archive. Pictures hardly pack (about 1); text packs 10 to 20
+            times; deflate's most is 1,032.
+    """
+
+    members: int = 2_000_000
+    member_bytes: int = 256 * 2**20
+    total_bytes: int = 32 * 2**30
+    ratio: float = 100.0
+
+
+LIMITS = Limits()
+
+
+def verify(path: str | Path, checksum: str) -> None:
+    """Refuse a file whose checksum is not the expected one. The file is only read, never interpreted.
+
+    Args:
+        path: the file.
+        checksum: "md5:" or "sha256:" and the digits.
+
+    Raises:
+        UserError: the file is not there, cannot be read or has another checksum, or the checksum is not written so.
+    """
+    wrong = mismatch(path, checksum)
+    if wrong:
+        raise UserError(f"{path}: {wrong}; delete it and fetch it again, or name the right file under `archives:`")
+
+
+def mismatch(path: str | Path, checksum: str) -> str:
+    """What is wrong with a file whose checksum is not the expected one, "" if it is.
+
+    An empty file, and an HTML page saved in the archive's place, are called that.
+
+    Raises:
+        UserError: as in `verify`, but for the checksum itself.
+    """
+    algorithm, expected = _parse(checksum, str(path))
+    try:
+        with Path(path).open("rb") as file:
+            got = hashlib.file_digest(file, lambda: hashlib.new(algorithm, usedforsecurity=False)).hexdigest()
+            file.seek(0)
+            head = file.read(4096)
+    except OSError as error:
+        raise UserError(
+            f"{path}: cannot be read ({error.strerror}); download it, or name the right file under `archives:`"
+        ) from error
+    if got == expected:
+        return ""
+    kind = "has the wrong checksum"
+    if not head:
+        kind = "is empty"
+    elif HTML.match(head.removeprefix(b"\xef\xbb\xbf")):
+        kind = "is an HTML page (a login or error page) and not the archive"
+    return f"{kind}: expected {algorithm}:{expected}, got {algorithm}:{got}"
+
+
+def _parse(checksum: str, name: str) -> tuple[str, str]:
+    algorithm, _, digits = checksum.lower().partition(":")
+    if len(digits) != LENGTHS.get(algorithm) or set(digits) - set("0123456789abcdef"):
+        raise UserError(
+            f"{name}: checksum '{checksum}' must be md5: and 32 or sha256: and 64 hexadecimal digits; correct it"
+        )
+    return algorithm, digits
+
+
+@contextmanager
+def _explained(path: Path, kind: str, errors: tuple[type[Exception], ...]) -> Iterator[None]:
+    """Turn what a library says of a damaged archive into one line."""
+    try:
+        yield
+    except errors as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"{path}: is not a whole {kind} file ({reason}); delete it and fetch it again") from error
+
+
+def _refuse(path: Path, what: str) -> UserError:
+    return UserError(f"{path}: refused: {what}; fetch the archive again from its publisher")
+
+
+def _check_name(path: Path, name: str) -> None:
+    """Refuse a member name that means something else than a file below the archive's own root."""
+    if (
+        not name
+        or name.startswith("/")
+        or "\\" in name
+        or re.match(r"[A-Za-z]:", name)
+        or not name.isprintable()
+        or ".." in name.split("/")
+    ):
+        raise _refuse(path, f"member {name!r} has an unsafe name")
+
+
+class _Tally:
+    """Counts what an archive holds while it is looked through, and refuses what only a bomb has."""
+
+    def __init__(self, path: Path, limits: Limits) -> None:
+        self.path, self.limits = path, limits
+        self.packed = path.stat().st_size
+        self.members = self.bytes = 0
+        self.seen: set[str] = set()
+
+    def add(self, name: str, size: int, *, folder: bool) -> None:
+        limits = self.limits
+        _check_name(self.path, name)
+        self.members += 1
+        if self.members > limits.members:
+            raise _refuse(self.path, f"it has more than {limits.members:,} members")
+        if size > limits.member_bytes:
+            raise _refuse(self.path, f"member {name!r} has {size:,} bytes, more than {limits.member_bytes:,}")
+        self.grow(size)
+        if not folder:
+            if name in self.seen:
+                raise _refuse(self.path, f"member {name!r} occurs more than once")
+            self.seen.add(name)
+
+    def grow(self, size: int) -> None:
+        limits = self.limits
+        self.bytes += size
+        if self.bytes > limits.total_bytes:
+            raise _refuse(self.path, f"it unpacks to more than {limits.total_bytes:,} bytes")
+        if self.bytes > SLACK and self.bytes > limits.ratio * self.packed:
+            raise _refuse(self.path, f"it unpacks to more than {limits.ratio:g} times its size, like a zip bomb")
+
+
+@dataclass(frozen=True)
+class Zip:
+    """An opened and checked zip file.
+
+    Attributes:
+        names: of the members that are files, in the archive's order.
+        read: member name -> its bytes. Threads may read at once. Raises `UserError` if the member is damaged.
+    """
+
+    names: list[str]
+    read: Callable[[str], bytes]
+
+
+@contextmanager
+def open_zip(path: str | Path, limits: Limits = LIMITS) -> Iterator[Zip]:
+    """Open a zip file; it is closed at the end of the `with` block.
+
+    Raises:
+        UserError: not a zip file, truncated, encrypted, packed by another method than deflate, an unsafe or repeated
+            name, a link or device, or beyond the limits.
+    """
+    path = Path(path)
+    with _explained(path, "zip", BROKEN_ZIP):
+        file = zipfile.ZipFile(path)
+    with file:
+        tally, packed = _Tally(path, limits), 0
+        for member in file.infolist():
+            mode = stat.S_IFMT(member.external_attr >> 16)  # 0 where the archive was not made on a Unix
+            if mode not in (0, stat.S_IFREG, stat.S_IFDIR):
+                raise _refuse(path, f"member {member.filename!r} is a link or a device")
+            if member.flag_bits & 0x1:
+                raise _refuse(path, f"member {member.filename!r} is encrypted")
+            if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                raise _refuse(path, f"member {member.filename!r} is not packed by deflate")
+            tally.add(member.orig_filename, member.file_size, folder=member.is_dir())
+            packed += member.compress_size
+        if packed > tally.packed:
+            raise _refuse(path, "its members overlap, like a zip bomb")
+
+        def read(name: str) -> bytes:
+            with _explained(path, "zip", BROKEN_ZIP):
+                return file.read(name)  # never more than the size declared, and checked by CRC
+
+        yield Zip([member.filename for member in file.infolist() if not member.is_dir()], read)
+
+
+class _Metered:
+    """The unpacked bytes of a tar file, which end where a file within the limits would have ended.
+
+    Attributes:
+        left: how many bytes the member being read and the next header may still take. Extended headers are read into
+            memory whole, so that a header of gigabytes would be a bomb too.
+    """
+
+    def __init__(self, stream: BinaryIO, path: Path, limits: Limits) -> None:
+        self.stream, self.tally, self.left = stream, _Tally(path, limits), HEADER
+
+    def read(self, size: int) -> bytes:
+        data = self.stream.read(size)
+        self.tally.grow(len(data))
+        self.left -= len(data)
+        if self.left < 0:
+            raise _refuse(self.tally.path, f"it has a header of more than {HEADER:,} bytes")
+        return data
+
+
+def read_tar(path: str | Path, wanted: Collection[str], limits: Limits = LIMITS) -> dict[str, bytes]:
+    """Read members of a tar file, plain or gzipped, in one pass over the whole of it.
+
+    Args:
+        path: the file.
+        wanted: names of the members to keep; all are checked.
+        limits: what the archive may hold.
+
+    Returns:
+        Name -> bytes, for those of `wanted` that are there.
+
+    Raises:
+        UserError: not a tar file, truncated, an unsafe or repeated name, anything but files and folders, or beyond the
+            limits.
+    """
+    path, found = Path(path), {}
+    with _explained(path, "tar", BROKEN_TAR), path.open("rb") as raw:
+        packed = raw.read(2) == b"\x1f\x8b"
+        raw.seek(0)
+        stream = _Metered(gzip.GzipFile(fileobj=raw) if packed else raw, path, limits)
+        tally = _Tally(path, limits)
+        with tarfile.open(fileobj=stream, mode="r|") as tar:
+            for member in tar:
+                if not (member.isreg() or member.isdir()) or member.issparse():
+                    raise _refuse(path, f"member {member.name!r} is neither a plain file nor a folder")
+                tally.add(member.name, member.size, folder=member.isdir())
+                stream.left = member.size + HEADER
+                if member.isreg() and member.name in wanted:
+                    found[member.name] = tar.extractfile(member).read()
+        while data := stream.read(2**20):  # to the end, where gzip's own checksum is
+            stream.left += len(data)
+    return found
