@@ -1,0 +1,325 @@
+"""Anyone's own pictures: a folder of class folders, or a folder with a CSV of labels, or a folder of pictures alone.
+
+    path/train/cat/1.jpg   class folders in `train`, `val` (or `valid`, `validation`) and `test`;
+                           what is missing of `val` and `test` is cut from `train`
+    path/cat/1.jpg         class folders; `val` and `test` are cut
+    path/1.jpg             pictures and `labels: labels.csv` with the columns path, label and, if wanted, id and split;
+                           without `labels` the pictures have none
+
+A class is the name of a folder; folders inside it belong to it. Files and folders whose names begin with a point are
+left out, and so are files without the suffix of a picture, with a line in the log that counts them.
+"""
+
+import csv
+import logging
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from visrec.errors import UserError
+from visrec.pictures import SUFFIXES, decoded
+from visrec.splits import stratified
+from visrec.store import SPLITS, ImageSet, ImageSource
+
+log = logging.getLogger(__name__)
+
+OPTIONS = {
+    "path": {
+        "type": "string",
+        "default": "",
+        "description": "The folder of pictures.",
+    },
+    "labels": {
+        "type": "string",
+        "default": "",
+        "description": "A CSV file with the columns path, label and optionally id and split, for pictures that are "
+        "not in class folders; paths in it are relative to the folder.",
+    },
+    "val": {
+        "type": "number",
+        "exclusiveMinimum": 0,
+        "default": 0.1,
+        "description": "Where there is no val: the share (below 1) or the number of pictures to cut from train for it.",
+    },
+    "test": {
+        "type": "number",
+        "exclusiveMinimum": 0,
+        "default": 0.1,
+        "description": "Where there is no test: the share (below 1) or the number of pictures to cut from train for "
+        "it.",
+    },
+    "split_seed": {
+        "type": "integer",
+        "minimum": 0,
+        "default": 0,
+        "description": "Seed of the cuts.",
+    },
+    "on_error": {
+        "enum": ["stop", "skip"],
+        "default": "stop",
+        "description": "What a picture that cannot be read does: stop, or skip that picture.",
+    },
+}
+
+SPLIT_FOLDERS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+COLUMNS = ("path", "label", "id", "split")
+NOT_OURS = "__MACOSX"  # macOS puts such a folder into every zip
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One picture: path relative to the folder (POSIX), class ("" for none), id, and the split it was given."""
+
+    path: str
+    label: str
+    id: str
+    split: str = "train"
+
+
+def read(size: int, options: Mapping[str, Any], archives: Mapping[str, Path], threads: int) -> ImageSet:
+    """The pictures of a folder, each resized to size x size. Ids are paths relative to the folder, or the CSV's.
+
+    Pictures are in the order of their paths, whatever the order of the file system or of the CSV.
+
+    Args:
+        size: S, pixels.
+        options: see `OPTIONS`.
+        archives: none.
+        threads: that decode pictures.
+
+    Raises:
+        UserError: the folder, the CSV or a picture in it is not as it should be.
+    """
+    if not options["path"]:
+        raise UserError("image_folder: no `path` is set; set it to the folder that holds your pictures")
+    root = Path(options["path"]).expanduser()
+    files, folders = _scan(root)
+    if not files:
+        raise UserError(f"{root}: no picture is in it; known suffixes: {' '.join(sorted(SUFFIXES))}")
+    if options["labels"]:
+        pictures = _from_csv(root, files, Path(options["labels"]).expanduser())
+    else:
+        pictures = _from_folders(root, files, folders)
+    splits, rule = _split(root, pictures, options)
+    classes = sorted({picture.label for picture in pictures} - {""})
+    for split in ("val", "test"):
+        unknown = {picture.label for picture in splits[split]} - {picture.label for picture in splits["train"]}
+        if unknown:
+            log.warning("%s: train has no picture of class '%s', which %s has", root, min(unknown), split)
+    number = {name: index for index, name in enumerate(classes)} | {"": -1}
+    sources = {}
+    for split, part in splits.items():
+        broken: list[tuple[int, str]] = []
+        items = [(str(root / picture.path), root / picture.path) for picture in part]
+        sources[split] = ImageSource(
+            batches=decoded(
+                items, size, threads, on_error=options["on_error"], broken=broken, label=f"decoding {split}"
+            ),
+            labels=np.array([number[picture.label] for picture in part], dtype=np.int64),
+            ids=np.array([picture.id for picture in part]),
+            broken=broken,
+        )
+    return ImageSet(sources, classes, rule, source=f"pictures in the folder {options['path']}")
+
+
+def _scan(root: Path) -> tuple[list[str], list[str]]:
+    """Paths of pictures and of folders, relative to root, sorted."""
+    files, folders, other = [], [], Counter()
+    real, waiting = root.resolve(), [""]
+    while waiting:
+        folder = waiting.pop()
+        try:
+            with os.scandir(root / folder) as entries:
+                found = [entry for entry in entries if not entry.name.startswith(".") and entry.name != NOT_OURS]
+        except OSError as error:
+            raise UserError(
+                f"{root / folder}: the folder cannot be read ({error.strerror}); check the path and who may read it"
+            ) from error
+        for entry in found:
+            path = f"{folder}/{entry.name}".lstrip("/")
+            if entry.is_symlink():
+                _check_link(root, real, path)
+            try:
+                path.encode()
+            except UnicodeEncodeError as error:
+                raise UserError(f"{root}: the name {path!r} in it is not UTF-8; rename it") from error
+            suffix = PurePosixPath(path).suffix.lower()
+            if entry.is_dir():
+                folders.append(path)
+                waiting.append(path)
+            elif entry.is_file() and suffix in SUFFIXES:
+                files.append(path)
+            else:
+                other[suffix or "no suffix"] += 1
+    if other:
+        kinds = ", ".join(f"{suffix} {count}" for suffix, count in other.most_common(5))
+        log.info("%s: left out %d files without the suffix of a picture (%s)", root, other.total(), kinds)
+    return sorted(files), sorted(folders)
+
+
+def _check_link(root: Path, real: Path, path: str) -> None:
+    try:
+        target = (root / path).resolve(strict=True)
+    except (OSError, RuntimeError) as error:  # before Python 3.13 a loop is a RuntimeError
+        raise UserError(f"{root / path}: the link leads nowhere; remove or mend it") from error
+    if not target.is_relative_to(real):
+        raise UserError(f"{root / path}: the link leads out of the folder, to {target}; put the files themselves there")
+    if target.is_dir():
+        raise UserError(f"{root / path}: the link leads to a folder, which would be read twice; remove the link")
+
+
+def _from_folders(root: Path, files: Sequence[str], folders: Sequence[str]) -> list[Picture]:
+    tops = {folder.split("/")[0] for folder in folders}
+    named = {folder: SPLIT_FOLDERS[folder.lower()] for folder in tops if folder.lower() in SPLIT_FOLDERS}
+    if "train" not in named.values() or (len(named) == 1 and len(tops) > 1):  # a class may be called `train`
+        if named and len(named) == len(tops):
+            raise UserError(
+                f"{root}: has the folder '{min(named)}' but no folder 'train'; add it, or rename '{min(named)}'"
+            )
+        return _one_split(root, "", "train", files, folders)
+    if len(named) < len(tops):
+        raise UserError(
+            f"{root}: the folder '{min(tops - set(named))}' stands beside 'train' but is no split; move it elsewhere, "
+            "or rename the splits if they are classes"
+        )
+    loose = [path for path in files if "/" not in path]
+    if loose:
+        raise UserError(f"{root / loose[0]}: stands beside 'train'; move it into one of the splits")
+    twice = [split for split, count in Counter(named.values()).items() if count > 1]
+    if twice:
+        both = ", ".join(sorted(folder for folder, split in named.items() if split == twice[0]))
+        raise UserError(f"{root}: the folders {both} all mean '{twice[0]}'; keep one")
+    pictures = [
+        picture
+        for folder, split in sorted(named.items())
+        for picture in _one_split(root, folder, split, files, folders)
+    ]
+    unlabelled = {picture.split for picture in pictures if not picture.label}
+    if unlabelled and len(unlabelled) < len(named):
+        raise UserError(
+            f"{root}: the pictures of {min(unlabelled)} are not in class folders, others are; sort them into class "
+            "folders, or move them elsewhere"
+        )
+    return pictures
+
+
+def _one_split(root: Path, folder: str, split: str, files: Sequence[str], folders: Sequence[str]) -> list[Picture]:
+    """The pictures in one folder, which holds either class folders or pictures."""
+    base = f"{folder}/" if folder else ""
+    inside = [path for path in files if path.startswith(base)]
+    loose = [path for path in inside if "/" not in path[len(base) :]]
+    if not inside:
+        raise UserError(f"{root / folder}: no picture is in the folder; add some, or remove the folder")
+    if len(loose) == len(inside):
+        return [Picture(path, "", path, split) for path in inside]
+    if loose:
+        raise UserError(f"{root / loose[0]}: stands beside folders of pictures; move it into one of them")
+    labels = {path: path[len(base) :].split("/")[0] for path in inside}
+    every = {path[len(base) :] for path in folders if path.startswith(base) and "/" not in path[len(base) :]}
+    empty = sorted(every - set(labels.values()))
+    if empty:
+        raise UserError(
+            f"{root / folder / empty[0]}: no picture is in this class folder; add some, or remove the folder"
+        )
+    return [Picture(path, label, path, split) for path, label in labels.items()]
+
+
+def _from_csv(root: Path, files: Sequence[str], table: Path) -> list[Picture]:
+    rows = _rows(table)
+    known, pictures, line_of = set(files), {}, {}
+    for line, row in rows:
+        where = f"{table} line {line}"
+        path = str(PurePosixPath(row["path"]))
+        if path not in known:
+            raise UserError(f"{where}: '{row['path']}' is no picture in {root}; correct the path or remove the row")
+        if path in pictures:
+            raise UserError(f"{where}: '{path}' was in line {line_of[path]} already; keep one row for each picture")
+        split = SPLIT_FOLDERS.get(row.get("split", "train").lower())
+        if split is None:
+            raise UserError(f"{where}: unknown split '{row['split']}'; write train, val or test")
+        if not row.get("id", path):
+            raise UserError(f"{where}: the id is empty; fill it in, or leave the column 'id' out")
+        pictures[path], line_of[path] = Picture(path, row["label"], row.get("id", path), split), line
+    missing = sorted(known - set(pictures))
+    if missing:
+        raise UserError(
+            f"{table}: {len(missing)} pictures in {root} have no row, the first is '{missing[0]}'; add their rows or "
+            "remove the pictures"
+        )
+    first: dict[str, str] = {}
+    for path, picture in pictures.items():
+        if first.setdefault(picture.id, path) != path:
+            raise UserError(
+                f"{table} line {line_of[path]}: id '{picture.id}' was in line {line_of[first[picture.id]]} already; "
+                "ids must be unique"
+            )
+    none = [path for path, picture in pictures.items() if not picture.label]
+    if none and len(none) < len(pictures):
+        raise UserError(f"{table} line {line_of[none[0]]}: the label is empty; fill it in, or leave all labels empty")
+    return [pictures[path] for path in sorted(pictures)]
+
+
+def _rows(table: Path) -> list[tuple[int, dict[str, str]]]:
+    """(line, column -> text) of every row."""
+    try:
+        with table.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(file, strict=True)
+            header = next(reader, [])
+            wrong = set(header) - set(COLUMNS) or {"path", "label"} - set(header) or len(set(header)) < len(header)
+            if wrong:
+                raise UserError(
+                    f"{table} line 1: the columns are {','.join(header)!r}; they must be path and label, and may be id "
+                    "and split"
+                )
+            rows = []
+            for fields in reader:
+                if len(fields) != len(header):
+                    raise UserError(
+                        f"{table} line {reader.line_num}: {len(fields)} fields where the first line has {len(header)}; "
+                        "correct the row, with quotes around text that holds a comma"
+                    )
+                rows.append((reader.line_num, dict(zip(header, fields, strict=True))))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"{table}: cannot be read as a CSV in UTF-8 ({reason}); check `labels`") from error
+    return rows
+
+
+def _split(root: Path, pictures: Sequence[Picture], options: Mapping[str, Any]) -> tuple[dict[str, list[Picture]], str]:
+    """The pictures of each split, and a sentence on how they came there."""
+    splits: dict[str, list[Picture]] = {split: [] for split in SPLITS}
+    for picture in pictures:
+        splits[picture.split].append(picture)
+    given = [split for split in SPLITS if splits[split]]
+    if "train" not in given:
+        raise UserError(f"{root}: no picture is in train; put some there, as nothing can be learned without")
+    train, seed = splits["train"], options["split_seed"]
+    cuts = {split: _count(options[split], len(train), split) for split in ("val", "test") if not splits[split]}
+    if sum(cuts.values()) >= len(train):
+        asked = " and ".join(f"{count:,} for {split}" for split, count in cuts.items())
+        raise UserError(f"{root}: {len(train):,} pictures are too few to cut {asked} from; lower `val` or `test`")
+    if cuts:
+        names, labels = np.unique([picture.label for picture in train], return_inverse=True)
+        sizes = {"train": len(train) - sum(cuts.values()), **cuts}
+        rows = stratified(labels, sizes, seed, classes=names, source=str(root))
+        splits |= {split: [train[row] for row in part] for split, part in rows.items()}
+    counts = " / ".join(f"{len(splits[split]):,}" for split in SPLITS)
+    if not cuts:
+        return splits, f"train, val and test as given: {counts}"
+    how = "stratified by class" if train[0].label else "at random"
+    found = f"{' and '.join(given)} as given, " if len(given) > 1 else ""
+    return splits, f"{found}{' and '.join(cuts)} cut from train {how}, drawn once with seed {seed}: {counts}"
+
+
+def _count(asked: float, total: int, split: str) -> int:
+    """A share or a number of pictures -> a number of pictures."""
+    if asked < 1:
+        return max(1, round(asked * total))
+    if asked != int(asked):
+        raise UserError(f"image_folder: `{split}: {asked}` is neither a share below 1 nor a whole number; correct it")
+    return int(asked)
