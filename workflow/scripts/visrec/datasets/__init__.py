@@ -5,23 +5,40 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from visrec import registry, store
+from visrec import archives, duplicates, registry, store
 
 log = logging.getLogger(__name__)
 
 
-def prepare(name: str, size: int, options: Mapping[str, Any], out: str | Path) -> None:
-    """Bring a dataset's images to size x size and write images.h5.
+def prepare(
+    name: str,
+    size: int,
+    options: Mapping[str, Any],
+    files: Mapping[str, tuple[str | Path, str]],
+    threads: int,
+    out: str | Path,
+) -> None:
+    """Bring a dataset's images to size x size and write images.h5, with the duplicates found in it.
 
     Args:
-        name: of the dataset.
+        name: of the component.
         size: S, pixels.
-        options: the dataset's options.
+        options: the component's options.
+        files: its archives: name -> (path, checksum); nothing is opened before the checksums are found right.
+        threads: to decode pictures with.
         out: images.h5.
 
     Raises:
         UserError: no such dataset, or its source is not as it should be.
     """
-    images = registry.load("datasets", name).read(size, options)
-    store.write_images(out, images, size)
-    log.info("%s at %d px: %s", name, size, {split: len(part.ids) for split, part in images.splits.items()})
+    for path, checksum in files.values():
+        archives.verify(path, checksum)
+    paths = {key: Path(path) for key, (path, _) in files.items()}
+    images = registry.load("datasets", name).read(size, options, paths, threads)
+    store.write_images(out, images, size, lambda file: {"duplicates": duplicates.pairs(file)})
+    info = store.read_image_info(out)
+    log.info("%s at %d px: %s; %s", name, size, info.counts, info.split_rule)
+    for image, reason in info.skipped:
+        log.warning("left out %s: %s", image, reason)
+    with store.reading(out, store.IMAGES) as file:
+        log.info("images with a duplicate elsewhere: %s", duplicates.count(file["duplicates"][:]))

@@ -5,6 +5,7 @@ Source: E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits, UC
 """
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,12 +19,14 @@ OPTIONS: dict[str, Any] = {}
 TRAIN, VAL = 1297, 250  # the other 250 are test
 
 
-def read(size: int, options: Mapping[str, Any]) -> ImageSet:
+def read(size: int, options: Mapping[str, Any], archives: Mapping[str, Path], threads: int) -> ImageSet:
     """The scans, enlarged bilinearly to size x size, grey in all three channels.
 
     Args:
         size: S, pixels.
         options: none.
+        archives: none.
+        threads: not needed.
     """
     digits = load_digits()
     rows = np.arange(len(digits.target))

@@ -1,0 +1,140 @@
+"""Street View House Numbers, cropped digits: 73,257 + 26,032 photographs of 32x32 px in two MATLAB files.
+
+Source: Y. Netzer et al., Reading Digits in Natural Images with Unsupervised Feature Learning, NIPS workshop 2011,
+http://ufldl.stanford.edu/housenumbers/. The checksums are those of torchvision.datasets.SVHN.
+"""
+
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scipy.io
+from scipy.io.matlab import MatReadError
+
+from visrec import splits
+from visrec.datasets import _arrays
+from visrec.errors import UserError
+from visrec.store import ImageSet, ImageSource
+
+OPTIONS: dict[str, Any] = {
+    "official": {
+        "type": "boolean",
+        "default": False,
+        "description": "Keep the official parts whole: val is cut from train, and test is all of test.",
+    },
+    "train": {
+        "type": ["integer", "null"],
+        "minimum": 1,
+        "default": None,
+        "description": "Images in train; null is 70,000, or with official all that val leaves.",
+    },
+    "val": {"type": "integer", "minimum": 1, "default": 10000, "description": "Images in val."},
+    "test": {
+        "type": ["integer", "null"],
+        "minimum": 1,
+        "default": None,
+        "description": "Images in test; null is 16,000, or with official all of test.",
+    },
+}
+ARCHIVES: dict[str, dict[str, Any]] = {
+    "train_32x32.mat": {
+        "url": "http://ufldl.stanford.edu/housenumbers/train_32x32.mat",
+        "bytes": 182040794,
+        "checksum": "md5:e26dedcc434d2e4c54c9b2d4a06d8373",
+    },
+    "test_32x32.mat": {
+        "url": "http://ufldl.stanford.edu/housenumbers/test_32x32.mat",
+        "bytes": 64275384,
+        "checksum": "md5:eb5a983be6a315427106f1b164d9cef3",
+    },
+}
+DIGITS = list("0123456789")
+PAPER_TRAIN, PAPER_TEST = 70_000, 16_000
+SIDE = 32
+MOST = 1_000_000  # images in one file: 3 GB of pixels
+# What scipy is known to raise on a file that is damaged or of another kind.
+BROKEN = (MatReadError, ValueError, TypeError, LookupError, OSError, EOFError, OverflowError, MemoryError, zlib.error)
+
+
+def read(size: int, options: Mapping[str, Any], archives: Mapping[str, Path], threads: int) -> ImageSet:
+    """The digits, drawn stratified as the paper's counts ask, or along the official parts.
+
+    Args:
+        size: S, pixels.
+        options: see OPTIONS.
+        archives: the two files, verified.
+        threads: not needed.
+
+    Raises:
+        UserError: a file has another content than the official one's kind, or too few images.
+    """
+    train_file, test_file = (archives[name] for name in ARCHIVES)
+    train_labels, test_labels = _labels(train_file), _labels(test_file)
+    train, val, test, official = (options[name] for name in ("train", "val", "test", "official"))
+    if official:
+        train = max(len(train_labels) - val, 1) if train is None else train
+        test = len(test_labels) if test is None else test
+        from_train = splits.stratified(train_labels, {"train": train, "val": val}, classes=DIGITS, source=train_file)
+        from_test = splits.stratified(test_labels, {"test": test}, classes=DIGITS, source=test_file)
+        rule = f"{train:,} / {val:,} of the official train, {test:,} of the official test"
+    else:
+        train, test = train or PAPER_TRAIN, test or PAPER_TEST
+        from_train = splits.stratified(train_labels, {"train": train}, classes=DIGITS, source=train_file)
+        from_test = splits.stratified(test_labels, {"val": val, "test": test}, classes=DIGITS, source=test_file)
+        rule = f"{train:,} of the official train, {val:,} / {test:,} of the official test"
+    parts = {}
+    for part, path, labels, drawn in (
+        ("train", train_file, train_labels, from_train),
+        ("test", test_file, test_labels, from_test),
+    ):
+        for split, rows in drawn.items():
+            ids = np.array([f"{part}_32x32-{row:06d}" for row in rows])
+            parts[split] = ImageSource(_batches(path, rows, size), labels[rows], ids)
+    return ImageSet(
+        parts,
+        classes=DIGITS,
+        split_rule=f"{rule}, stratified by digit, drawn once with seed 0",
+        source="Street View House Numbers, cropped digits (Netzer et al. 2011)",
+    )
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except NotImplementedError as error:  # MATLAB 7.3 writes HDF5
+        raise UserError(f"{path}: is a MATLAB 7.3 file, not one like SVHN's; fetch the official file again") from error
+    except BROKEN as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"{path}: cannot be read as a MATLAB file ({reason}); fetch it again") from error
+
+
+def _labels(path: Path) -> np.ndarray:
+    """The labels, int64 (N,) in 0..9 (the file writes the digit 0 as 10), once the shapes of both arrays are right."""
+    with _reading(path):
+        found = {name: (shape, kind) for name, shape, kind in scipy.io.whosmat(path)}
+    shape, kind = found.get("X", ((), "nothing"))
+    if shape[:3] != (SIDE, SIDE, 3) or len(shape) != 4 or kind != "uint8" or not 0 < shape[3] <= MOST:
+        raise UserError(f"{path}: X must be uint8 (32, 32, 3, N), not {kind} {shape}; fetch the official file again")
+    count = shape[3]
+    shape, kind = found.get("y", ((), "nothing"))
+    if tuple(shape) not in ((count, 1), (1, count)):
+        raise UserError(
+            f"{path}: y must have {count} labels as X has images, not {shape}; fetch the official file again"
+        )
+    with _reading(path):
+        labels = scipy.io.loadmat(path, variable_names=["y"])["y"].ravel()
+    if labels.dtype.kind not in "uif" or (labels != np.rint(labels)).any() or labels.min() < 0 or labels.max() > 10:
+        wrong = next((str(each) for each in labels if each not in range(11)), str(labels[0]))
+        raise UserError(f"{path}: y has the label {wrong}; labels are 1 to 9, and 10 for the digit 0")
+    return labels.astype(np.int64) % 10
+
+
+def _batches(path: Path, rows: np.ndarray, size: int) -> Iterator[np.ndarray]:
+    """The file is read when its first batch is asked for, so that only one of the two is in memory."""
+    with _reading(path):
+        pixels = scipy.io.loadmat(path, variable_names=["X"])["X"].transpose(3, 2, 0, 1)
+    yield from _arrays.batches(pixels, rows, size)
