@@ -125,3 +125,43 @@ def test_atomic_leaves_the_old_file_when_writing_fails(tmp_path):
         1 / 0  # noqa: B018
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_attributes_and_identity_are_kept(tmp_path):
+    splits = {name: source(count, name) for name, count in (("train", 7), ("val", 2), ("test", 3))}
+    attributes = np.eye(7, 4, dtype=np.uint8)
+    train = splits["train"]
+    splits["train"] = store.ImageSource(train.batches, train.labels, train.ids, attributes, np.arange(7) * 10)
+    images = store.ImageSet(splits, ["a", "b", "c"], "", "", attributes=["w", "x", "y", "z"])
+    store.write_images(tmp_path / "images.h5", images, 8)
+    with h5py.File(tmp_path / "images.h5") as file:
+        assert file["train/attributes"][:].tolist() == attributes.tolist()
+        assert file["train/identity"][:].tolist() == [0, 10, 20, 30, 40, 50, 60]
+        assert "attributes" not in file["val"]
+    assert store.read_image_info(tmp_path / "images.h5").attributes == ["w", "x", "y", "z"]
+    with pytest.raises(UserError, match="attributes of train must be 7 rows of 3"):
+        store.write_images(tmp_path / "x.h5", store.ImageSet(splits, ["a", "b", "c"], "", "", ["w", "x", "y"]), 8)
+
+
+def test_broken_pictures_are_left_out_and_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(store, "ROWS_AT_ONCE", 2)
+    whole = source(7, "train")
+    broken: list = []
+
+    def batches():
+        yield from whole.batches
+        broken.extend([(0, "is empty"), (4, "is no picture")])
+
+    train = store.ImageSource(batches(), whole.labels, whole.ids, identity=np.arange(7), broken=broken)
+    write(tmp_path / "images.h5", train=train)
+    read = store.read_images(tmp_path / "images.h5", "train")
+    keep = [1, 2, 3, 5, 6]
+    assert read.ids.tolist() == [f"train{i}" for i in keep]
+    assert read.labels.tolist() == whole.labels[keep].tolist()
+    assert np.array_equal(read.images, np.concatenate(whole.batches)[keep])
+    info = store.read_image_info(tmp_path / "images.h5")
+    assert info.skipped == [["train0", "is empty"], ["train4", "is no picture"]]
+    assert info.counts["train"] == 5
+    with h5py.File(tmp_path / "images.h5") as file:
+        assert file["train/identity"][:].tolist() == keep
+        assert set(file["train"]) == {"images", "labels", "ids", "identity"}

@@ -4,6 +4,8 @@
     images  uint8 (N, 3, S, S), RGB, 0..255
     labels  int64 (N,), index into the file attribute `classes`, -1 = none
     ids     str (N,), unique in the file, made from the source and not from the row number
+and, where the dataset has them, `attributes` uint8 (N, A) and `identity` int64 (N,). Pairs of images that are the same
+or nearly so are in `duplicates` (see `visrec.duplicates`).
 `embeddings.h5` has the same groups with
     features  float32 (N, D), contiguous
     labels, ids  as above, in the same order
@@ -15,7 +17,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +31,7 @@ from visrec.errors import UserError
 SPLITS = ("train", "val", "test")
 IMAGES = "visrec images 1"
 EMBEDDINGS = "visrec embeddings 1"
+ROWS_AT_ONCE = 1024
 
 
 @contextmanager
@@ -92,11 +95,18 @@ class ImageSource:
         batches: iterable of uint8 (n, 3, S, S), RGB; together as many images as there are ids.
         labels: int64 (N,), -1 = none.
         ids: str (N,), unique in the dataset and stable.
+        attributes: uint8 (N, A), 0 or 1, or None.
+        identity: int64 (N,), who is in the picture, or None.
+        broken: (row, reason) of pictures that could not be read, filled in while the batches are consumed; these rows
+            are left out of the file.
     """
 
     batches: Iterable[np.ndarray]
     labels: np.ndarray
     ids: np.ndarray
+    attributes: np.ndarray | None = None
+    identity: np.ndarray | None = None
+    broken: list[tuple[int, str]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -108,64 +118,110 @@ class ImageSet:
         classes: class names; labels index into them.
         split_rule: one sentence on how the splits were made.
         source: where the pictures come from.
+        attributes: names of the A attributes.
     """
 
     splits: Mapping[str, ImageSource]
     classes: Sequence[str]
     split_rule: str
     source: str
+    attributes: Sequence[str] = ()
 
 
-def _strings(values: np.ndarray) -> np.ndarray:
-    return np.array([str(value) for value in values], dtype=object)
-
-
-def write_images(path: str | Path, images: ImageSet, size: int) -> None:
+def write_images(
+    path: str | Path,
+    images: ImageSet,
+    size: int,
+    derive: Callable[[h5py.File], Mapping[str, np.ndarray]] = lambda file: {},
+) -> None:
     """Write images.h5.
 
     Args:
         path: the file.
         images: what to write.
         size: S, pixels.
+        derive: what to store at the top of the file, by name, computed from the three finished groups.
 
     Raises:
-        UserError: ids repeat, labels leave the classes, or there are more or fewer pixels than ids.
+        UserError: ids repeat, labels leave the classes, attributes do not fit, or there are more or fewer pixels than
+            ids.
     """
-    splits, classes = images.splits, list(images.classes)
-    ids = np.concatenate([np.asarray(splits[split].ids, dtype=str) for split in SPLITS])
+    classes = list(images.classes)
+    ids = np.concatenate([np.asarray(images.splits[split].ids, dtype=str) for split in SPLITS])
     if len(np.unique(ids)) != len(ids):
         values, counts = np.unique(ids, return_counts=True)
         raise UserError(f"{path}: image id '{values[counts > 1][0]}' occurs more than once; ids must be unique")
     digest = hashlib.sha256()
+    skipped: list[list[str]] = []
     with atomic(path) as temporary, h5py.File(temporary, "w") as file:
         for split in SPLITS:
-            part = splits[split]
-            labels, count = np.ascontiguousarray(part.labels, dtype=np.int64), len(part.ids)
-            if labels.shape != (count,) or (count and not -1 <= labels.min() <= labels.max() < len(classes)):
-                raise UserError(f"{path}: labels of {split} must be {count} numbers from -1 to {len(classes) - 1}")
-            group = file.create_group(split)
-            pixels = group.create_dataset("images", (count, 3, size, size), np.uint8)
-            start = 0
-            for batch in part.batches:
-                if batch.dtype != np.uint8 or batch.shape[1:] != (3, size, size) or start + len(batch) > count:
-                    raise UserError(f"{path}: {split} got a batch {batch.dtype}{batch.shape} for {count} images")
-                pixels[start : start + len(batch)] = batch
-                digest.update(np.ascontiguousarray(batch))
-                start += len(batch)
-            if start != count:
-                raise UserError(f"{path}: {split} has {count} ids but {start} images")
-            group["labels"] = labels
-            group["ids"] = _strings(part.ids)
-            digest.update(labels)
-            digest.update("\n".join(map(str, part.ids)).encode())
+            part, group = images.splits[split], file.create_group(split)
+            columns = _columns(path, split, part, len(classes), len(images.attributes))
+            pixels = group.create_dataset("images", (len(part.ids), 3, size, size), np.uint8)
+            _write_pixels(pixels, part.batches)
+            if part.broken:
+                skipped += [[str(part.ids[row]), reason] for row, reason in part.broken]
+                keep = np.delete(np.arange(len(part.ids)), [row for row, _ in part.broken])
+                columns = {name: values[keep] for name, values in columns.items()}
+                pixels = _keep(group, keep)
+            for start in range(0, len(pixels), ROWS_AT_ONCE):
+                digest.update(pixels[start : start + ROWS_AT_ONCE])
+            for name, values in columns.items():
+                group.create_dataset(name, data=values, dtype=h5py.string_dtype() if name == "ids" else values.dtype)
+                digest.update("\n".join(values).encode() if name == "ids" else np.ascontiguousarray(values))
+        for name, values in derive(file).items():
+            file[name] = values
         file.attrs.update(
             kind=IMAGES,
             size=size,
             classes=json.dumps(classes),
+            attributes=json.dumps(list(images.attributes)),
             split_rule=images.split_rule,
             source=images.source,
+            skipped=json.dumps(skipped),
             fingerprint=digest.hexdigest()[:16],
         )
+
+
+def _columns(path: str | Path, split: str, part: ImageSource, classes: int, attributes: int) -> dict[str, np.ndarray]:
+    """What is stored beside the pixels, checked."""
+    count = len(part.ids)
+    labels = np.ascontiguousarray(part.labels, dtype=np.int64)
+    if labels.shape != (count,) or (count and not -1 <= labels.min() <= labels.max() < classes):
+        raise UserError(f"{path}: labels of {split} must be {count} numbers from -1 to {classes - 1}")
+    columns = {"labels": labels, "ids": np.array([str(each) for each in part.ids], dtype=object)}
+    if part.attributes is not None:
+        columns["attributes"] = np.ascontiguousarray(part.attributes, dtype=np.uint8)
+        if columns["attributes"].shape != (count, attributes):
+            raise UserError(f"{path}: attributes of {split} must be {count} rows of {attributes}")
+    if part.identity is not None:
+        columns["identity"] = np.ascontiguousarray(part.identity, dtype=np.int64)
+        if columns["identity"].shape != (count,):
+            raise UserError(f"{path}: identity of {split} must be {count} numbers")
+    return columns
+
+
+def _write_pixels(pixels: h5py.Dataset, batches: Iterable[np.ndarray]) -> None:
+    start = 0
+    for batch in batches:
+        if batch.dtype != np.uint8 or batch.shape[1:] != pixels.shape[1:] or start + len(batch) > len(pixels):
+            raise UserError(f"{pixels.name}: got a batch {batch.dtype}{batch.shape} for {pixels.shape}")
+        pixels[start : start + len(batch)] = batch
+        start += len(batch)
+    if start != len(pixels):
+        raise UserError(f"{pixels.name}: {len(pixels)} ids but {start} images")
+
+
+def _keep(group: h5py.Group, rows: np.ndarray) -> h5py.Dataset:
+    """Leave out rows of `images`; contiguous data cannot shrink in place, and few files have broken pictures."""
+    old = group["images"]
+    new = group.create_dataset("kept", (len(rows), *old.shape[1:]), np.uint8)
+    for start in range(0, len(rows), ROWS_AT_ONCE):
+        part = rows[start : start + ROWS_AT_ONCE]
+        new[start : start + len(part)] = old[part[0] : part[-1] + 1][part - part[0]]
+    del group["images"]
+    group.move("kept", "images")
+    return group["images"]
 
 
 @contextmanager
@@ -188,7 +244,13 @@ def reading(path: str | Path, kind: str) -> Iterator[h5py.File]:
 
 @dataclass(frozen=True)
 class ImageInfo:
-    """File attributes of images.h5; `counts` is the number of images per split."""
+    """File attributes of images.h5.
+
+    Attributes:
+        counts: number of images per split.
+        attributes: names of the attributes, if the dataset has them.
+        skipped: [id, reason] of pictures that could not be read.
+    """
 
     size: int
     classes: list[str]
@@ -196,6 +258,8 @@ class ImageInfo:
     source: str
     fingerprint: str
     counts: dict[str, int]
+    attributes: list[str]
+    skipped: list[list[str]]
 
 
 def read_image_info(path: str | Path) -> ImageInfo:
@@ -213,6 +277,8 @@ def read_image_info(path: str | Path) -> ImageInfo:
             source=attrs["source"],
             fingerprint=attrs["fingerprint"],
             counts={split: len(file[split]["ids"]) for split in SPLITS},
+            attributes=json.loads(attrs["attributes"]),
+            skipped=json.loads(attrs["skipped"]),
         )
 
 
