@@ -24,12 +24,14 @@ if "datasets" not in config:
 sys.path.insert(0, f"{workflow.basedir}/workflow/scripts")
 
 from visrec import registry, trials
-from visrec.config import check, options
+from visrec.config import archives, check, component_of, options, refuse_repeated_keys
 from visrec.errors import UserError
 from visrec.fingerprint import fingerprint
 from visrec.report import FIGURES, TABLES
 
 try:
+    for path in workflow.configfiles:
+        refuse_repeated_keys(path)
     config.update(check(config))
 except UserError as error:
     raise WorkflowError(str(error)) from None
@@ -56,4 +58,10 @@ rule all:
         # reads, Snakemake would say that nothing is to be done. Embeddings may be deleted to save space.
         rules.tables.input,
         rules.report.input,
+    localrule: True
+
+
+rule downloads:
+    input:
+        downloaded_files(),
     localrule: True

@@ -5,7 +5,9 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+import small_archives
 import torch
+from small_archives import checksum
 
 from visrec import datasets, encoders, evaluators, registry, store, trials
 from visrec.config import encoder_options, options
@@ -33,11 +35,36 @@ def test_declarations_have_defaults_and_descriptions(kind):
             assert option["description"].endswith(".")
 
 
+# Options that fit the small archives of `small_archives`, which has a function for each dataset that has archives.
+FEW = {
+    "svhn": {"train": 50, "val": 10, "test": 20},
+    "cifar10": {"train": 60, "val": 20, "test": 20},
+    "celeba": {"train": 12, "val": 6, "test": 6},
+    "tiny_imagenet": {"val": 8, "test": 16},
+}
+
+
+def small(name, folder):
+    """Options and archives with which a dataset can be prepared here."""
+    chosen = options(CONFIG, "datasets", name) | FEW.get(name, {})
+    files = {}
+    if "ARCHIVES" in registry.declared("datasets", name):
+        files = {key: (path, checksum(path)) for key, path in getattr(small_archives, name)(folder).items()}
+    elif "path" in chosen:
+        for row, picture in enumerate(small_archives.pixels(40, 20, 24)):
+            path = folder / f"pictures/class{row % 4}/{row}.jpg"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(small_archives.jpeg(picture))
+        chosen["path"] = str(folder / "pictures")
+    return chosen, files
+
+
 @pytest.mark.parametrize("size", [8, 32])
 @pytest.mark.parametrize("name", registry.names("datasets"))
 def test_dataset(name, size, tmp_path):
-    datasets.prepare(name, size, options(CONFIG, "datasets", name), tmp_path / "images.h5")
-    datasets.prepare(name, size, options(CONFIG, "datasets", name), tmp_path / "again.h5")
+    chosen, files = small(name, tmp_path)
+    datasets.prepare(name, size, chosen, files, 1, tmp_path / "images.h5")
+    datasets.prepare(name, size, chosen, files, 2, tmp_path / "again.h5")
     info, again = (store.read_image_info(tmp_path / file) for file in ("images.h5", "again.h5"))
     assert info == again
     assert info.split_rule

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from visrec import registry
-from visrec.config import check, encoder_options, options, schema
+from visrec.config import archives, check, component_of, encoder_options, options, refuse_repeated_keys, schema
 from visrec.errors import UserError
 
 ROOT = Path(__file__).parents[2]
@@ -83,15 +83,63 @@ def test_options_are_defaults_overridden_by_the_config():
     assert options(config, "evaluators", "knn")["k"] == [1, 3, 5, 10]
 
 
+def test_a_dataset_of_your_own_name_says_its_kind():
+    config = copy.deepcopy(DEMO)
+    config["datasets"] = {"scans": {"kind": "digits", "sizes": [32]}, "digits": {"sizes": [32]}}
+    checked = check(config)
+    assert [component_of(checked, name) for name in ("scans", "digits", "other")] == ["digits", "digits", "other"]
+    for name, keys, message in (
+        ("scans", {"kind": "digit", "sizes": [32]}, "no dataset is called 'digit'; did you mean 'digits'?"),
+        ("scans", {"sizes": [32]}, "datasets: unknown key 'scans'"),
+        ("my scans", {"kind": "digits", "sizes": [32]}, "'my scans' may have letters, digits and _ only"),
+        ("scans", {"kind": "digits", "size": [32]}, "datasets.scans: unknown key 'size'; did you mean 'sizes'?"),
+    ):
+        config["datasets"] = {name: keys}
+        with pytest.raises(UserError) as error:
+            check(config)
+        assert message in str(error.value)
+
+
+def test_archives_are_declared_overridden_or_found_in_a_folder(monkeypatch, tmp_path):
+    published = {
+        "a.zip": {"url": "http://x/a.zip", "checksum": "md5:1"},
+        "b.txt": {"url": "http://x/b", "checksum": "md5:2"},
+    }
+    monkeypatch.setattr(registry, "declared", lambda kind, name: {"OPTIONS": {}, "ARCHIVES": published})
+    config = {"datasets": {"faces": {"archives": {"b.txt": {"path": "/there/b.txt", "checksum": "md5:3"}}}}}
+    assert archives(config, "faces") == {
+        "a.zip": published["a.zip"],
+        "b.txt": {"url": "http://x/b", "checksum": "md5:3", "path": "/there/b.txt"},
+    }
+    (tmp_path / "a.zip").touch()
+    assert archives(config | {"archives": str(tmp_path)}, "faces")["a.zip"]["path"] == str(tmp_path / "a.zip")
+    (tmp_path / "faces").mkdir()
+    (tmp_path / "faces/a.zip").touch()
+    assert archives(config | {"archives": str(tmp_path)}, "faces")["a.zip"]["path"] == str(tmp_path / "faces/a.zip")
+    assert archives(config | {"archives": str(tmp_path)}, "faces")["b.txt"]["path"] == "/there/b.txt"
+
+
+def test_a_key_that_stands_twice_is_refused(tmp_path):
+    path = tmp_path / "twice.yaml"
+    path.write_text("datasets:\n  digits: {sizes: [32]}\n  digits: {sizes: [64]}\n")
+    with pytest.raises(UserError, match=r"twice.yaml, line 3: 'digits' stands twice; give one of them another name"):
+        refuse_repeated_keys(path)
+    path.write_text("a: [{b: 1}, {b: 2}]\nc: {b: 1}\n")
+    refuse_repeated_keys(path)
+    path.write_text("")
+    refuse_repeated_keys(path)
+
+
 def leaves(node: dict, path: str = ""):
     for name, key in node.get("properties", {}).items():
         yield name, key
-        yield from leaves(key, f"{path}.{name}")
+        if name != "archives":  # the names in there are those of files
+            yield from leaves(key, f"{path}.{name}")
 
 
 def test_every_key_has_a_description_and_is_documented():
     text = (ROOT / "config/README.md").read_text()
-    documented = set(re.findall(r"`([a-zA-Z_]+)`", text))
+    documented = set(re.findall(r"`(\w+)`", text))
     components = {name for kind in registry.KINDS for name in registry.names(kind)}
     for name, key in leaves(schema()):
         assert name in documented, f"config/README.md does not explain `{name}`"

@@ -165,4 +165,4 @@ def test_evaluate_writes_csv(digits, tmp_path, monkeypatch):
 
 
 def test_options_are_declared_as_literals():
-    assert registry.declared("evaluators", "svm")["OPTIONS"]["C"]["default"] == [1e-5, 1e-4, 1e-3, 1e-2]
+    assert registry.declared("evaluators", "svm")["OPTIONS"]["C"]["default"] == [1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2]

@@ -93,7 +93,7 @@ BELOW = "/{dataset}/{size}px/{encoder}/{trial}"
 
 
 wildcard_constraints:
-    dataset=names("datasets"),
+    dataset="|".join(sorted({*registry.names("datasets"), *config["datasets"]})),
     size=r"\d+",
     encoder=names("encoders"),
     evaluator=names("evaluators"),

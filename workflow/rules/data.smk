@@ -1,16 +1,55 @@
+def archive_files(wildcards):
+    """Where the archives of a dataset are: as the config says, or where `download` puts them."""
+    found = archives(config, wildcards.dataset)
+    return [each.get("path", f"data/{wildcards.dataset}/{name}") for name, each in found.items()]
+
+
+def downloaded_files():
+    """What `download` has to fetch for the whole config."""
+    found = {dataset: archives(config, dataset) for dataset in config["datasets"]}
+    return [f"data/{dataset}/{name}" for dataset, files in found.items() for name in files if "path" not in files[name]]
+
+
+rule download:
+    output:
+        "data/{dataset}/{file}",
+    log:
+        log_of("download", "/{dataset}/{file}"),
+    benchmark:
+        benchmark_of("download", "/{dataset}/{file}")
+    wildcard_constraints:
+        file="[^/]+",
+    localrule: True
+    threads: 1
+    resources:
+        mem_mb=500,
+        runtime=600,
+    params:
+        archive=lambda wildcards: archives(config, wildcards.dataset)[wildcards.file],
+        code=code("download"),
+    script:
+        "../scripts/download.py"
+
+
 rule prepare:
+    input:
+        archive_files,
     output:
         images=IMAGES,
     log:
         log_of("prepare", "/{dataset}/{size}px"),
     benchmark:
         benchmark_of("prepare", "/{dataset}/{size}px")
-    threads: 2
+    threads: share(len(config["datasets"]))
     resources:
-        mem_mb=2000,
-        runtime=lambda wildcards, attempt: 30 * attempt,
+        mem_mb=lambda wildcards, attempt: 2000 * attempt,
+        runtime=lambda wildcards, attempt: 60 * attempt,
     params:
+        component=lambda wildcards: component_of(config, wildcards.dataset),
         options=lambda wildcards: options(config, "datasets", wildcards.dataset),
-        code=lambda wildcards: code("prepare", f"datasets.{wildcards.dataset}"),
+        checksums=lambda wildcards: {
+            name: each["checksum"] for name, each in archives(config, wildcards.dataset).items()
+        },
+        code=lambda wildcards: code("prepare", f"datasets.{component_of(config, wildcards.dataset)}"),
     script:
         "../scripts/prepare.py"

@@ -5,6 +5,12 @@ from visrec.job import job
 with job(snakemake.log[0], snakemake.threads):
     from visrec.datasets import prepare
 
+    checksums = snakemake.params.checksums
     prepare(
-        snakemake.wildcards.dataset, int(snakemake.wildcards.size), snakemake.params.options, snakemake.output.images
+        snakemake.params.component,
+        int(snakemake.wildcards.size),
+        snakemake.params.options,
+        dict(zip(checksums, zip(snakemake.input, checksums.values(), strict=True), strict=True)),
+        snakemake.threads,
+        snakemake.output.images,
     )

@@ -32,20 +32,34 @@ def _axis(option: Mapping[str, Any]) -> dict[str, Any]:
     return {"type": "array", "items": dict(option), "minItems": 1, "uniqueItems": True}
 
 
-def schema() -> dict[str, Any]:
-    """The JSON Schema of the config: `workflow/schemas/config.schema.yaml`, with every component found written in."""
+def component_of(config: Mapping[str, Any], dataset: str) -> str:
+    """The file in `datasets/` that reads a dataset: its `kind`, or the one that has its name."""
+    return config["datasets"].get(dataset, {}).get("kind", dataset)
+
+
+def schema(datasets: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """The JSON Schema of the config: `workflow/schemas/config.schema.yaml`, with every component found written in.
+
+    Args:
+        datasets: further datasets of the config, name -> kind; such a name is the user's own.
+    """
     whole = yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))
     encoders = {name: encoder_options(name) for name in registry.names("encoders")}
     dataset = whole["$defs"]["dataset"]
     dataset["properties"]["encoders"] = _closed({name: _closed(options) for name, options in encoders.items()})
+    archive = whole["$defs"]["archive"]
+
+    def dataset_schema(kind: str) -> dict[str, Any]:
+        declared = registry.declared("datasets", kind)
+        keys = {**declared["OPTIONS"], **dataset["properties"]}
+        if "ARCHIVES" in declared:
+            files = dict.fromkeys(declared["ARCHIVES"], archive)
+            keys["archives"] = _closed(files, description="Where archives are or come from, file by file.")
+        return _closed(keys, required=dataset["required"])
+
+    kinds = {name: name for name in registry.names("datasets")} | dict(datasets or {})
     components = {
-        "datasets": {
-            name: _closed(
-                {**registry.declared("datasets", name)["OPTIONS"], **dataset["properties"]},
-                required=dataset["required"],
-            )
-            for name in registry.names("datasets")
-        },
+        "datasets": {name: dataset_schema(kind) for name, kind in kinds.items()},
         "encoders": {
             name: _closed({**options, "grid": _closed({key: _axis(option) for key, option in options.items()})})
             for name, options in encoders.items()
@@ -65,7 +79,16 @@ def check(config: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         UserError: one line that names the key, what is wrong with it and the nearest valid name.
     """
-    expected = schema()
+    own = {}
+    for name, keys in (config.get("datasets") or {}).items():
+        if isinstance(keys, Mapping) and "kind" in keys:
+            registry.check("datasets", str(keys["kind"]))
+            if not re.fullmatch(r"\w+", str(name)):
+                raise UserError(
+                    f"config: datasets: name '{name}' may have letters, digits and _ only; it names a folder"
+                )
+            own[str(name)] = str(keys["kind"])
+    expected = schema(own)
     validator = jsonschema.Draft202012Validator(expected)
     error = min(validator.iter_errors(config), key=lambda error: list(map(str, error.absolute_path)), default=None)
     if error is not None:
@@ -118,6 +141,52 @@ def combinations(config: Mapping[str, Any]) -> Iterator[tuple[str, int, str]]:
 
 def options(config: Mapping[str, Any], kind: str, name: str) -> dict[str, Any]:
     """A dataset's or an evaluator's options: what its file declares, overridden by the config."""
-    declared = registry.declared(kind, name)["OPTIONS"]
+    component = component_of(config, name) if kind == "datasets" else name
+    declared = registry.declared(kind, component)["OPTIONS"]
     given = config[kind].get(name, {})
     return {key: given.get(key, option["default"]) for key, option in declared.items()}
+
+
+def archives(config: Mapping[str, Any], dataset: str) -> dict[str, dict[str, Any]]:
+    """The archives of a dataset: file name -> path, url, checksum and bytes, as declared and as the config says.
+
+    `path` is where the file already is, if the config says so: under the dataset's own `archives`, or found below the
+    folder that the config's `archives` names, in a folder called like the component or directly. Else it is missing.
+
+    Raises:
+        UserError: the folder lacks a file.
+    """
+    component = component_of(config, dataset)
+    given = config["datasets"].get(dataset, {}).get("archives", {})
+    folder = config.get("archives", "")
+    found = {}
+    for name, declared in registry.declared("datasets", component).get("ARCHIVES", {}).items():
+        found[name] = declared | given.get(name, {})
+        if folder and "path" not in found[name]:
+            places = [Path(folder) / component / name, Path(folder) / name]
+            found[name]["path"] = str(next((place for place in places if place.exists()), places[0]))
+    return found
+
+
+def refuse_repeated_keys(path: str | Path) -> None:
+    """Refuse a YAML file in which a key stands twice: YAML would silently keep the last.
+
+    Raises:
+        UserError: naming file, line and key.
+    """
+
+    def walk(node: yaml.Node) -> None:
+        if isinstance(node, yaml.MappingNode):
+            seen = set()
+            for key, value in node.value:
+                if key.value in seen:
+                    line = key.start_mark.line + 1
+                    raise UserError(f"{path}, line {line}: '{key.value}' stands twice; give one of them another name")
+                seen.add(key.value)
+                walk(value)
+        elif isinstance(node, yaml.SequenceNode):
+            for value in node.value:
+                walk(value)
+
+    with Path(path).open(encoding="utf-8") as file:
+        walk(yaml.compose(file, yaml.SafeLoader) or yaml.ScalarNode("", ""))

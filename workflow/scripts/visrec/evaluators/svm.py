@@ -21,7 +21,7 @@ OPTIONS = {
         "items": {"type": "number", "exclusiveMinimum": 0},
         "minItems": 1,
         "uniqueItems": True,
-        "default": [1e-5, 1e-4, 1e-3, 1e-2],
+        "default": [1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2],
     },
 }
 NOT_CONVERGED = "not converged"

@@ -1,0 +1,74 @@
+"""A folder of pictures of one's own, through the whole workflow."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+
+def photograph(seed: int, shade: int) -> Image.Image:
+    pixels = np.random.default_rng(seed).integers(0, 60, (20, 24, 3)) + shade
+    return Image.fromarray(pixels.astype(np.uint8))
+
+
+@pytest.fixture
+def catalogue(fresh, tmp_path):
+    """Three classes of twelve pictures, two broken files among them."""
+    for number, name in enumerate(["boots", "<script>alert(1)</script>", "sandals"]):
+        folder = tmp_path / "shoes" / name.replace("/", "_")
+        folder.mkdir(parents=True)
+        for i in range(12):
+            photograph(100 * number + i, 70 * number).save(folder / f"{i}.png")
+    (tmp_path / "shoes/boots/empty.jpg").touch()
+    (tmp_path / "shoes/boots/page.jpg").write_text("<html>404</html>")
+    fresh.config["datasets"] = {
+        "shoes": {
+            "kind": "image_folder",
+            "path": str(tmp_path / "shoes"),
+            "sizes": [32],
+            "on_error": "skip",
+            "val": 6,
+            "test": 6,
+        }
+    }
+    fresh.config["encoders"] = {"pixels": {}}
+    return fresh
+
+
+def test_a_catalogue_from_folder_to_report(catalogue):
+    catalogue.make()
+    scores = pd.read_csv(catalogue.results / "tables/scores.csv")
+    one = scores.query("encoder == 'pixels' and metric == 'precision' and split == 'test' and k == 1")
+    assert one.value.item() == 1  # the shades tell the classes apart
+    log = (catalogue.results / "logs/prepare/shoes/32px.log").read_text()
+    assert "boots/empty.jpg" in log
+    assert "boots/page.jpg" in log
+    html = (catalogue.results / "report/index.html").read_text()
+    assert "alert(1)" in html
+    assert "<script>alert(1)" not in html
+
+
+def test_a_broken_picture_stops_unless_told_to_skip(catalogue):
+    catalogue.config["datasets"]["shoes"]["on_error"] = "stop"
+    done = catalogue.snakemake("results/tiny/shoes/32px/images.h5")
+    assert done.returncode != 0
+    assert "error: " in done.stderr
+    assert "boots/empty.jpg" in done.stderr
+    assert not (catalogue.results / "shoes/32px/images.h5").exists()
+
+
+def test_pictures_without_labels_get_neighbours_and_no_scores(catalogue, tmp_path):
+    flat = tmp_path / "flat"
+    flat.mkdir()
+    for i in range(20):
+        photograph(i, i * 8).save(flat / f"{i:02d}.jpg")
+    catalogue.config["datasets"]["shoes"] |= {"path": str(flat), "val": 3, "test": 3}
+    done = catalogue.snakemake("results/tiny/shoes/32px/pixels/seed~0/knn.csv")
+    assert done.returncode != 0
+    assert "labels are missing for 14 of 14 images of split 'train'" in done.stderr
+    catalogue.config["evaluators"] = {}
+    catalogue.make()
+    neighbours = pd.read_csv(catalogue.results / "shoes/32px/pixels/seed~0/neighbours.csv")
+    assert len(neighbours) == 3 * 3
+    assert neighbours.label.isna().all()
+    assert (catalogue.results / "report/index.html").stat().st_size > 10_000
