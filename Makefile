@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 REPORT := results/demo/report/index.html
 
-.PHONY: demo test test-slurm lint format lock clean distclean help
+.PHONY: demo test test-slurm bench-data lint format lock clean distclean help
 
 demo: $(READY)
 	@$(BIN)/snakemake
@@ -19,6 +19,10 @@ test: $(READY)
 
 test-slurm: $(READY)
 	$(BIN)/python -m pytest -m slurm
+
+# Images per second from JPEG files to images.h5 beside a plain loop over Pillow, and peak memory.
+bench-data: $(READY)
+	$(BIN)/python benchmarks/data.py
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -56,6 +60,7 @@ distclean:
 help:
 	@sed -n '1,3p' Makefile | sed 's/^# //'
 	@echo "make lint      ruff and snakefmt, as the tests run them"
+	@echo "make bench-data images per second of decoding and preparing"
 	@echo "make format    let both mend what they can"
 	@echo "make lock      renew requirements.lock from pyproject.toml"
 	@echo "make clean     delete the demo's results"
