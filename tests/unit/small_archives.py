@@ -10,8 +10,13 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
+import pytest
 import scipy.io
 from PIL import Image
+
+from visrec import datasets, registry
+from visrec.errors import UserError
+from visrec.store import ImageSet, ImageSource
 
 CIFAR_CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 ATTRIBUTES = (
@@ -176,3 +181,36 @@ def tiny_imagenet_members(train: int = 6, val: int = 4) -> dict[str, bytes]:
 
 def tiny_imagenet(folder: Path, train: int = 6, val: int = 4) -> dict[str, Path]:
     return {"tiny-imagenet-200.zip": write_zip(folder / "tiny-imagenet-200.zip", tiny_imagenet_members(train, val))}
+
+
+# Reading them
+
+
+def read(component: str, size: int, paths: dict[str, Path], threads: int = 2, **options: object) -> ImageSet:
+    """What a dataset component makes of archives, with its declared defaults and the options given."""
+    declared = registry.declared("datasets", component)["OPTIONS"]
+    defaults = {name: option["default"] for name, option in declared.items()}
+    assert set(options) <= set(defaults)
+    return registry.load("datasets", component).read(size, defaults | options, paths, threads)
+
+
+def images(source: ImageSource) -> dict[str, np.ndarray]:
+    """Id -> uint8 (3, S, S)."""
+    return dict(zip(source.ids.tolist(), np.concatenate(list(source.batches)), strict=True))
+
+
+def prepare(component: str, paths: dict[str, Path], out: Path, size: int = 32, **options: object) -> None:
+    """The whole way to images.h5, with the checksums that the files have."""
+    declared = registry.declared("datasets", component)["OPTIONS"]
+    defaults = {name: option["default"] for name, option in declared.items()}
+    files = {name: (path, checksum(path)) for name, path in paths.items()}
+    datasets.prepare(component, size, defaults | options, files, 1, out)
+
+
+def refused(component: str, paths: dict[str, Path], folder: Path, match: str, **options: object) -> None:
+    """`prepare` ends in a `UserError` of one line, and leaves nothing behind."""
+    out = folder / "prepared" / "images.h5"
+    with pytest.raises(UserError, match=match) as error:
+        prepare(component, paths, out, **options)
+    assert "\n" not in str(error.value)
+    assert not out.parent.exists() or not list(out.parent.iterdir())

@@ -8,7 +8,6 @@ import zipfile
 import pytest
 import small_archives
 
-from visrec import archives
 from visrec.archives import Limits, mismatch, open_zip, read_tar, verify
 from visrec.errors import UserError
 
@@ -61,6 +60,11 @@ def test_a_page_saved_as_an_archive_is_called_that(tmp_path, page):
     path = tmp_path / "x.zip"
     path.write_bytes(page)
     refused(verify, path, f"md5:{'0' * 32}", match="x.zip: is an HTML page .*expected md5:0+, got md5:")
+
+
+def test_an_archive_that_holds_a_page_is_not_called_one(tmp_path):
+    path = small_archives.write_zip(tmp_path / "x.zip", {"index": b"<html><body>"}, zipfile.ZIP_STORED)
+    refused(verify, path, f"md5:{'0' * 32}", match="x.zip: has the wrong checksum")
 
 
 def test_an_empty_and_a_missing_file(tmp_path):
@@ -259,4 +263,3 @@ def test_nothing_is_ever_written(tmp_path):
     names_of(path)
     read_tar(small_archives.write_tar(tmp_path / "x.tar.gz", {"c/d": b"1"}), ["c/d"])
     assert sorted(each.name for each in tmp_path.iterdir()) == ["x.tar.gz", "x.zip"]
-    assert not hasattr(archives, "extract")

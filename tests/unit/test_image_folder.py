@@ -216,10 +216,11 @@ def test_csv_of_ids_and_splits(folder):
     options = table(root, "id,split,path,label\n" + rows + "sku-4,test,4.png,Schuh für Männer\n", "utf-8-sig")
     images = read(root, **options)
     assert labels(images) == {
-        "train": {"sku-1": "Schuh für Männer", "sku-2": "hat, red"},  # in the order of the paths
+        "train": {"sku-1": "Schuh für Männer", "sku-2": "hat, red"},
         "val": {"sku-3": "hat, red"},
         "test": {"sku-4": "Schuh für Männer"},
     }
+    assert images.splits["train"].ids.tolist() == ["sku-1", "sku-2"]  # in the order of the paths, not of the rows
 
 
 def test_csv_without_labels(folder):

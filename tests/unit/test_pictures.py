@@ -5,7 +5,7 @@ import zlib
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, features
 from torchvision.datasets.folder import pil_loader
 from torchvision.transforms import CenterCrop, Resize
 
@@ -176,6 +176,7 @@ def test_files_that_cannot_be_opened(tmp_path):
         decode(tmp_path, 8)
 
 
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 @pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow grumbles about damaged EXIF
 def test_damage_anywhere_is_a_picture_error():
     """A bit of fuzzing: no byte may lead to an error of another kind, which would not name the picture."""
@@ -185,6 +186,7 @@ def test_damage_anywhere_is_a_picture_error():
     small = PIXELS[:12, :16]
     good = [encode(small, format, exif=exif) for format in ("JPEG", "PNG", "WEBP")]
     good += [encode(small, format) for format in ("GIF", "BMP", "PPM")]
+    good += [encode(small, "AVIF")] if features.check("avif") else []
     outcomes = set()
     for _ in range(600):
         data = bytearray(good[rng.integers(len(good))])

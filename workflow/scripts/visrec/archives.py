@@ -254,6 +254,7 @@ def read_tar(path: str | Path, wanted: Collection[str], limits: Limits = LIMITS)
                 stream.left = member.size + HEADER
                 if member.isreg() and member.name in wanted:
                     found[member.name] = tar.extractfile(member).read()
-        while data := stream.read(2**20):  # to the end, where gzip's own checksum is
-            stream.left += len(data)
+        stream.left = limits.total_bytes
+        while stream.read(2**20):  # to the end, where gzip's own checksum is
+            pass
     return found

@@ -1,5 +1,6 @@
 """Fetch one file over HTTP: resumed where it broke off, retried, and put in place only when its checksum is right."""
 
+import contextlib
 import errno
 import logging
 import os
@@ -16,7 +17,7 @@ from visrec.errors import UserError
 ATTEMPTS = 5  # in a row without a single new byte
 PAUSE = 1.0  # s before the second attempt, doubled before each further one
 TIMEOUT = (10.0, 60.0)  # s to connect, s without a byte
-CHUNK = 2**18
+CHUNK = 2**16  # bytes; of a broken connection, what is less than a chunk is lost
 LONGEST_PAUSE = 60.0
 PASSING = {408, 425, 429, 500, 502, 503, 504}  # statuses that may be gone at the next attempt
 
@@ -89,7 +90,8 @@ def download(
         fetch.part.replace(out)
         fetch.version.unlink(missing_ok=True)
     except OSError as error:
-        fetch.forget()
+        with contextlib.suppress(OSError):
+            fetch.forget()
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         reason = "the disk is full" if full else f"cannot be written ({error.strerror})"
         need = f" ({size_bytes:,} bytes are needed)" if full and size_bytes else ""

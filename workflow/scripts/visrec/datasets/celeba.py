@@ -168,8 +168,12 @@ def _identity(path: Path, names: list[str], attribute_file: Path) -> np.ndarray:
 
 def _members(path: Path, names: list[str], attribute_file: Path) -> list[str]:
     """The zip's member of each picture."""
+    found: dict[str, str] = {}
     with archive_files.open_zip(path) as archive:
-        found = {PurePosixPath(member).name: member for member in archive.names if member.lower().endswith(".jpg")}
+        for member in archive.names:
+            name = PurePosixPath(member).name
+            if name.endswith(".jpg") and found.setdefault(name, member) != member:
+                raise UserError(f"{path}: holds '{name}' twice, as {found[name]} and {member}; fetch it again")
     _refuse_difference(path, set(found), attribute_file, set(names))
     return [found[name] for name in names]
 
