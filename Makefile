@@ -22,7 +22,7 @@ test-slurm: $(READY)
 
 # Images per second from JPEG files to images.h5 beside a plain loop over Pillow, and peak memory.
 bench-data: $(READY)
-	$(BIN)/python benchmarks/data.py
+	$(BIN)/python benchmarks/data.py $(if $(IMAGES),--images $(IMAGES)) $(if $(THREADS),--threads $(THREADS))
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -120,7 +120,7 @@ def test_every_job_has_its_log_and_benchmark(finished):
 
 def test_64_px(fresh):
     fresh.config["datasets"]["digits"]["sizes"] = [64]
-    fresh.config["encoders"] = {"pca": {"components": 8}, "age": {"iterations": 2, "batch": 8}}
+    fresh.config["encoders"] = {"age": {"iterations": 2, "batch": 8}}
     fresh.config["evaluators"] = {"knn": {"k": [3]}}
     fresh.make()
     folder = fresh.results / "digits/64px"

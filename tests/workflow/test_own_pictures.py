@@ -32,6 +32,7 @@ def catalogue(fresh, tmp_path):
         }
     }
     fresh.config["encoders"] = {"pixels": {}}
+    fresh.config["evaluators"] = {"knn": {"k": [1, 3]}}
     return fresh
 
 

@@ -24,7 +24,8 @@ from visrec.store import SPLITS
 THRESHOLD = 0.96
 SIDE = 16
 FLAT = 4.0  # standard deviation of grey values, 0..255, below which a miniature is called flat
-ROWS = 2048
+ROWS = 2048  # of a tile of the correlation matrix
+LOADED = 256  # images read at once: memory is 1 kB per image, for its miniature, and little more
 PAIR = np.dtype([("a_split", "u1"), ("a", "i8"), ("b_split", "u1"), ("b", "i8"), ("similarity", "f4")])
 
 
@@ -77,17 +78,18 @@ def count(table: np.ndarray) -> dict[str, dict[str, int]]:
 
 def _load(file: h5py.File) -> tuple[torch.Tensor, np.ndarray, np.ndarray, np.ndarray]:
     """Of all images, split after split: miniatures, a number that equal images share, split and row."""
-    small, digests, splits, rows = [torch.zeros(0, SIDE**2)], [], [], []
+    small = torch.empty(sum(len(file[split]["ids"]) for split in SPLITS), SIDE**2)
+    digests, splits, rows = [], [], []
     for index, split in enumerate(SPLITS):
         images = file[split]["images"]
-        for start in range(0, len(images), ROWS):
-            block = images[start : start + ROWS]
-            small.append(miniatures(block))
+        for start in range(0, len(images), LOADED):
+            block = images[start : start + LOADED]
+            small[len(digests) : len(digests) + len(block)] = miniatures(block)
             digests += [hashlib.blake2b(each.tobytes(), digest_size=16).hexdigest() for each in block]
         splits += [index] * len(images)
         rows += range(len(images))
     _, kinds = np.unique(digests, return_inverse=True)
-    return torch.cat(small), kinds, np.array(splits, int), np.array(rows, int)
+    return small, kinds, np.array(splits, int), np.array(rows, int)
 
 
 def _equal(kinds: np.ndarray, splits: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
