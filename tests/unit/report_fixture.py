@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from visrec import layers, store
+from visrec import duplicates, layers, store
 
 CLASSES = [*"012345678", '<script>alert(1)</script>"']  # a class name from hell stands for the digit 9
 HISTORY = [
@@ -103,6 +103,12 @@ def build(root, trials, values, *, reasons=None, queries=4):
     return results
 
 
+# Test images 5 and 6 have near duplicates in train, and 5 an exact one; images 3 and 4 of train are alike.
+DUPLICATES = np.array(
+    [(0, 0, 2, 5, 1.0), (0, 1, 2, 5, 0.97), (0, 1, 2, 6, 0.97), (0, 3, 0, 4, 1.0)], dtype=duplicates.PAIR
+)
+
+
 def images(path, size):
     data = load_digits()
     small = np.stack(
@@ -130,6 +136,7 @@ def images(path, size):
             "scikit-learn's digits",
         ),
         size,
+        lambda file: {"duplicates": DUPLICATES},
     )
 
 

@@ -121,6 +121,11 @@ def test_numbers_in_the_page_are_those_of_the_tables(standard):
         assert words in text, words
 
 
+def test_near_duplicates_are_counted(standard):
+    text = Page(standard).all_text()
+    assert "2 of the 100 test images have a near duplicate in train, 1 of them an exact one" in text
+
+
 def test_verdict_is_in_words(standard):
     text = Page(standard).all_text()
     assert (

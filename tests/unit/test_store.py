@@ -1,3 +1,6 @@
+import shutil
+import subprocess
+
 import h5py
 import numpy as np
 import pytest
@@ -125,6 +128,29 @@ def test_atomic_leaves_the_old_file_when_writing_fails(tmp_path):
         1 / 0  # noqa: B018
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 1 MiB."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
+    if shutil.which("mount") is None or subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("a small file system can only be mounted by root")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_full_disk_is_one_line_and_nothing_is_left(small_disk):
+    pixels = np.random.default_rng(0).integers(0, 256, (400, 3, 64, 64), dtype=np.uint8)
+    splits = {
+        split: store.ImageSource([pixels], np.zeros(400), np.array([f"{split}{i}" for i in range(400)]))
+        for split in store.SPLITS
+    }
+    with pytest.raises(UserError, match=r"images.h5: the disk is full; make room and run again$"):
+        store.write_images(small_disk / "images.h5", store.ImageSet(splits, ["a"], "", ""), 64)
+    assert list(small_disk.iterdir()) == []
 
 
 def test_attributes_and_identity_are_kept(tmp_path):

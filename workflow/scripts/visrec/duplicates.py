@@ -12,14 +12,16 @@ compare: for them only equality counts.
 
 import hashlib
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import h5py
 import numpy as np
-import torch
-from torch.nn import functional as F
 from tqdm import tqdm
 
 from visrec.store import SPLITS
+
+if TYPE_CHECKING:  # the report counts pairs and needs no torch for it
+    import torch
 
 THRESHOLD = 0.96
 SIDE = 16
@@ -29,8 +31,11 @@ LOADED = 256  # images read at once: memory is 1 kB per image, for its miniature
 PAIR = np.dtype([("a_split", "u1"), ("a", "i8"), ("b_split", "u1"), ("b", "i8"), ("similarity", "f4")])
 
 
-def miniatures(images: np.ndarray) -> torch.Tensor:
+def miniatures(images: np.ndarray) -> "torch.Tensor":
     """Grey 16x16 miniatures, mean 0 and norm 1, of uint8 (N, 3, S, S): float32 (N, 256); flat ones are 0."""
+    import torch
+    from torch.nn import functional as F
+
     grey = torch.from_numpy(images).float().mean(dim=1, keepdim=True)
     small = F.interpolate(grey, size=(SIDE, SIDE), mode="area").flatten(1)
     small = small - small.mean(dim=1, keepdim=True)
@@ -76,8 +81,10 @@ def count(table: np.ndarray) -> dict[str, dict[str, int]]:
     return found
 
 
-def _load(file: h5py.File) -> tuple[torch.Tensor, np.ndarray, np.ndarray, np.ndarray]:
+def _load(file: h5py.File) -> tuple["torch.Tensor", np.ndarray, np.ndarray, np.ndarray]:
     """Of all images, split after split: miniatures, a number that equal images share, split and row."""
+    import torch
+
     small = torch.empty(sum(len(file[split]["ids"]) for split in SPLITS), SIDE**2)
     digests, splits, rows = [], [], []
     for index, split in enumerate(SPLITS):
@@ -103,7 +110,7 @@ def _equal(kinds: np.ndarray, splits: np.ndarray) -> tuple[np.ndarray, np.ndarra
     return a, b, np.ones(len(a))
 
 
-def _near(small: torch.Tensor, kinds: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+def _near(small: "torch.Tensor", kinds: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Pairs of unequal images whose miniatures correlate at least `THRESHOLD`, by tiles of the matrix's upper half."""
     for start in tqdm(range(0, len(small), ROWS), desc="near duplicates", unit="tile"):
         tile = small[start : start + ROWS]

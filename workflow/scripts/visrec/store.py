@@ -13,6 +13,7 @@ and file attributes: `layers` (JSON: name -> [start, stop] into D), `status` ("o
 `spec` (JSON: what made it) and `images_fingerprint`.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -39,6 +40,9 @@ def atomic(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success sync and rename it into place, on failure remove it.
 
     A reader sees the old file or the new one, never half of one.
+
+    Raises:
+        UserError: the disk, or the quota on it, is full.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -51,6 +55,10 @@ def atomic(path: str | Path) -> Iterator[Path]:
             os.fsync(file.fileno())
         temporary.chmod(0o666 & ~_umask())  # mkstemp makes files that only their owner can read
         temporary.replace(path)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise UserError(f"{path}: the disk is full; make room and run again") from error
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -20,7 +20,7 @@ import pandas as pd
 import yaml
 from PIL import Image, UnidentifiedImageError
 
-from visrec import store
+from visrec import duplicates, store
 from visrec.errors import UserError
 from visrec.report import style
 from visrec.report.tables import UNFINISHED, benchmark, folder, read_status, statuses
@@ -367,6 +367,7 @@ def _chapter(
         "constants": _constants(board),
         "absent": [name for name in ("random", "pixels") if name not in options],
         "magnified": _magnified(board),
+        "duplicates": _duplicates(results_dir / dataset / f"{size}px" / "images.h5"),
         "k": board[0]["k"],
         "queries": max(row["queries"] for row in board),
         "trials": trials,
@@ -378,6 +379,15 @@ def _chapter(
         "open": _open_settings(tables["grid"], dataset, size),
         "unfinished": any(state[0] == UNFINISHED for state in states.values()),
     }
+
+
+def _duplicates(path: Path) -> dict[str, Any] | None:
+    """How many test images have a near duplicate in train; None in a file that was not searched."""
+    with store.reading(path, store.IMAGES) as file:
+        if "duplicates" not in file:
+            return None
+        found = duplicates.count(file["duplicates"][:])["test in train"]
+    return found | {"threshold": duplicates.THRESHOLD, "side": duplicates.SIDE}
 
 
 def _open_settings(grid: pd.DataFrame, dataset: str, size: int) -> list[str]:
