@@ -5,6 +5,7 @@ snakemake results/demo/digits/32px/pixels/seed~0/knn.csv      one file, and what
 snakemake --configfile my.yaml                   another experiment
 """
 
+import functools
 import os
 import re
 import sys

@@ -33,6 +33,7 @@ for target in sys.argv[1:]:
             raise WorkflowError(str(error)) from None
 
 
+@functools.cache
 def code(rule_name, *roots, templates=""):
     """Fingerprint of a rule's script and of all the code it reaches: a parameter, so that a change re-runs the rule."""
     scripts = Path(workflow.basedir) / "workflow/scripts"
