@@ -155,6 +155,15 @@ def majority(train: np.ndarray, counts: np.ndarray) -> float:
     return float(counts[train == train.max()].mean() / counts.sum())
 
 
-def lift(value: float, chance: float) -> float:
-    """How much of the way from chance to perfect: (value - chance) / (1 - chance); NaN where chance is perfect."""
-    return (value - chance) / (1 - chance) if chance < 1 else float("nan")
+def lift(value: np.ndarray | float, chance: np.ndarray | float) -> np.ndarray:
+    """How much of the way from chance to perfect: (value - chance) / (1 - chance); NaN where chance is perfect.
+
+    Args:
+        value: float (...,), scores.
+        chance: float (...,), of the same scores.
+
+    Returns:
+        float64 (...,).
+    """
+    value, chance = np.broadcast_arrays(np.asarray(value, float), np.asarray(chance, float))
+    return np.divide(value - chance, 1 - chance, out=np.full(value.shape, np.nan), where=chance < 1)

@@ -268,7 +268,6 @@ def train(images: np.ndarray, spec: Mapping[str, Any], seed: int, device: torch.
             last_read = now
             history.append({"iteration": iteration, "learning_rate": rate, **row, "images_per_second": speed})
             bar.set_postfix(L_E=f"{row['loss_encoder']:.2f}", L_G=f"{row['loss_generator']:.1f}", refresh=False)
-            log.debug("%s", history[-1])
             status, reason = diagnose(history)
             if status != "ok":
                 log.warning("%s: %s", status, reason)

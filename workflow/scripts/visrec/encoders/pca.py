@@ -9,6 +9,7 @@ import safetensors.numpy
 from sklearn.decomposition import PCA
 
 from visrec import store
+from visrec.encoders.pixels import values
 from visrec.errors import UserError
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def fit(images: np.ndarray, options: Mapping[str, Any], seed: int, model: Path) 
     Raises:
         UserError: more components than images or pixel values.
     """
-    pixels = _pixels(images)
+    pixels = values(images)
     if options["components"] > min(pixels.shape):
         raise UserError(
             f"pca: {options['components']} components of {pixels.shape[0]} images with {pixels.shape[1]} values"
@@ -48,8 +49,4 @@ def extractor(
 ) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
     """A function uint8 (B, 3, S, S) -> {"components": float32 (B, components)}."""
     weights = safetensors.numpy.load_file(model)
-    return lambda batch: {"components": (_pixels(batch) - weights["mean"]) @ weights["components"].T}
-
-
-def _pixels(images: np.ndarray) -> np.ndarray:
-    return images.reshape(len(images), -1).astype(np.float32) / 255
+    return lambda batch: {"components": (values(batch) - weights["mean"]) @ weights["components"].T}

@@ -17,4 +17,9 @@ def extractor(
     model: Path | None, images: np.ndarray, options: Mapping[str, Any], seed: int, device: "torch.device"
 ) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
     """A function uint8 (B, 3, S, S) -> {"pixels": float32 (B, 3 * S * S) in [0, 1]}."""
-    return lambda batch: {"pixels": (batch.reshape(len(batch), -1) / np.float32(255)).astype(np.float32)}
+    return lambda batch: {"pixels": values(batch)}
+
+
+def values(images: np.ndarray) -> np.ndarray:
+    """uint8 (N, 3, S, S) -> float32 (N, 3 * S * S) in [0, 1]."""
+    return images.reshape(len(images), -1).astype(np.float32) / 255

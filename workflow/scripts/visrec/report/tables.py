@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import t
 
-from visrec import layers, registry, store
+from visrec import layers, metrics, registry, store
 from visrec.report.verdict import METRICS, duration, percent, span
 
 GROUP = ["dataset", "size", "encoder"]
@@ -75,7 +75,7 @@ def read_scores(results_dir: str | Path, trials: Iterable[Mapping], evaluators: 
     numbers = ["value", "low", "high", "chance", "majority"]
     scores[numbers] = scores[numbers].astype(float)
     scores["k"] = scores["k"].astype("Int64")
-    scores["lift"] = (scores["value"] - scores["chance"]) / (1 - scores["chance"])
+    scores["lift"] = metrics.lift(scores["value"], scores["chance"])
     return scores[SCORES]
 
 
@@ -194,7 +194,7 @@ def _leader(
             }
             if split == "test":
                 chance = found["chance"].iloc[0] if len(found) else math.nan
-                row |= {f"{name}_chance": chance, f"{name}_lift": (one["value"] - chance) / (1 - chance)}
+                row |= {f"{name}_chance": chance, f"{name}_lift": float(metrics.lift(one["value"], chance))}
     majority = pd.concat([rows("svm_accuracy", "test", chosen), rows("knn_accuracy", "test", chosen)])[
         "majority"
     ].dropna()
