@@ -1,17 +1,27 @@
-"""Exact nearest neighbours in L2, with all ties, in bounded memory.
+"""Exact nearest neighbours in L2, with all ties, in bounded memory, the same to the last bit on every machine.
 
-Two steps. A float32 matrix product gives approximate squared distances with a proven error bound. Every gallery row
-that the bound cannot rule out becomes a candidate, so by construction the candidates contain the k nearest and all that
-is tied with the k-th; where the bound decides nothing, that is the whole gallery. Candidates then get their distance
-from float64 differences, computed from query and row alone: results do not depend on tiles, threads or row order.
+Distances are exact integers. Features are first rounded to a grid, x -> round((x - c) / s), with one step s for all
+columns, a power of two, and a centre c, the gallery's mean to within the grid. The step is the finest that is sure to
+keep every rounded row of queries and gallery within norm 2^24. Then each coordinate is an integer that float32 holds
+exactly, |q - g|^2 <= 2^50, and all partial sums of |q|^2, |g|^2 and 2 q.g stay below 2^53: float64 products, in
+whatever order they are added, with or without fused multiply-add, are exact. So results do not depend on tiles, blocks,
+threads, row order or device. Multiplied by s^2 they are squared distances in the units of the features.
 
-The bound. Let u = 2^-24, gamma_n = n u / (1 - n u), q and g the rows after subtracting the gallery's mean (which leaves
-distances as they are and makes norms small), a = |q|^2, b = |g|^2. Then b - 2 q.g, computed in float32, differs from
-the true |q - g|^2 - a by at most
-    2|q||g| gamma_D   the dot product of D terms, in any order of summation (Higham 2002, eq. 3.5)
-    4u (a + b)        rounding the centred rows
-    6u (a + b)        rounding b, the difference and the sums made with it
-which is at most eta (a + b) with eta = gamma_{D+16}, since 2|q||g| <= a + b; and by `tiny` where products underflow.
+What rounding costs. Let L be the greatest distance of a row from c. Then s < 2^-23 L (1 + D 2^-20). A distance is off
+by at most sqrt(D) s, and by about 0.4 s (s / sqrt(6), rms) where it is much longer than sqrt(D) s: about float32's own
+rounding of a number as large as L. Equal rows stay equal. Where features are multiples of s, such as 8-bit pixels,
+counts and flags of moderate size, nothing is rounded. Differences below s are lost: see docs/decisions/0008.
+
+Two engines give the same neighbours.
+
+`full`: float64 products give all squared distances of a tile of queries.
+
+Otherwise, float32 products give approximate ones with a proven error bound. Every gallery row that the bound cannot
+rule out becomes a candidate, and candidates get their exact distance. With u = 2^-24, a = |q|^2 and b = |g|^2,
+b - 2 q.g is a sum of D + 1 terms, each rounded once. In any order of summation it is off by at most
+    gamma_{D+1} (b + 2|q||g|),    gamma_n = n u / (1 - n u)    (Higham 2002, section 3.1).
+Nothing underflows, as terms are integers. The code takes gamma_{D+2}: one u more than covers float64's rounding of the
+bound itself. Where the bound decides little, the tile goes to the other engine.
 """
 
 import hashlib
@@ -30,7 +40,9 @@ from visrec.errors import UserError
 
 QUERIES = 1024  # queries per tile
 GALLERY = 4096  # gallery rows per block: with QUERIES, 16 MiB of approximate distances
-DIFFERENCES = 2**21  # float64 differences in memory at once (16 MiB)
+MATRIX = 2**23  # exact distances in memory at once (64 MiB); also the greatest number of candidates of a tile
+ENTRIES = {"cpu": 2**19, "cuda": 2**26}  # float64 features at once: 4 MiB stay in a CPU's cache, a GPU wants more
+NORM = 2.0**24  # of a row on the grid
 COLUMNS = ["query_id", "query_label", "rank", "id", "label", "distance", "correct"]
 
 
@@ -43,7 +55,7 @@ class Neighbours:
     Attributes:
         starts: int64 (Q + 1,).
         rows: int64 (E,), gallery rows.
-        squared: float64 (E,), squared L2 distances.
+        squared: float64 (E,), squared L2 distances of the rounded features, in the units of the features.
     """
 
     starts: np.ndarray
@@ -72,112 +84,321 @@ class Neighbours:
         return nearer, tied
 
 
-def nearest(queries: np.ndarray, gallery: np.ndarray, k: int, exclude: np.ndarray | None = None) -> Neighbours:
-    """The exact k nearest gallery rows of each query in L2, with all ties of the k-th.
+@dataclass(frozen=True)
+class Tile:
+    """Some consecutive queries and their neighbours.
+
+    Attributes:
+        queries: which rows of the queries.
+        neighbours: of these q queries, numbered from 0.
+        squared: float64 (q, N) on the device of the search, squared L2 distances to the whole gallery, equal to those
+            of `neighbours`; inf where the query leaves the row out. None unless the search was `full`.
+    """
+
+    queries: slice
+    neighbours: Neighbours
+    squared: torch.Tensor | None
+
+
+def own_rows(query_ids: np.ndarray, gallery_ids: np.ndarray) -> np.ndarray:
+    """Pairs of a query and a gallery row with the same id: what `tiles` excludes so that no query finds itself.
+
+    Args:
+        query_ids: str (Q,).
+        gallery_ids: str (N,).
+
+    Returns:
+        int64 (P, 2), rows of the queries and of the gallery, ordered.
+    """
+    order = np.argsort(gallery_ids, kind="stable")
+    first, last = (np.searchsorted(gallery_ids, query_ids, side, order) for side in ("left", "right"))
+    counts = last - first
+    within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+    pairs = [np.repeat(np.arange(len(query_ids)), counts), order[np.repeat(first, counts) + within]]
+    return np.column_stack(pairs).astype(np.int64)
+
+
+def nearest(
+    queries: np.ndarray,
+    gallery: np.ndarray,
+    k: int,
+    exclude: np.ndarray | None = None,
+    *,
+    device: str | torch.device = "cpu",
+) -> Neighbours:
+    """The k nearest gallery rows of each query in L2, with all ties of the k-th.
 
     Args:
         queries: float32 (Q, D), finite.
         gallery: float32 (N, D), finite.
         k: number of neighbours, at least 1.
-        exclude: int64 (Q,), one gallery row that each query leaves out, or -1 for none.
+        exclude: int64 (P, 2), pairs of a query and a gallery row that it leaves out; None: no pairs.
+        device: where products are computed, CPU or CUDA.
 
     Raises:
-        UserError: the gallery has fewer than k rows to offer.
+        UserError: a query has fewer than k rows to choose from.
+        IndexError: `exclude` names a query or a row that there is not.
     """
-    parts = [found for _, found in tiles(queries, gallery, k, exclude)]
-    lengths = np.concatenate([np.diff(part.starts) for part in parts]) if parts else np.zeros(0, np.int64)
+    parts = [tile.neighbours for tile in tiles(queries, gallery, k, exclude, device=device)]
+    lengths = np.concatenate([np.zeros(1, np.int64), *(np.diff(part.starts) for part in parts)])
     return Neighbours(
-        np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+        np.cumsum(lengths),
         np.concatenate([np.zeros(0, np.int64), *(part.rows for part in parts)]),
         np.concatenate([np.zeros(0), *(part.squared for part in parts)]),
     )
 
 
 def tiles(
-    queries: np.ndarray, gallery: np.ndarray, k: int, exclude: np.ndarray | None = None
-) -> Iterator[tuple[slice, Neighbours]]:
+    queries: np.ndarray,
+    gallery: np.ndarray,
+    k: int,
+    exclude: np.ndarray | None = None,
+    *,
+    full: bool = False,
+    device: str | torch.device = "cpu",
+) -> Iterator[Tile]:
     """`nearest`, a tile of queries at a time: memory stays bounded however many ties there are.
 
-    Yields:
-        the rows of `queries` in the tile, and their neighbours.
+    Tiles cover the queries in order; how many queries are in one is not promised. The arguments are those of `nearest`;
+    `full` asks for all distances. A GPU holds a copy of queries and gallery, a CPU never copies them as a whole. The
+    grid is made for these queries and this gallery: distances may differ in its last steps when others join.
 
     Raises:
-        UserError: the gallery has fewer than k rows to offer.
+        UserError: a query has fewer than k rows to choose from.
+        IndexError: `exclude` names a query or a row that there is not.
     """
-    exclude = np.full(len(queries), -1) if exclude is None else exclude
-    if k > len(gallery) - (exclude >= 0).any():
-        raise UserError(f"k-NN: k = {k}, but only {len(gallery)} images to choose from; choose a smaller k")
-    largest = max(abs(float(limit)) for x in (queries, gallery) if x.size for limit in (x.min(), x.max()))
-    search = _Search(gallery, largest)
-    for start in range(0, len(queries), QUERIES):
-        tile = slice(start, min(start + QUERIES, len(queries)))
-        yield tile, search.nearest(queries[tile], k, exclude[tile])
+    exclude = np.zeros((0, 2), np.int64) if exclude is None else np.unique(exclude, axis=0)
+    shape = len(queries), len(gallery)
+    if ((exclude < 0) | (exclude >= shape)).any():
+        raise IndexError(f"exclude has pairs outside {shape[0]} queries and {shape[1]} gallery rows")
+    left = len(gallery) - np.bincount(exclude[:, 0], minlength=len(queries)).max(initial=0)
+    if k > left:
+        raise UserError(f"k-NN: k = {k}, but only {left} images to choose from; choose a smaller k")
+    gallery_rows, query_rows = (torch.from_numpy(rows).to(device) for rows in (gallery, queries))
+    searched = _gallery(gallery_rows, query_rows)
+    few = max(1, MATRIX // len(gallery))  # queries whose distances to the whole gallery are in memory at once
+    for tile in _slices(0, len(queries), few if full else QUERIES):
+        apart = _pairs_in(exclude, tile, device)
+        found = None if full else _from_candidates(searched, query_rows[tile], k, apart)
+        if found is not None:
+            yield Tile(tile, found, None)
+            continue
+        for part in _slices(tile.start, tile.stop, few):
+            squared = _all_squared(searched, query_rows[part], _pairs_in(exclude, part, device))
+            yield Tile(part, _from_all(squared, k), squared if full else None)
 
 
-class _Search:
-    """What every tile needs of the gallery; `largest` is the greatest absolute value of any feature."""
-
-    def __init__(self, gallery: np.ndarray, largest: float):
-        self.gallery = gallery
-        # Powers of two scale without rounding, so squares neither overflow nor, where they matter, underflow.
-        self.scale = 2.0 ** -np.clip(math.frexp(largest)[1], -126, 126)
-        self.centre = torch.from_numpy(gallery.mean(axis=0, dtype=np.float64) * self.scale).float()
-        self.norms = torch.cat([_squared_norms(block) for _, block in self.blocks()])
-        terms = (gallery.shape[1] + 16) * 2.0**-24
-        self.eta = terms / (1 - terms)
-        self.tiny = gallery.shape[1] * 2.0**-118
-
-    def centred(self, rows: np.ndarray) -> torch.Tensor:
-        return torch.from_numpy(rows).mul(self.scale).sub_(self.centre)
-
-    def blocks(self) -> Iterator[tuple[int, torch.Tensor]]:
-        for start in range(0, len(self.gallery), GALLERY):
-            yield start, self.centred(self.gallery[start : start + GALLERY])
-
-    def nearest(self, queries: np.ndarray, k: int, exclude: np.ndarray) -> Neighbours:
-        query, row = self.candidates(queries, k, torch.from_numpy(exclude))
-        squared = np.empty(len(query))
-        step = max(1, DIFFERENCES // max(1, queries.shape[1]))
-        for start in range(0, len(query), step):
-            part = slice(start, start + step)
-            difference = queries[query[part]].astype(np.float64)
-            difference -= self.gallery[row[part]]
-            squared[part] = np.square(difference, out=difference).sum(axis=1)  # each row on its own, in a fixed order
-
-        order = np.lexsort((row, squared, query))
-        query, row, squared = query[order], row[order], squared[order]
-        first = np.searchsorted(query, np.arange(len(queries)))
-        keep = squared <= squared[first + k - 1][query]
-        starts = np.searchsorted(query[keep], np.arange(len(queries) + 1))
-        return Neighbours(starts, row[keep], squared[keep])
-
-    def candidates(self, queries: np.ndarray, k: int, exclude: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
-        """Pairs (query, gallery row) with all rows whose lower bound is within the k-th smallest upper bound.
-
-        Squared distances are meant less a, which is constant for each query.
-        """
-        centred = self.centred(queries)
-        slack = 2 * (self.eta * _squared_norms(centred) + self.tiny)[:, None]
-        upper = torch.full((len(queries), k), math.inf)
-        found = []
-        for start, block in self.blocks():
-            b = self.norms[start : start + len(block)]
-            with _ieee_float32():
-                lower = torch.addmm(((1 - self.eta) * b).float(), centred, block.T, alpha=-2)
-            own = ((exclude >= start) & (exclude < start + len(block))).nonzero()[:, 0]
-            lower[own, exclude[own] - start] = math.inf
-            near = lower.topk(min(k, len(block)), largest=False)
-            above = (near.values + (slack + 2 * self.eta * b[near.indices])).float()
-            upper = torch.cat([upper, above], dim=1).topk(k, largest=False).values
-            query, column = (lower <= upper[:, -1:]).nonzero(as_tuple=True)  # `upper` so far: more than needed
-            found.append((query, column + start, lower[query, column]))
-        query, row, lower = (torch.cat(parts) for parts in zip(*found, strict=True))
-        keep = lower <= upper[query, -1]
-        return query[keep].numpy(), row[keep].numpy()
+def _slices(start: int, stop: int, step: int) -> Iterator[slice]:
+    return (slice(first, min(first + step, stop)) for first in range(start, stop, step))
 
 
-def _squared_norms(rows: torch.Tensor) -> torch.Tensor:
-    return rows.double().square().sum(dim=1)
+def _pairs_in(exclude: np.ndarray, tile: slice, device: str | torch.device) -> torch.Tensor:
+    """The pairs of a tile's queries, which count from 0 in it. `exclude` is ordered by query."""
+    first, last = np.searchsorted(exclude[:, 0], [tile.start, tile.stop])
+    return torch.from_numpy(exclude[first:last] - [tile.start, 0]).to(device)
+
+
+@dataclass(frozen=True)
+class _Grid:
+    """x -> round((x - centre) / step): centre float64 (D,), whole multiples of step, a power of two."""
+
+    centre: torch.Tensor
+    step: float
+
+    def integers(self, rows: torch.Tensor) -> torch.Tensor:
+        """Rounded rows, float64: a difference, a power of two, half to even. No room for devices to differ."""
+        return (rows - self.centre).mul_(1 / self.step).round_()
+
+    def blocks(self, rows: torch.Tensor) -> Iterator[tuple[slice, torch.Tensor]]:
+        """Rounded rows, as many at a time as the device likes."""
+        for part in _slices(0, len(rows), max(1, ENTRIES[rows.device.type] // max(1, rows.shape[1]))):
+            yield part, self.integers(rows[part])
+
+
+@dataclass(frozen=True)
+class _Gallery:
+    """The gallery's rows, as they came; the grid; squared norms of the rounded rows, float64 (N,), integers."""
+
+    rows: torch.Tensor
+    grid: _Grid
+    squares: torch.Tensor
+
+
+def _gallery(rows: torch.Tensor, queries: torch.Tensor) -> _Gallery:
+    grid = _grid(rows, queries)
+    return _Gallery(rows, grid, torch.cat([_squares(block) for _, block in grid.blocks(rows)]))
+
+
+def _squares(rows: torch.Tensor) -> torch.Tensor:
+    return rows.square().sum(dim=1)
+
+
+def _grid(gallery: torch.Tensor, queries: torch.Tensor) -> _Grid:
+    """The finest grid of the module's docstring, whatever the order of rows and columns.
+
+    The mean and the largest norm are taken on a coarser grid about the middle of each column's range. There both are
+    exact integers: with norms of at most 2^22 before, and 2^23 after the mean is subtracted.
+    """
+    sets = [rows for rows in (gallery, queries) if len(rows)]
+    low = torch.stack([rows.amin(dim=0) for rows in sets]).amin(dim=0).double()
+    high = torch.stack([rows.amax(dim=0) for rows in sets]).amax(dim=0).double()
+    middle, half = (low + high) / 2, (high - low) / 2
+    bound = math.sqrt(math.fsum(half.square().tolist()))  # of the distance to the middle; fsum: whatever the order
+    if bound == 0:
+        return _Grid(middle, 1.0)
+    coarse = 2.0 ** (math.frexp(bound)[1] - 22)
+    grid = _Grid((middle / coarse).round() * coarse, coarse)
+    total = sum(block.sum(dim=0) for _, block in grid.blocks(gallery))
+    mean = np.rint(total.cpu().numpy() / len(gallery))  # on a GPU, torch would multiply by a rounded reciprocal
+    grid = _Grid(grid.centre + torch.from_numpy(mean).to(gallery.device) * coarse, coarse)
+    longest = max(_squares(block).max().item() for rows in sets for _, block in grid.blocks(rows))
+    rounding = math.sqrt(gallery.shape[1]) / 2  # most that it adds to a norm, here and on the finer grid
+    finer = math.frexp((NORM - rounding) / (math.sqrt(longest) + rounding))[1] - 1
+    return _Grid(grid.centre, coarse * 2.0**-finer)
+
+
+def _all_squared(gallery: _Gallery, queries: torch.Tensor, apart: torch.Tensor) -> torch.Tensor:
+    """Exact squared distances to the whole gallery, float64 (q, N), inf for the pairs `apart`."""
+    unit = gallery.grid.step**2
+    points = gallery.grid.integers(queries)
+    own = _squares(points)[:, None] * unit
+    points *= unit
+    squared = torch.empty(len(queries), len(gallery.rows), dtype=torch.float64, device=queries.device)
+    for part, block in gallery.grid.blocks(gallery.rows):
+        torch.add(own, gallery.squares[part] * unit, out=squared[:, part])
+        squared[:, part].addmm_(points, block.T, alpha=-2)
+    squared[apart[:, 0], apart[:, 1]] = math.inf
+    return squared
+
+
+def _from_all(squared: torch.Tensor, k: int) -> Neighbours:
+    span = _span(squared.shape[1], k)
+    minima = _minima(squared, span)
+    kth = minima.topk(k, largest=False).values[:, -1]  # the k-th of some rows: at least the k-th of all
+    return _neighbours(*_at_most(squared, minima, span, kth), len(squared), k)
+
+
+def _from_candidates(gallery: _Gallery, queries: torch.Tensor, k: int, apart: torch.Tensor) -> Neighbours | None:
+    """The neighbours of a tile; None if there are too many candidates."""
+    points = gallery.grid.integers(queries)
+    candidates = _candidates(gallery, points, k, apart)
+    if candidates is None:
+        return None
+    query, row = candidates
+    squared = torch.empty(len(query), dtype=torch.float64, device=points.device)
+    for part in _slices(0, len(query), max(1, ENTRIES[points.device.type] // max(1, points.shape[1]))):
+        difference = gallery.grid.integers(gallery.rows[row[part]])
+        squared[part] = _squares(difference.sub_(points[query[part]]))
+    return _neighbours(query, row, squared * gallery.grid.step**2, len(points), k)
+
+
+def _candidates(
+    gallery: _Gallery, points: torch.Tensor, k: int, apart: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor] | None:
+    """Pairs (query, gallery row) with all rows whose lower bound is within the k-th smallest upper bound.
+
+    Squared distances are meant less a, which is constant for each query, in units of the grid.
+
+    Args:
+        gallery: what is searched.
+        points: float64 (q, D), queries on the grid.
+        k: number of neighbours.
+        apart: int64 (P, 2), pairs to leave out.
+
+    Returns:
+        query and row, int64; or None if they would be more than `MATRIX`.
+    """
+    terms = (points.shape[1] + 2) * 2.0**-24
+    gamma = terms / (1 - terms)
+    single, norms = points.float(), _squares(points).sqrt()
+    upper = torch.full((len(points), k), math.inf, dtype=torch.float64, device=points.device)
+    found = []
+    for part in _slices(0, len(gallery.rows), GALLERY):
+        block, squares = _float32(gallery, part), gallery.squares[part]
+        with _ieee_float32():
+            products = torch.addmm(squares.float(), single, block.T, alpha=-2)
+        inside = apart[(apart[:, 1] >= part.start) & (apart[:, 1] < part.stop)]
+        products[inside[:, 0], inside[:, 1] - part.start] = math.inf
+        span, most = _span(len(block), k), _error(gamma, norms, squares.max())
+        minima = _minima(products, span)
+        upper = torch.cat([upper, minima + most[:, None]], dim=1).topk(k, largest=False).values
+        query, column, product = _at_most(products, minima, span, upper[:, -1] + most)  # `upper` of blocks so far
+        found.append((query, column + part.start, product))
+        if sum(len(query) for query, _, _ in found) > MATRIX:
+            return None
+    query, row, product = (torch.cat(parts) for parts in zip(*found, strict=True))
+    error = _error(gamma, norms[query], gallery.squares[row])
+    keep = product - error <= _kth(query, product + error, len(points), k)[query]
+    return query[keep], row[keep]
+
+
+def _error(gamma: float, norms: torch.Tensor, squares: torch.Tensor) -> torch.Tensor:
+    """Bound of the module's docstring: norms |q|, squares |g|^2."""
+    return gamma * (squares + 2 * norms * squares.sqrt())
+
+
+def _float32(gallery: _Gallery, part: slice) -> torch.Tensor:
+    """Rounded gallery rows; in float32 they are as exact."""
+    rows = gallery.rows[part]
+    block = torch.empty(rows.shape, dtype=torch.float32, device=rows.device)
+    for chunk, integers in gallery.grid.blocks(rows):
+        block[chunk] = integers
+    return block
+
+
+def _span(columns: int, k: int) -> int:
+    """Columns per group: so many groups that the k smallest values rarely share one, and few enough to sort."""
+    return max(1, columns // (4 * k + math.isqrt(columns)))
+
+
+def _minima(values: torch.Tensor, span: int) -> torch.Tensor:
+    """Smallest values of groups of columns, float (q, n) -> (q, G): looking at these saves sorting everything.
+
+    With w = n // span, group g < w holds the columns g, g + w, ..., g + (span - 1) w. Columns that are left over are
+    groups of their own: group g >= w is column g + (span - 1) w.
+    """
+    wide = values.shape[1] // span
+    grouped = values[:, : span * wide].unflatten(1, (span, wide))
+    return torch.cat([grouped.amin(dim=1), values[:, span * wide :]], dim=1)
+
+
+def _at_most(
+    values: torch.Tensor, minima: torch.Tensor, span: int, limit: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Finite entries up to a limit of each row, float64 (q,): their row, column and value, ordered by row."""
+    limit = limit.clamp(max=torch.finfo(torch.float64).max)
+    wide = values.shape[1] // span
+    query, group = (minima <= limit[:, None]).nonzero(as_tuple=True)
+    columns = group[:, None] + wide * torch.arange(span, device=values.device)
+    near = values[query[:, None], columns] <= limit[query, None]
+    near[:, :-1] &= (group < wide)[:, None]
+    entry, member = near.nonzero(as_tuple=True)
+    query, column = query[entry], columns[entry, member]
+    return query, column, values[query, column]
+
+
+def _neighbours(query: torch.Tensor, row: torch.Tensor, squared: torch.Tensor, queries: int, k: int) -> Neighbours:
+    """Sort pairs with their squared distances, and cut what is farther than the k-th. Each query has at least k."""
+    near = squared <= _kth(query, squared, queries, k)[query]
+    query, row, squared = query[near], row[near], squared[near]
+    order = _order(query, squared, row)
+    starts = torch.searchsorted(query[order], torch.arange(queries + 1, device=query.device))
+    return Neighbours(*(part.cpu().numpy() for part in (starts, row[order], squared[order])))
+
+
+def _kth(query: torch.Tensor, values: torch.Tensor, queries: int, k: int) -> torch.Tensor:
+    """The k-th smallest value of each query, (queries,); each has at least k."""
+    order = _order(query, values)
+    first = torch.searchsorted(query[order], torch.arange(queries, device=query.device))
+    return values[order[first + k - 1]]
+
+
+def _order(*keys: torch.Tensor) -> torch.Tensor:
+    """The order that sorts by the first key, equal ones by the next, and so on."""
+    order = torch.arange(len(keys[0]), device=keys[0].device)
+    for key in reversed(keys):
+        order = order[key[order].argsort(stable=True)]
+    return order
 
 
 @contextmanager
