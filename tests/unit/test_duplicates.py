@@ -83,3 +83,25 @@ def test_miniatures_are_centred_and_of_norm_one():
     small = duplicates.miniatures(np.stack([scene(0), scene(1)]))
     assert small.mean(dim=1).abs().max() < 1e-6
     assert small.norm(dim=1).tolist() == pytest.approx([1, 1], abs=1e-5)
+
+
+def test_partners_are_the_training_images_that_resemble_a_query():
+    table = np.array(
+        [
+            # train 0, 3 and 5 are one picture, and val 1 too; of these, the table has test 2 near to train 3 alone
+            (0, 0, 0, 3, 1.0),
+            (0, 0, 0, 5, 1.0),
+            (0, 3, 2, 2, 0.97),
+            (0, 0, 1, 1, 1.0),
+            (0, 7, 0, 8, 0.98),
+            (1, 1, 2, 4, 0.99),  # test 4 is near to val 1, hence to train 0, 3 and 5, which equal it
+            (1, 9, 2, 9, 0.99),  # nothing in train
+        ],
+        dtype=duplicates.PAIR,
+    )
+    assert duplicates.partners(table, "test").tolist() == [[2, 0], [2, 3], [2, 5], [4, 0], [4, 3], [4, 5]]
+    assert duplicates.partners(table, "val").tolist() == [[1, 0], [1, 3], [1, 5]]
+    assert duplicates.partners(table, "train").tolist() == [
+        [0, 3], [0, 5], [3, 0], [3, 5], [5, 0], [5, 3], [7, 8], [8, 7],
+    ]  # fmt: skip
+    assert duplicates.partners(table[:0], "test").shape == (0, 2)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import h5py
 import numpy as np
+from scipy import sparse
 from tqdm import tqdm
 
 from visrec.store import SPLITS
@@ -28,6 +29,7 @@ SIDE = 16
 FLAT = 4.0  # standard deviation of grey values, 0..255, below which a miniature is called flat
 ROWS = 2048  # of a tile of the correlation matrix
 LOADED = 256  # images read at once: memory is 1 kB per image, for its miniature, and little more
+NODE = np.dtype([("split", "u1"), ("row", "i8")])
 PAIR = np.dtype([("a_split", "u1"), ("a", "i8"), ("b_split", "u1"), ("b", "i8"), ("similarity", "f4")])
 
 
@@ -79,6 +81,36 @@ def count(table: np.ndarray) -> dict[str, dict[str, int]]:
                 "near": len(np.unique(between["b"])),
             }
     return found
+
+
+def partners(table: np.ndarray, split: str) -> np.ndarray:
+    """Which training images are (near) duplicates of which images of a split.
+
+    Copies of a copy count: where a picture is in train three times, all three are partners of what resembles one.
+
+    Args:
+        table: from `pairs`.
+        split: of the queries.
+
+    Returns:
+        int64 (P, 2): row in the split, row in train; each once, ordered; a training image is not its own partner.
+    """
+    nodes = np.concatenate([table[["a_split", "a"]].astype(NODE), table[["b_split", "b"]].astype(NODE)])
+    nodes, node = np.unique(nodes, return_inverse=True)
+    a, b = node.reshape(2, -1)
+    exact = table["similarity"] == 1
+    links = sparse.coo_array((np.ones(exact.sum()), (a[exact], b[exact])), shape=(len(nodes),) * 2)
+    count, kind = sparse.csgraph.connected_components(links, directed=False)
+    # Kinds that are alike, each with itself; then all members of one kind with all members of the other.
+    alike = sparse.coo_array((np.ones(len(a)), (kind[a], kind[b])), shape=(count,) * 2)
+    alike = (alike + alike.T + sparse.eye_array(count)).tocsr()
+    member = sparse.csr_array((np.ones(len(nodes)), (np.arange(len(nodes)), kind)), shape=(len(nodes), count))
+    queries = np.flatnonzero(nodes["split"] == SPLITS.index(split))
+    gallery = np.flatnonzero(nodes["split"] == SPLITS.index("train"))
+    query, row = (member[queries] @ alike @ member[gallery].T).nonzero()
+    found = np.column_stack([nodes["row"][queries[query]], nodes["row"][gallery[row]]])
+    found = found[queries[query] != gallery[row]]
+    return found[np.lexsort((found[:, 1], found[:, 0]))]
 
 
 def _load(file: h5py.File) -> tuple["torch.Tensor", np.ndarray, np.ndarray, np.ndarray]:

@@ -8,9 +8,11 @@ and, where the dataset has them, `attributes` uint8 (N, A) and `identity` int64 
 or nearly so are in `duplicates` (see `visrec.duplicates`).
 `embeddings.h5` has the same groups with
     features  float32 (N, D), contiguous
-    labels, ids  as above, in the same order
-and file attributes: `layers` (JSON: name -> [start, stop] into D), `status` ("ok" or why training ended),
-`spec` (JSON: what made it) and `images_fingerprint`.
+    labels, ids, attributes, identity  as above, in the same order
+the same `duplicates`, and file attributes: `layers` (JSON: name -> [start, stop] into D), `status` ("ok" or why
+training ended), `spec` (JSON: what made it) and `images_fingerprint`.
+
+A third kind holds what an evaluator found query by query, for comparisons between trials: see `write_query_scores`.
 """
 
 import errno
@@ -31,7 +33,8 @@ from visrec.errors import UserError
 
 SPLITS = ("train", "val", "test")
 IMAGES = "visrec images 1"
-EMBEDDINGS = "visrec embeddings 1"
+EMBEDDINGS = "visrec embeddings 2"
+QUERY_SCORES = "visrec query scores 1"
 ROWS_AT_ONCE = 1024
 
 
@@ -298,7 +301,28 @@ def read_images(path: str | Path, split: str) -> ImageSplit:
     """
     with reading(path, IMAGES) as file:
         group = file[split]
-        return ImageSplit(group["images"][:], group["labels"][:], group["ids"].asstr()[:].astype(str))
+        return ImageSplit(group["images"][:], group["labels"][:], _strings(group["ids"]))
+
+
+@dataclass(frozen=True)
+class ImageFile:
+    """An images.h5 as encoders see it: pictures and their ids, read when asked for, and no labels."""
+
+    path: str | Path
+
+    def images(self, split: str) -> np.ndarray:
+        """The pictures of a split, uint8 (N, 3, S, S)."""
+        with reading(self.path, IMAGES) as file:
+            return file[split]["images"][:]
+
+    def ids(self, split: str) -> np.ndarray:
+        """The ids of a split, str (N,)."""
+        with reading(self.path, IMAGES) as file:
+            return _strings(file[split]["ids"])
+
+
+def _strings(dataset: h5py.Dataset) -> np.ndarray:
+    return dataset.asstr()[:].astype(str)
 
 
 @dataclass(frozen=True)
@@ -309,11 +333,15 @@ class EmbeddingSplit:
         features: float32 (N, D), finite.
         labels: int64 (N,), -1 = none.
         ids: str (N,).
+        attributes: uint8 (N, A), 0 or 1, or None.
+        identity: int64 (N,), who is in the picture, or None.
     """
 
     features: np.ndarray
     labels: np.ndarray
     ids: np.ndarray
+    attributes: np.ndarray | None = None
+    identity: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -326,6 +354,8 @@ class Embeddings:
         classes: class names.
         status: "ok", or how training ended ("collapsed", "diverged").
         spec: what made the file.
+        attributes: names of the A attributes.
+        duplicates: pairs of images that are (nearly) the same, `visrec.duplicates.PAIR` (P,); None if never searched.
     """
 
     splits: Mapping[str, EmbeddingSplit]
@@ -333,6 +363,8 @@ class Embeddings:
     classes: list[str]
     status: str = "ok"
     spec: Mapping[str, Any] = field(default_factory=dict)
+    attributes: Sequence[str] = ()
+    duplicates: np.ndarray | None = None
 
 
 def write_embeddings(
@@ -343,7 +375,7 @@ def write_embeddings(
     spec: Mapping[str, Any],
     status: str = "ok",
 ) -> None:
-    """Write embeddings.h5 batch by batch, with labels and ids taken from images.h5.
+    """Write embeddings.h5 batch by batch; what is known of the images is copied from images.h5.
 
     Args:
         path: the file.
@@ -358,11 +390,16 @@ def write_embeddings(
     info = read_image_info(images)
     layers: dict[str, list[int]] = {}
     with atomic(path) as temporary, h5py.File(temporary, "w") as file:
+        with reading(images, IMAGES) as source:
+            for split in SPLITS:
+                group = file.create_group(split)
+                for name in source[split].keys() - {"images"}:
+                    source.copy(source[split][name], group)
+            if "duplicates" in source:
+                source.copy(source["duplicates"], file)
         for split in SPLITS:
-            with reading(images, IMAGES) as source:
-                labels, ids = source[split]["labels"][:], source[split]["ids"][:]
-            group = file.create_group(split)
-            group["labels"], group["ids"] = labels, ids
+            group = file[split]
+            ids = group["ids"]
             features, start = None, 0
             for batch in batches[split] if status == "ok" else ():
                 rows = np.concatenate([np.asarray(part, np.float32) for part in batch.values()], axis=1)
@@ -386,6 +423,7 @@ def write_embeddings(
             kind=EMBEDDINGS,
             layers=json.dumps(layers),
             classes=json.dumps(info.classes),
+            attributes=json.dumps(info.attributes),
             status=status,
             spec=json.dumps(dict(spec), sort_keys=True),
             images_fingerprint=info.fingerprint,
@@ -409,7 +447,8 @@ def read_embeddings(path: str | Path) -> Embeddings:
                 split: EmbeddingSplit(
                     file[split]["features"][:],
                     file[split]["labels"][:],
-                    file[split]["ids"].asstr()[:].astype(str),
+                    _strings(file[split]["ids"]),
+                    *(file[split][name][:] if name in file[split] else None for name in ("attributes", "identity")),
                 )
                 for split in SPLITS
             },
@@ -417,4 +456,78 @@ def read_embeddings(path: str | Path) -> Embeddings:
             classes=json.loads(file.attrs["classes"]),
             status=file.attrs["status"],
             spec=json.loads(file.attrs["spec"]),
+            attributes=json.loads(file.attrs["attributes"]),
+            duplicates=file["duplicates"][:] if "duplicates" in file else None,
         )
+
+
+@dataclass(frozen=True)
+class QueryScores:
+    """The scores of each query of a split, ordered by id, so that trials of one dataset can be set side by side.
+
+    Attributes:
+        ids: str (Q,), sorted.
+        labels: int64 (Q,), classes.
+        rows: what each row of `scores` is: the key columns of the evaluator's CSV.
+        scores: float64 (rows, Q), fractions; NaN = this query has no such score.
+    """
+
+    ids: np.ndarray
+    labels: np.ndarray
+    rows: list[dict[str, Any]]
+    scores: np.ndarray
+
+
+def write_query_scores(
+    path: str | Path,
+    splits: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    rows: Mapping[str, list[dict[str, Any]]],
+    scores: Mapping[str, np.ndarray],
+    lists: tuple[np.ndarray, np.ndarray] | None = None,
+) -> None:
+    """Write the scores of each query, and nearest neighbours of some.
+
+    Args:
+        path: the file.
+        splits: split -> ids str (Q,) and labels int64 (Q,), in the order of the scores.
+        rows: split -> what each row of its scores is.
+        scores: split -> float64 (rows, Q).
+        lists: ids str (q,) of queries and int64 (q, k) rows of their nearest training images, if there are any.
+    """
+    with atomic(path) as temporary, h5py.File(temporary, "w") as file:
+        for split, (ids, labels) in splits.items():
+            order, group = np.argsort(ids), file.create_group(split)
+            group.create_dataset("ids", data=np.asarray(ids, object)[order], dtype=h5py.string_dtype())
+            group["labels"] = np.asarray(labels, np.int64)[order]
+            # Most scores are a few fractions again and again: they compress to a tenth.
+            packed = {"compression": "gzip", "compression_opts": 1} if scores[split].size else {}
+            group.create_dataset("scores", data=scores[split][:, order], dtype=np.float64, **packed)
+            group.attrs["rows"] = json.dumps(rows[split])
+        if lists is not None:
+            group = file.create_group("lists")
+            group.create_dataset("ids", data=np.asarray(lists[0], object), dtype=h5py.string_dtype())
+            group["rows"] = np.asarray(lists[1], np.int64)
+        file.attrs["kind"] = QUERY_SCORES
+
+
+def read_query_scores(path: str | Path, split: str) -> QueryScores:
+    """Read the scores of each query of a split.
+
+    Raises:
+        UserError: the file is missing, damaged or of another kind.
+    """
+    with reading(path, QUERY_SCORES) as file:
+        group = file[split]
+        return QueryScores(
+            _strings(group["ids"]), group["labels"][:], json.loads(group.attrs["rows"]), group["scores"][:]
+        )
+
+
+def read_lists(path: str | Path) -> tuple[np.ndarray, np.ndarray] | None:
+    """Read ids str (q,) of some test images and int64 (q, k) rows of their nearest training images, if they are there.
+
+    Raises:
+        UserError: the file is missing, damaged or of another kind.
+    """
+    with reading(path, QUERY_SCORES) as file:
+        return (_strings(file["lists/ids"]), file["lists/rows"][:]) if "lists" in file else None
