@@ -1,6 +1,6 @@
 """Rule evaluate: one evaluator's scores of one embedding."""
 
-from visrec.job import job
+from visrec.job import device, job
 
 with job(snakemake.log[0], snakemake.threads):
     from visrec.evaluators import evaluate
@@ -10,5 +10,7 @@ with job(snakemake.log[0], snakemake.threads):
         snakemake.input.embeddings,
         snakemake.params.options,
         snakemake.params.seed,
+        device(snakemake.config["device"]),
         snakemake.output.scores,
+        snakemake.output.queries,
     )

@@ -1,19 +1,14 @@
-"""Evaluators: one file each, found by name, that turn embeddings into tidy rows of scores.
+"""Evaluators: one file each, found by name, that turn embeddings into scores.
 
 An evaluator declares `OPTIONS` (option -> JSON Schema with `default` and `description`) and has
-`evaluate(embeddings, options, seed) -> list[dict]`, whose rows have the keys `COLUMNS`:
-    metric, split    what was measured, on which queries
-    k                number of neighbours, or None
-    value, low, high fractions in [0, 1]: the mean over queries and its 95 % bootstrap interval
-    n                number of queries
-    chance           expected value of this metric on this split if features say nothing, or None
-    majority         value of the constant answer "the commonest class of train" (accuracies), or None
-    status           "ok", or why there is no value: then value, low and high are NaN
+`evaluate(embeddings, options, seed, device) -> list[Score]`. It says what was measured and what each query scored;
+values, intervals and files are made here, the same way for all.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -21,28 +16,128 @@ import pandas as pd
 from visrec import intervals, registry, store
 from visrec.errors import UserError
 
-COLUMNS = ["metric", "split", "k", "value", "low", "high", "n", "chance", "majority", "status"]
+if TYPE_CHECKING:
+    import torch
+
+KEYS = ["protocol", "metric", "split", "k", "distance", "features", "average", "duplicates"]
+COLUMNS = [*KEYS, "value", "low", "high", "n", "chance", "majority", "status"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """One row of scores.
+
+    Attributes:
+        split, metric: what was measured, on which queries.
+        k: number of neighbours, or None.
+        chance: expected value of this metric on this split if features say nothing, or None.
+        majority: value of the constant answer "the commonest class of train" (accuracies), or None.
+        average: "micro", the mean over queries, or "macro", the mean over classes of the class means.
+        distance: "l2" or "cosine" between features; "" where no distance is meant.
+        features: what was done to them ("raw", "standardised", "blocks", "whitened"), see `visrec.transforms`.
+        duplicates: "kept", or "dropped": near duplicates of the query are not in its gallery.
+        protocol: whose rules were followed; "visrec" for our own, see `visrec.protocols`.
+        queries: float64 (n,), the score of each query in the order of the split's rows, NaN where it has none; or None.
+            Where there are several rows, (G, n), the score is the mean over rows of their means.
+        value, low, high, n: given where there is no `queries`; limits of the 95 % interval, NaN where there is none.
+        status: "ok", or why there is no value.
+    """
+
+    split: str
+    metric: str
+    k: int | None = None
+    chance: float | None = None
+    majority: float | None = None
+    average: str = "micro"
+    distance: str = ""
+    features: str = ""
+    duplicates: str = "kept"
+    protocol: str = "visrec"
+    queries: np.ndarray | None = None
+    value: float = float("nan")
+    low: float = float("nan")
+    high: float = float("nan")
+    n: int | None = None
+    status: str = "ok"
+
+    def key(self) -> dict[str, Any]:
+        """What tells this row from the others: the columns `KEYS`."""
+        return {name: getattr(self, name) for name in KEYS}
 
 
 def evaluate(
-    name: str, embeddings_path: str | Path, options: Mapping[str, Any], seed: int, out_csv: str | Path
+    name: str,
+    embeddings_path: str | Path,
+    options: Mapping[str, Any],
+    seed: int,
+    device: "torch.device",
+    out_csv: str | Path,
+    out_queries: str | Path,
 ) -> None:
-    """Score embeddings.h5 with one evaluator and write the rows as CSV.
+    """Score embeddings.h5 with one evaluator.
 
     Args:
         name: the evaluator.
         embeddings_path: embeddings.h5.
         options: all of its options.
-        seed: of the bootstrap.
-        out_csv: the file to write.
+        seed: of the evaluator's own random choices.
+        device: where to compute.
+        out_csv: the file to write, with the columns `COLUMNS`.
+        out_queries: the file to write with the scores of each query, see `store.write_query_scores`; those of splits
+            val and test, and of rows with one score per query.
 
     Raises:
-        UserError: there is no such evaluator, embeddings.h5 cannot be read, or labels are missing.
+        UserError: there is no such evaluator, embeddings.h5 cannot be read, its features are not finite, or labels
+            are missing.
     """
+    embeddings = store.read_embeddings(embeddings_path)
+    check(embeddings, embeddings_path)
     component = registry.load("evaluators", name)
-    rows = component.evaluate(store.read_embeddings(embeddings_path), options, seed)
+    scores = component.evaluate(embeddings, options, seed, device)
+    lists = component.lists(embeddings) if hasattr(component, "lists") and embeddings.status == "ok" else None
     with store.atomic(out_csv) as temporary:
-        pd.DataFrame(rows, columns=COLUMNS).astype({"k": "Int64"}).to_csv(temporary, index=False)
+        table = pd.DataFrame(rows(scores, embeddings), columns=COLUMNS)
+        table.astype({"k": "Int64", "n": "Int64"}).to_csv(temporary, index=False)
+    kept = {split: _kept(scores, split) for split in ("val", "test")}
+    store.write_query_scores(
+        out_queries,
+        {split: (embeddings.splits[split].ids, embeddings.splits[split].labels) for split in kept},
+        {split: [score.key() for score in found] for split, found in kept.items()},
+        {
+            split: np.array([score.queries for score in found]).reshape(len(found), len(embeddings.splits[split].ids))
+            for split, found in kept.items()
+        },
+        lists,
+    )
+
+
+def _kept(scores: Sequence[Score], split: str) -> list[Score]:
+    """The rows with one score per query; macro averages are made of the same ones as micro averages."""
+    return [
+        score
+        for score in scores
+        if score.split == split and score.average == "micro" and score.queries is not None and score.queries.ndim == 1
+    ]
+
+
+def check(embeddings: store.Embeddings, where: str | Path) -> None:
+    """Refuse features that are not finite though the status says "ok".
+
+    Raises:
+        UserError: naming file, split and row.
+    """
+    if embeddings.status != "ok":
+        return
+    for name, split in embeddings.splits.items():
+        # The sum of a row is finite if the row is, save for overflow: only then are all values looked at.
+        with np.errstate(over="ignore", invalid="ignore"):
+            suspects = np.flatnonzero(~np.isfinite(split.features.sum(axis=1)))
+        bad = suspects[~np.isfinite(split.features[suspects]).all(axis=1)]
+        if len(bad):
+            raise UserError(
+                f"{where}: {len(bad)} embeddings of {name} are not finite, the first that of '{split.ids[bad[0]]}', "
+                "though status is ok; delete the file and run embed again"
+            )
 
 
 def class_counts(embeddings: store.Embeddings) -> dict[str, np.ndarray]:
@@ -65,37 +160,34 @@ def class_counts(embeddings: store.Embeddings) -> dict[str, np.ndarray]:
     return counts
 
 
-def score_rows(
-    described: list[dict[str, Any]], split: str, ids: np.ndarray, scores: np.ndarray | None, seed: int, status: str
-) -> list[dict[str, Any]]:
-    """Tidy rows of one split from the scores of its queries.
+def rows(scores: Sequence[Score], embeddings: store.Embeddings) -> list[dict[str, Any]]:
+    """Tidy rows (`COLUMNS`) with values and 95 % bootstrap intervals over queries.
 
-    Args:
-        described: metric, k, chance and majority of each row.
-        split: its name.
-        ids: str (n,), of the queries. The bootstrap draws from them in their order, so that it does not depend on the
-            order of rows and comparisons are paired.
-        scores: float (rows, n), the score of each query; None where there are none.
-        seed: of the bootstrap.
-        status: "ok", or why there are none.
+    Queries are drawn in the order of their ids and with one seed for all trials, so that intervals do not depend on
+    the order of rows, and comparisons are paired.
     """
-    if scores is None:
-        value = low = high = np.full(len(described), np.nan)
-    else:
-        scores = scores[:, np.argsort(ids)]
-        value, (low, high) = scores.mean(axis=1), intervals.interval(scores, seed)
+    sizes = {split: len(part.ids) for split, part in embeddings.splits.items()}
+    numbers = [
+        (score.value, score.low, score.high, sizes[score.split] if score.n is None else score.n) for score in scores
+    ]
+    for split in store.SPLITS:
+        order = np.argsort(embeddings.splits[split].ids)
+        labels = embeddings.splits[split].labels[order]
+        here = [i for i, score in enumerate(scores) if score.split == split and score.queries is not None]
+        for average, groups in (("micro", None), ("macro", labels)):
+            which = [i for i in here if scores[i].queries.ndim == 1 and scores[i].average == average]
+            if which:
+                table = np.stack([scores[i].queries[order] for i in which])
+                found = zip(*intervals.summary(intervals.resample(table, intervals.SEED, groups)), strict=True)
+                for i, limits, count in zip(which, found, np.isfinite(table).sum(axis=1), strict=True):
+                    numbers[i] = (*limits, count)
+        for i in here:
+            if scores[i].queries.ndim == 2:
+                limits = intervals.over_groups(scores[i].queries[:, order], intervals.SEED)
+                numbers[i] = (*limits, int(np.isfinite(scores[i].queries).any(axis=0).sum()))
     return [
-        {
-            "metric": row["metric"],
-            "split": split,
-            "k": row["k"],
-            "value": float(value[i]),
-            "low": float(low[i]),
-            "high": float(high[i]),
-            "n": len(ids),
-            "chance": row["chance"],
-            "majority": row["majority"],
-            "status": status,
-        }
-        for i, row in enumerate(described)
+        score.key()
+        | dict(zip(("value", "low", "high", "n"), number, strict=True))
+        | {"chance": score.chance, "majority": score.majority, "status": score.status}
+        for score, number in zip(scores, numbers, strict=True)
     ]

@@ -1,0 +1,104 @@
+"""What the linear probes share: a linear rule is learnt on the training embeddings and names the class of others.
+
+Features are standardised on train, which is what gives C its meaning; C is chosen by accuracy on val; test is read
+once.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.preprocessing import StandardScaler
+
+from visrec import linear_probe, metrics
+from visrec.errors import UserError
+from visrec.evaluators import Score, class_counts
+from visrec.store import SPLITS, Embeddings
+
+NOT_CONVERGED = "not converged"
+ROWS = 512  # rows in float64 at once: what stays in the cache is faster
+
+
+def evaluate(
+    embeddings: Embeddings, C_grid: Sequence[float], loss: str, device: torch.device, control_seed: int | None = None
+) -> list[Score]:
+    """Accuracy of a probe on each split, micro and macro (balanced accuracy), and `chosen_C`, the value of C.
+
+    With `control_seed` also `accuracy_shuffled` on test: the same with the labels of train shuffled, at the chosen C;
+    what the probe finds where there is nothing to find. Scores whose solver did not converge have the status "not
+    converged" and no value.
+
+    Args:
+        embeddings: with labels.
+        C_grid: weights of the loss to choose from; the smallest of the best on val is taken.
+        loss: see `linear_probe.fit`.
+        device: where to compute.
+        control_seed: of the shuffle.
+
+    Raises:
+        UserError: labels are missing, or train has one class only.
+    """
+    counts = class_counts(embeddings)
+    if np.count_nonzero(counts["train"]) < 2:
+        raise UserError("linear probe: the training images are all of one class; at least two are needed")
+    scores = list(_rows(counts, control_seed is not None))
+    if embeddings.status != "ok":
+        return [replace(score, status=embeddings.status) for score in scores]
+
+    train = embeddings.splits["train"]
+    prepared, classes = linear_probe.prepare(train.features, device, *moments(train.features)), np.unique(train.labels)
+    solutions = linear_probe.fit(prepared, train.labels, C_grid, classes, loss)
+    accuracies = [_correct(embeddings, "val", solution).mean() for solution in solutions]
+    chosen = solutions[int(np.argmax(accuracies))]  # ascending in C: the first of equals is the smallest
+    correct = {("accuracy", split): _correct(embeddings, split, chosen) for split in SPLITS} if chosen.converged else {}
+    if control_seed is not None and chosen.converged:
+        shuffled = shuffle(train.labels, train.ids, control_seed)
+        (control,) = linear_probe.fit(prepared, shuffled, [chosen.C], classes, loss)
+        if control.converged:
+            correct["accuracy_shuffled", "test"] = _correct(embeddings, "test", control)
+    done = []
+    for score in scores:
+        if score.metric == "chosen_C":
+            done.append(replace(score, value=chosen.C) if chosen.converged else replace(score, status=NOT_CONVERGED))
+        elif (score.metric, score.split) in correct:
+            done.append(replace(score, queries=correct[score.metric, score.split]))
+        else:
+            done.append(replace(score, status=NOT_CONVERGED))
+    return done
+
+
+def moments(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of each feature, float64 (D,); the latter is 1 where a feature is constant."""
+    scaler = StandardScaler()
+    for start in range(0, len(features), ROWS):  # in parts: `fit` makes a float64 copy
+        scaler.partial_fit(features[start : start + ROWS])
+    return scaler.mean_, scaler.scale_
+
+
+def shuffle(labels: np.ndarray, ids: np.ndarray, seed: int) -> np.ndarray:
+    """Labels int64 (N,) dealt anew to the images; which image gets which depends on its id, not on its row."""
+    order = np.argsort(ids)
+    dealt = np.empty_like(labels)
+    dealt[order] = np.random.default_rng(seed).permutation(labels[order])
+    return dealt
+
+
+def _rows(counts: Mapping[str, np.ndarray], control: bool) -> Iterator[Score]:
+    """What is scored, with what chance and the constant answer would give."""
+    for split in SPLITS:
+        classes = len(counts["train"])
+        about: dict[str, Any] = {"split": split, "features": "standardised", "chance": 1 / classes}
+        constant = metrics.majority(counts["train"], counts[split])
+        yield Score(metric="accuracy", majority=constant, **about)
+        yield Score(metric="accuracy", average="macro", majority=1 / np.count_nonzero(counts[split]), **about)
+        if control and split == "test":
+            yield Score(metric="accuracy_shuffled", majority=constant, **about)
+    yield Score(metric="chosen_C", split="val", features="standardised")
+
+
+def _correct(embeddings: Embeddings, split: str, solution: linear_probe.Solution) -> np.ndarray:
+    """Whether each image of a split is predicted right, float64 (N,)."""
+    part = embeddings.splits[split]
+    return (solution.predict(part.features) == part.labels).astype(np.float64)

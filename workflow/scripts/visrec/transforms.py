@@ -1,0 +1,117 @@
+"""What is done to features before distances are taken: raw, standardised, blocks, whitened; and unit length for cosine.
+
+Statistics are those of the training images alone. Means and scales are rounded to float32 before they are used, so that
+the order in which rows were summed cannot show in the result.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+
+import numpy as np
+import torch
+
+FEATURES = ("raw", "standardised", "blocks", "whitened")
+DISTANCES = ("l2", "cosine")
+WHITENED = 0.95  # share of the variance that the whitened components carry together
+ROWS = 1024  # rows in float64 at once
+
+
+def fit(name: str, train: np.ndarray, layers: Mapping[str, slice]) -> Callable[[np.ndarray], np.ndarray]:
+    """A function float32 (N, D) -> float32 (N, D') fitted on the training features; inputs are left as they are.
+
+    With mean m and standard deviation s of each feature,
+        raw           x
+        standardised  (x - m) / s: each feature has the same say in a distance; constant ones have none
+        blocks        each layer over the root of its summed variances: each layer has the same say in a distance, where
+                      a wide layer of large values would otherwise have nearly all
+        whitened      the leading principal components over their standard deviations, as many as carry `WHITENED` of
+                      the variance: each direction has the same say; the many faint ones, which would drown them, are
+                      left out
+
+    Args:
+        name: one of `FEATURES`.
+        train: float32 (N, D), finite.
+        layers: layer name -> its columns.
+    """
+    if name == "raw":
+        return lambda features: features
+    mean, variance = _moments(train)
+    if name == "standardised":
+        scale = _inverse(np.sqrt(variance))
+        return lambda features: _by_rows(features, len(scale), lambda block: (block - mean) * scale)
+    if name == "blocks":
+        scale = np.ones(train.shape[1], np.float32)
+        for part in layers.values():
+            scale[part] = _inverse(np.sqrt(variance[part].sum()))
+        return lambda features: _by_rows(features, len(scale), lambda block: block * scale)
+    axes = _whitening(train, mean)
+    return lambda features: _by_rows(features, axes.shape[1], lambda block: (block - mean) @ axes)
+
+
+def unit(features: np.ndarray) -> np.ndarray:
+    """Rows brought to length 1, so that L2 ranks as cosine does: |q - g|^2 = 2 (1 - cos).
+
+    If any row is zero, a last column is added that is 1 for zero rows: they have cosine 0 with all others, 1 with each
+    other.
+
+    Args:
+        features: float32 (N, D).
+
+    Returns:
+        float32 (N, D + 1); the last column is 0 but for zero rows.
+    """
+    out = np.zeros((len(features), features.shape[1] + 1), np.float32)
+    for rows, block in _blocks(features):
+        largest = np.abs(block).max(axis=1, keepdims=True, initial=0)
+        block = np.divide(block, largest, out=np.zeros_like(block), where=largest > 0)  # squares cannot overflow
+        norm = np.sqrt(np.square(block).sum(axis=1, keepdims=True))
+        out[rows, :-1] = np.divide(block, norm, out=block, where=norm > 0)
+        out[rows, -1] = norm[:, 0] == 0
+    return out
+
+
+def _blocks(features: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
+    for start in range(0, len(features), ROWS):
+        yield slice(start, start + ROWS), features[start : start + ROWS].astype(np.float64)
+
+
+def _by_rows(features: np.ndarray, width: int, change: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    out = np.empty((len(features), width), np.float32)
+    for rows, block in _blocks(features):
+        out[rows] = change(block)
+    return out
+
+
+def _inverse(scale: np.ndarray) -> np.ndarray:
+    """1 / scale as float32; 0 where the scale is 0, or so small that its inverse is no number."""
+    with np.errstate(divide="ignore", over="ignore"):
+        inverse = (1 / np.asarray(scale, np.float64)).astype(np.float32)
+    return np.where(np.isfinite(inverse), inverse, np.float32(0))
+
+
+def _moments(train: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean, float32 (D,), and variance about it, float64 (D,)."""
+    mean = (sum(block.sum(axis=0) for _, block in _blocks(train)) / len(train)).astype(np.float32)
+    return mean, sum(np.square(block - mean).sum(axis=0) for _, block in _blocks(train)) / len(train)
+
+
+def _whitening(train: np.ndarray, mean: np.ndarray) -> np.ndarray:
+    """Leading principal axes over the standard deviation along each, float64 (D, components).
+
+    From the covariance X^T X / N of the centred rows X, or where there are fewer rows than features from X X^T / N =
+    U S U^T, which has the same eigenvalues S; the axes are then X^T U / sqrt(N S).
+    """
+    count, width = train.shape
+    if count < width:
+        centred = torch.from_numpy(train - mean.astype(np.float64))
+        values, axes = torch.linalg.eigh(centred @ centred.T / count)
+        axes = centred.T @ axes / (count * values.clamp(min=torch.finfo(values.dtype).tiny)).sqrt()
+    else:
+        covariance = torch.zeros(width, width, dtype=torch.float64)
+        for _, block in _blocks(train):
+            centred = torch.from_numpy(block - mean)
+            covariance.addmm_(centred.T, centred, alpha=1 / count)
+        values, axes = torch.linalg.eigh(covariance)
+    values, axes = values.flip(0).clamp(min=0).numpy(), axes.flip(1).numpy()  # descending
+    share = np.cumsum(values) / max(values.sum(), np.finfo(float).tiny)
+    kept = min(int(np.searchsorted(share, WHITENED)) + 1, max(1, int((values > 0).sum())))
+    return axes[:, :kept] * _inverse(np.sqrt(values[:kept])).astype(np.float64)
