@@ -1,15 +1,33 @@
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional as F
 
 from visrec.networks import build
-from visrec.stack import extractor, reestimate_batchnorm, stack, to_unit_range
+from visrec.stack import POOLING, extractor, feature_maps, members, reestimate_batchnorm, stack, to_unit_range
 
 CPU = torch.device("cpu")
 
 
 def pictures(count: int, size: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (count, 3, size, size), dtype=np.uint8)
+
+
+class Source:
+    """Training images in memory; `None` where they must not be read."""
+
+    def __init__(self, images: np.ndarray | None):
+        self.train = images
+
+    def images(self, split: str) -> np.ndarray:
+        assert split == "train"
+        assert self.train is not None
+        return self.train
+
+
+def embedder(encoder, images, batchnorm, pooling):
+    embed = extractor(feature_maps(encoder, Source(images), batchnorm, CPU), pooling)
+    return lambda batch: embed(batch, np.full(len(batch), "an id"))
 
 
 def test_unit_range_by_hand():
@@ -23,22 +41,75 @@ def test_unit_range_by_hand():
 @pytest.mark.parametrize("architecture", ["dcgan", "reference"])
 def test_widths_of_the_stack(size, widths, architecture):
     encoder, _ = build(size, 128, architecture, seed=0)
-    layers = extractor(encoder, pictures(4, size), "running", "average", CPU)(pictures(3, size))
+    layers = embedder(encoder, None, "running", "average")(pictures(3, size))
     assert [part.shape for part in layers.values()] == [(3, width) for width in widths]
     assert sum(widths) == {32: 4416, 64: 8704}[size]
     assert [*layers][-1] == "output"
 
 
 def test_values_of_the_stack_by_hand():
-    maps = [torch.arange(16.0).reshape(1, 1, 4, 4) * 0, *(torch.arange(4.0).reshape(1, 1, 2, 2) + i for i in range(3))]
-    layers = stack(maps, torch.tensor([[9.0]]), "average")
-    assert {name: part.tolist() for name, part in layers.items()} == {
+    hidden = [
+        torch.arange(16.0).reshape(1, 1, 4, 4) * 0,
+        *(torch.arange(4.0).reshape(1, 1, 2, 2) + i for i in range(3)),
+    ]
+    maps = {f"hidden{i}": each for i, each in enumerate(hidden, start=1)} | {"output": torch.tensor([[9.0]])}
+    assert {name: part.tolist() for name, part in stack(maps, "average").items()} == {
         "hidden2": [[1.5]],
         "hidden3": [[2.5]],
         "hidden4": [[2.0, 3.0, 4.0, 5.0]],
         "output": [[9.0]],
     }
-    assert stack(maps, torch.tensor([[9.0]]), "max")["hidden3"].tolist() == [[4.0]]
+    assert stack(maps, "max")["hidden3"].tolist() == [[4.0]]
+
+
+def test_members_of_the_stack():
+    layers = ["hidden1", "hidden2", "hidden3", "hidden4", "output"]
+    assert [*members(layers, "max").items()] == [
+        ("hidden2", "max"),
+        ("hidden3", "max"),
+        ("hidden4", "flatten"),
+        ("output", "flatten"),
+    ]
+
+
+def test_poolings_by_hand():
+    maps = torch.arange(64.0).reshape(1, 1, 8, 8)
+    flat = POOLING["flatten"](maps)
+    assert flat.tolist() == [list(range(64))]
+    assert POOLING["average"](maps).tolist() == [[31.5]]
+    assert POOLING["max"](maps).tolist() == [[63.0]]
+    # Each cell of the grid is the mean of 2x2: 0, 1, 8 and 9 in the first, 2, 3, 10 and 11 in the second.
+    grid = POOLING["grid"](maps)
+    assert grid.shape == (1, 16)
+    assert grid[0, :5].tolist() == [4.5, 6.5, 8.5, 10.5, 20.5]
+    several = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    assert torch.allclose(POOLING["grid"](several), F.avg_pool2d(several, 4).flatten(1), atol=1e-6)
+    small = several[:, :, :4, :4]
+    assert torch.equal(POOLING["grid"](small), POOLING["flatten"](small))
+
+
+def test_order_of_flattened_values_does_not_depend_on_the_memory_format():
+    maps = torch.arange(24.0).reshape(1, 6, 2, 2)
+    last = maps.contiguous(memory_format=torch.channels_last)
+    for pooling in POOLING.values():
+        assert torch.equal(pooling(maps), pooling(last))
+
+
+def test_feature_maps_are_all_hidden_maps_and_the_output():
+    encoder, _ = build(64, 8, "dcgan", seed=0)
+    images = pictures(3, 64)
+    maps = feature_maps(encoder, Source(None), "running", CPU)(images)
+    shapes = {name: tuple(each.shape) for name, each in maps.items()}
+    assert shapes == {
+        "hidden1": (3, 64, 32, 32),
+        "hidden2": (3, 128, 16, 16),
+        "hidden3": (3, 256, 8, 8),
+        "hidden4": (3, 512, 4, 4),
+        "output": (3, 8),
+    }
+    with torch.no_grad():
+        assert torch.equal(maps["output"], encoder(to_unit_range(torch.from_numpy(images))))
+    assert not any(each.requires_grad for each in maps.values())
 
 
 def test_reestimated_statistics_are_those_of_the_images():
@@ -57,7 +128,7 @@ def test_an_embedding_does_not_depend_on_its_batch():
     images = pictures(20, 32)
     for mode in ("running", "reestimated"):
         encoder, _ = build(32, 8, "dcgan", seed=0)
-        embed = extractor(encoder, images, mode, "average", CPU)
+        embed = embedder(encoder, images, mode, "average")
         together, alone = embed(images[:10]), embed(images[3:4])
         for name in together:
             assert np.allclose(together[name][3:4], alone[name], atol=1e-5)
@@ -66,7 +137,7 @@ def test_an_embedding_does_not_depend_on_its_batch():
 def test_the_two_batchnorm_modes_differ():
     images = pictures(20, 32)
     features = [
-        extractor(build(32, 8, "dcgan", seed=0)[0], images, mode, "average", CPU)(images)["hidden3"]
+        embedder(build(32, 8, "dcgan", seed=0)[0], images, mode, "average")(images)["hidden3"]
         for mode in ("running", "reestimated")
     ]
     assert np.abs(features[0] - features[1]).max() > 0.1

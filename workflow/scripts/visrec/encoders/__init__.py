@@ -93,11 +93,10 @@ def embed(
     spec = {"encoder": name, "options": dict(options), "seed": seed, "seen": "train"}
     batches: dict[str, Iterator[dict[str, np.ndarray]]] = {}
     if how_it_ended == "ok":
+        source = store.ImageFile(images)
         encoder = registry.load("encoders", name)
-        extract = encoder.extractor(
-            Path(model) if model else None, store.read_images(images, "train").images, options, seed, device
-        )
-        batches = {split: _batches(images, split, extract) for split in store.SPLITS}
+        extract = encoder.extractor(Path(model) if model else None, source, options, seed, device)
+        batches = {split: _batches(source, split, extract) for split in store.SPLITS}
     else:
         log.warning("training ended as '%s': no features", how_it_ended)
     store.write_embeddings(out, images, batches, spec=spec, status=how_it_ended)
@@ -105,11 +104,11 @@ def embed(
 
 
 def _batches(
-    images: str | Path, split: str, extract: Callable[[np.ndarray], dict[str, np.ndarray]]
+    source: store.ImageFile, split: str, extract: Callable[[np.ndarray, np.ndarray], dict[str, np.ndarray]]
 ) -> Iterator[dict[str, np.ndarray]]:
-    pictures = store.read_images(images, split).images
-    with tqdm(total=len(pictures), desc=f"embedding {split}", unit="img") as bar:
-        for start in range(0, len(pictures), BATCH):
-            batch = pictures[start : start + BATCH]
-            yield extract(batch)
-            bar.update(len(batch))
+    images, ids = source.images(split), source.ids(split)
+    with tqdm(total=len(ids), desc=f"embedding {split}", unit="img") as bar:
+        for start in range(0, len(ids), BATCH):
+            part = slice(start, start + BATCH)
+            yield extract(images[part], ids[part])
+            bar.update(len(ids[part]))

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import safetensors.torch
 
-from visrec import training
+from visrec import stack, store, training
 from visrec.networks import build
-from visrec.stack import extractor as stack_extractor
 
 if TYPE_CHECKING:
     import torch
 
 STAGE = "train"
 SIZES = [32, 64]
+ATLAS = True
 HEADLINE = ["lambda_z", "mu_x"]
 OPTIONS = {
     "train": {
@@ -95,10 +95,22 @@ def train(
     training.train(images, options, seed, device, training.TrainingFiles(**files))
 
 
-def extractor(
-    model: Path | None, images: np.ndarray, options: Mapping[str, Any], seed: int, device: "torch.device"
-) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
-    """A function uint8 (B, 3, S, S) -> {layer: float32 (B, D_layer)} of the trained encoder."""
-    encoder, _ = build(images.shape[-1], options["latent"], options["architecture"], seed)
+def maps(
+    model: Path | None,
+    source: store.ImageFile,
+    options: Mapping[str, Any],
+    seed: int,
+    device: "torch.device",
+    batchnorm: str,
+) -> Callable[[np.ndarray], dict[str, "torch.Tensor"]]:
+    """A function uint8 (B, 3, S, S) -> every map of the trained encoder, see `visrec.stack.feature_maps`."""
+    encoder, _ = build(store.read_image_info(source.path).size, options["latent"], options["architecture"], seed)
     encoder.load_state_dict(safetensors.torch.load_file(model))
-    return stack_extractor(encoder, images, options["batchnorm"], options["pooling"], device)
+    return stack.feature_maps(encoder, source, batchnorm, device)
+
+
+def extractor(
+    model: Path | None, source: store.ImageFile, options: Mapping[str, Any], seed: int, device: "torch.device"
+) -> Callable[[np.ndarray, np.ndarray], dict[str, np.ndarray]]:
+    """A function uint8 (B, 3, S, S), ids (B,) -> {layer: float32 (B, D_layer)} of the trained encoder."""
+    return stack.extractor(maps(model, source, options, seed, device, options["batchnorm"]), options["pooling"])

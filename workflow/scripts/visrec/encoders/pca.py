@@ -45,8 +45,8 @@ def fit(images: np.ndarray, options: Mapping[str, Any], seed: int, model: Path) 
 
 
 def extractor(
-    model: Path | None, images: np.ndarray, options: Mapping[str, Any], seed: int, device: "torch.device"
-) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
-    """A function uint8 (B, 3, S, S) -> {"components": float32 (B, components)}."""
+    model: Path | None, source: store.ImageFile, options: Mapping[str, Any], seed: int, device: "torch.device"
+) -> Callable[[np.ndarray, np.ndarray], dict[str, np.ndarray]]:
+    """A function uint8 (B, 3, S, S), ids (B,) -> {"components": float32 (B, components)}."""
     weights = safetensors.numpy.load_file(model)
-    return lambda batch: {"components": (values(batch) - weights["mean"]) @ weights["components"].T}
+    return lambda images, ids: {"components": (values(images) - weights["mean"]) @ weights["components"].T}

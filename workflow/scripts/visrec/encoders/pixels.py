@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from visrec import store
+
 if TYPE_CHECKING:
     import torch
 
@@ -14,10 +16,10 @@ OPTIONS: dict[str, Any] = {}
 
 
 def extractor(
-    model: Path | None, images: np.ndarray, options: Mapping[str, Any], seed: int, device: "torch.device"
-) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
-    """A function uint8 (B, 3, S, S) -> {"pixels": float32 (B, 3 * S * S) in [0, 1]}."""
-    return lambda batch: {"pixels": values(batch)}
+    model: Path | None, source: store.ImageFile, options: Mapping[str, Any], seed: int, device: "torch.device"
+) -> Callable[[np.ndarray, np.ndarray], dict[str, np.ndarray]]:
+    """A function uint8 (B, 3, S, S), ids (B,) -> {"pixels": float32 (B, 3 * S * S) in [0, 1]}."""
+    return lambda images, ids: {"pixels": values(images)}
 
 
 def values(images: np.ndarray) -> np.ndarray:

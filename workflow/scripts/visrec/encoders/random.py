@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from visrec import stack, store
 from visrec.networks import build
-from visrec.stack import extractor as stack_extractor
 
 if TYPE_CHECKING:
     import torch
 
 SIZES = [32, 64]
+ATLAS = True
 OPTIONS = {
     "embed": {
         "architecture": {
@@ -35,9 +36,24 @@ OPTIONS = {
 }
 
 
+def maps(
+    model: Path | None,
+    source: store.ImageFile,
+    options: Mapping[str, Any],
+    seed: int,
+    device: "torch.device",
+    batchnorm: str,
+) -> Callable[[np.ndarray], dict[str, "torch.Tensor"]]:
+    """A function uint8 (B, 3, S, S) -> every map of the encoder that training would start from.
+
+    See `visrec.stack.feature_maps`.
+    """
+    encoder, _ = build(store.read_image_info(source.path).size, options["latent"], options["architecture"], seed)
+    return stack.feature_maps(encoder, source, batchnorm, device)
+
+
 def extractor(
-    model: Path | None, images: np.ndarray, options: Mapping[str, Any], seed: int, device: "torch.device"
-) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
-    """A function uint8 (B, 3, S, S) -> {layer: float32 (B, D_layer)} of the encoder that training would start from."""
-    encoder, _ = build(images.shape[-1], options["latent"], options["architecture"], seed)
-    return stack_extractor(encoder, images, options["batchnorm"], options["pooling"], device)
+    model: Path | None, source: store.ImageFile, options: Mapping[str, Any], seed: int, device: "torch.device"
+) -> Callable[[np.ndarray, np.ndarray], dict[str, np.ndarray]]:
+    """A function uint8 (B, 3, S, S), ids (B,) -> {layer: float32 (B, D_layer)} of the untrained encoder."""
+    return stack.extractor(maps(model, source, options, seed, device, options["batchnorm"]), options["pooling"])
