@@ -1,0 +1,17 @@
+"""Rule selection: measures of a trained network that need no labels."""
+
+from visrec.job import device, job
+
+with job(snakemake.log[0], snakemake.threads):
+    from visrec.selection import write
+
+    write(
+        snakemake.input.images,
+        snakemake.input.generator,
+        snakemake.input.embeddings,
+        snakemake.params.options,
+        snakemake.params.seed,
+        device(snakemake.config["device"]),
+        snakemake.output.selectors,
+        inception=snakemake.input.get("inception") or "",
+    )
