@@ -4,6 +4,9 @@ import pandas as pd
 import pytest
 import report_fixture as fixture
 
+from visrec import intervals, store
+from visrec.atlas import COLUMNS
+from visrec.errors import UserError
 from visrec.report import TABLES
 from visrec.report import tables as t
 
@@ -31,13 +34,18 @@ def standard(tmp_path_factory):
 def test_scores_have_the_columns_and_lift(standard):
     scores = read(standard, "scores")
     assert ",".join(scores) == (
-        "dataset,size,encoder,trial,seed,evaluator,metric,split,k,value,low,high,n,chance,majority,lift,status"
+        "dataset,size,encoder,trial,seed,evaluator,protocol,metric,split,k,distance,features,average,duplicates,"
+        "value,low,high,n,chance,majority,lift,status"
     )
-    row = scores.query("encoder == 'pca' and metric == 'precision' and split == 'test' and k == 3").iloc[0]
+    rows = scores.query("encoder == 'pca' and metric == 'precision' and split == 'test' and k == 3")
+    row = rows.query("average == 'micro' and distance == 'l2' and features == 'raw' and duplicates == 'kept'").iloc[0]
     assert row["value"] == 0.975
     assert row["lift"] == pytest.approx((0.975 - 0.1) / 0.9)
-    # 4 precision k x 3 splits + 1 self counted + 4 k x 2 splits + 3 + 1, for 7 trials
-    assert len(scores) == 7 * (12 + 1 + 8 + 4)
+    # 4 k x 3 splits, 3 decoys and a macro average on 2 splits, 1 self counted, 4 k x 2 splits, 1; svm 3 + 1 + 1
+    assert len(scores) == 7 * (12 + 8 + 1 + 8 + 1 + 5)
+    # A word that is not there is an empty one, as it was written.
+    read_back = t.read_scores(standard, fixture.standard_trials(), ["svm"])
+    assert set(read_back["distance"]) == {""}
 
 
 def test_the_trial_is_chosen_on_validation_and_read_on_test(standard):
@@ -45,17 +53,25 @@ def test_the_trial_is_chosen_on_validation_and_read_on_test(standard):
     # On test, lambda_z 1000 would win (0.969): it must not.
     assert row["trial"] == "lambda_z~500+mu_x~10+seed~0"
     assert row["chosen_by"] == "validation precision@3"
-    assert (row["val_precision"], row["precision"], row["knn_accuracy"], row["svm_accuracy"]) == (
-        0.968,
-        0.960,
-        0.972,
-        0.962,
-    )
-    assert (row["precision_low"], row["precision_high"]) == (pytest.approx(0.95), pytest.approx(0.97))
+    names = ["val_precision", "precision", "knn_accuracy", "svm_accuracy"]
+    assert list(row[names]) == pytest.approx([0.968, 0.960, 0.972, 0.962])
+    assert (row["precision_low"], row["precision_high"]) == pytest.approx((0.95, 0.97), abs=0.0003)
     assert row["precision_lift"] == pytest.approx(0.86 / 0.9)
     assert (row["trials"], row["trials_ok"], row["n_seeds"], row["dimensions"]) == (4, 3, 1, 30)
     assert (row["majority"], row["precision_chance"], row["queries"]) == (0.12, 0.1, 100)
     assert row["setting"] == "lambda_z 500, mu_x 10"
+
+
+def test_macro_precision_is_the_mean_over_classes(standard):
+    row = read(standard, "leaderboard").query("encoder == 'age'").iloc[0]
+    found = store.read_query_scores(standard / "digits" / "16px" / "age" / row["trial"] / "knn.h5", "test")
+    scores = found.scores[found.rows.index(fixture.key("precision", "test", 3))]
+    per_class = [scores[found.labels == label].mean() for label in range(10)]
+    assert row["macro_precision"] == pytest.approx(np.mean(per_class))
+    low, high = intervals.interval(scores[None], 0, found.labels)
+    assert (row["macro_precision_low"], row["macro_precision_high"]) == pytest.approx((low.item(), high.item()))
+    assert row["macro_precision_chance"] == 0.11
+    assert row["macro_precision_lift"] == pytest.approx((row["macro_precision"] - 0.11) / 0.89)
 
 
 def test_cost_is_that_of_the_chosen_trials_own_stage(standard):
@@ -87,6 +103,17 @@ def test_a_collapsed_trial_keeps_its_row_and_reason(standard):
     assert np.isnan(row["val_precision"])
     assert np.isnan(row["precision"])
     assert list(grid.loc[grid["chosen"], "trial"]) == ["lambda_z~500+mu_x~10+seed~0"]
+    # On val 0.968 beside 0.962, 0.955 and nothing; a quarter of a turn apart a difference is 0.014 to either side.
+    assert list(grid["beside_chosen"].fillna("")) == ["", "not resolved", "not resolved", ""]
+
+
+def test_a_setting_is_set_beside_the_chosen_one_query_by_query(tmp_path):
+    trials = [fixture.age(lam, 10) for lam in (500, 1000, 2000)]
+    values = dict.fromkeys((("age", one["trial"]) for one in trials), (0.9, 0.9, 0.9, 0.9))
+    values["age", trials[1]["trial"]] = (0.87, 0.9, 0.9, 0.9)
+    grid = read(write(tmp_path, trials, values), "grid")
+    assert list(grid["chosen"]) == [True, False, False]
+    assert list(grid["beside_chosen"].fillna("")) == ["", "worse", "not resolved"]
 
 
 def test_all_collapsed_gives_a_row_without_score(tmp_path):
@@ -126,17 +153,52 @@ def test_seeds_are_averaged_per_setting(tmp_path):
     assert row["trial"] == "lambda_z~1000+mu_x~10+seed~1"  # the lowest seed that ended well
     assert (row["n_seeds"], row["seeds"], row["trials"], row["trials_ok"]) == (2, 3, 6, 5)
     assert row["precision"] == pytest.approx(0.50)
-    # t(0.975, 1) = 12.7062; s / sqrt(2) = 0.02: half-width sqrt(0.01^2 + 0.254124^2)
-    assert row["precision_low"] == pytest.approx(0.50 - np.hypot(0.01, 12.7062047 * 0.02), abs=1e-6)
-    assert row["precision_high"] == pytest.approx(0.50 + np.hypot(0.01, 12.7062047 * 0.02), abs=1e-6)
+    # Both seeds as they are in the files; the widening of two seeds makes it far wider than 0.01 to either side.
+    per_seed = [fixture.wave(value, 2 / 3 + (number - 3) / 4) for number, value in ((4, 0.48), (5, 0.52))]
+    expected = intervals.over_seeds(np.array(per_seed), 0)
+    assert tuple(row[["precision", "precision_low", "precision_high"]]) == pytest.approx(expected)
+    assert row["precision_high"] - row["precision"] > 0.05
 
 
-def test_over_seeds_of_one_seed_is_its_own_interval():
-    assert t.over_seeds(pd.DataFrame({"value": [0.5], "low": [0.4], "high": [0.7]})) == {
-        "value": 0.5,
-        "low": 0.4,
-        "high": 0.7,
-    }
+def test_limits_are_fractions(tmp_path):
+    trials = [fixture.age(500, 10, seed) for seed in (0, 1)]
+    values = {("age", one["trial"]): (0.9, value, 0.9, 0.9) for one, value in zip(trials, (0.8, 0.999), strict=True)}
+    row = read(write(tmp_path, trials, values), "leaderboard").iloc[0]
+    assert row["precision_high"] == 1
+    assert row["precision_low"] < 0.6
+
+
+def test_a_missing_file_of_query_scores_is_an_error(tmp_path):
+    trials = [fixture.trial("pixels", {}), fixture.trial("pca", {}, stage="fit")]
+    results = fixture.build(tmp_path, trials, fixture.STANDARD)
+    out = {name: results / "tables" / file for name, file in TABLES.items()}
+    path = t.folder(results, trials[1]) / "svm.h5"
+    kept = path.read_bytes()
+    path.unlink()
+    with pytest.raises(UserError, match=r"pca/seed~0/svm\.h5: the scores of each query are missing; delete svm\.csv"):
+        t.tables(results, trials, ["knn", "svm"], out)
+    path.write_bytes(kept)
+    with h5py.File(path, "r+") as file:
+        file["test/ids"][3] = "another"
+    with pytest.raises(UserError, match=r"svm\.h5: scores other test images than the other trials"):
+        t.tables(results, trials, ["knn", "svm"], out)
+
+
+def test_atlases_stand_one_below_the_other(standard, tmp_path):
+    atlas = read(standard, "atlas")
+    assert list(atlas) == ["dataset", "size", "encoder", "trial", "seed", *COLUMNS]
+    # Of the untrained network and the three trials of AGE that did not collapse.
+    trials = atlas["encoder"] + " " + atlas["trial"]
+    assert list(trials.drop_duplicates()) == ["random seed~0"] + [
+        f"age lambda_z~{lambda_z}+mu_x~{mu_x}+seed~0" for lambda_z, mu_x in ((500, 10), (1000, 10), (500, 50))
+    ]
+    assert set(trials.value_counts()) == {10}
+    assert atlas["k"].dtype == atlas["dimensions"].dtype == int
+    none = read(write(tmp_path / "none", [fixture.trial("pixels", {})], fixture.STANDARD), "atlas")
+    assert list(none) == ["dataset", "size", "encoder", "trial", "seed"] and none.empty
+    collapsed = [fixture.age(500, 10)]
+    empty = read(write(tmp_path / "bad", collapsed, {("age", collapsed[0]["trial"]): None}), "atlas")
+    assert list(empty) == list(atlas) and empty.empty
 
 
 def test_layers_share_of_distance_is_the_mean_squared_pairwise_distance(standard):
@@ -174,15 +236,14 @@ def test_one_evaluator_without_a_score_spoils_no_other():
     assert t.statuses("nowhere", [trial], scores, ["knn", "svm"])[key] == ("not converged", "")
 
 
-def test_a_seed_without_a_value_leaves_the_others():
-    rows = pd.DataFrame({"value": [0.5, float("nan")], "low": [0.4, float("nan")], "high": [0.7, float("nan")]})
-    assert t.over_seeds(rows) == {"value": 0.5, "low": 0.4, "high": 0.7}
-
-
 def test_headline_k_falls_back_to_what_was_measured():
-    scores = pd.DataFrame({"evaluator": "knn", "metric": "precision", "k": [5, 10]})
-    assert t.headline_k(scores) == 5
-    assert t.headline_k(pd.DataFrame({"evaluator": "knn", "metric": "precision", "k": [1, 3]})) == 3
+    rows = [fixture.key("precision", "test", k) | {"evaluator": "knn"} for k in (5, 10)]
+    # Other harnesses' own k is none of ours.
+    rows.append(fixture.key("precision", "test", 3, protocol="paper") | {"evaluator": "knn"})
+    assert t.headline_k(pd.DataFrame(rows)) == 5
+    rows.append(fixture.key("precision", "test", 3) | {"evaluator": "knn"})
+    assert t.headline_k(pd.DataFrame(rows)) == 3
+    assert t.headline_k(pd.DataFrame(columns=t.SCORES)) == 3
 
 
 def test_the_plain_table_escapes(tmp_path):

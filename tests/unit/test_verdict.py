@@ -26,20 +26,41 @@ def row(encoder, value, half=0.01, **more):
     return given | more
 
 
+def pairs(*rows, metric="precision"):
+    """Rows of comparisons.csv: (a, b, difference, low, high, word)."""
+    names = "a", "b", "difference", "low", "high", "word"
+    return [dict(zip(names, row, strict=True)) | {"metric": metric} for row in rows]
+
+
+APART = pairs(("pca", "age", 0.02, 0.01, 0.03, "better"))
+
+
 @pytest.mark.parametrize(
-    ("a", "b", "word"),
+    ("a", "b", "metric", "word", "difference"),
     [
-        ((0.80, 0.78, 0.82), (0.70, 0.68, 0.72), "better"),
-        ((0.70, 0.68, 0.72), (0.80, 0.78, 0.82), "worse"),
-        ((0.80, 0.78, 0.82), (0.79, 0.77, 0.81), "not resolved"),
-        ((0.80, 0.78, 0.82), (0.76, 0.74, 0.78), "not resolved"),  # touching intervals share a value
-        ((NAN, NAN, NAN), (0.80, 0.78, 0.82), "not measured"),
-        ((0.80, 0.78, 0.82), (NAN, NAN, NAN), "not measured"),
-        ((0.80, NAN, NAN), (0.10, 0.09, 0.11), "not measured"),  # a value without interval resolves nothing
+        ("pca", "age", "precision", "better", (0.02, 0.01, 0.03)),
+        ("age", "pca", "precision", "worse", (-0.02, -0.03, -0.01)),  # the row says it of the other one
+        ("pca", "age", "svm_accuracy", "not measured", (NAN, NAN, NAN)),
+        ("pca", "pixels", "precision", "not measured", (NAN, NAN, NAN)),
     ],
 )
-def test_relation(a, b, word):
-    assert v.relation(v.Score(*a), v.Score(*b)) == word
+def test_compared_reads_the_pair_whichever_stands_first(a, b, metric, word, difference):
+    found, numbers = v.compared(APART, a, b, metric)
+    assert found == word
+    assert (numbers.value, numbers.low, numbers.high) == pytest.approx(difference, nan_ok=True)
+    assert v.relation(APART, a, b, metric) == word
+
+
+@pytest.mark.parametrize("word", ["not resolved", "not measured"])
+def test_what_is_not_resolved_is_not_resolved_from_either_side(word):
+    rows = pairs(("pca", "age", 0.0, -0.01, 0.01, word))
+    assert v.relation(rows, "pca", "age") == v.relation(rows, "age", "pca") == word
+
+
+def test_points():
+    assert v.points(v.Score(0.013, 0.0041, 0.0219)) == "+1.3 points [+0.4, +2.2]"
+    assert v.points(v.Score(-0.001, -0.02, 0.018)) == "−0.1 points [−2.0, +1.8]"
+    assert v.points(v.Score(-0.013, -0.02, NAN)) == ""
 
 
 @pytest.mark.parametrize(
@@ -49,51 +70,65 @@ def test_beside_constant(constant, word):
     assert v.beside_constant(v.Score(0.80, 0.78, 0.82), constant) == word
 
 
-def test_conclusion_is_no_stronger_than_the_intervals():
-    apart = v.verdict([row("age", 0.9), row("pca", 0.8), row("pixels", 0.7)], ["age"])
-    assert apart.word == "better"
-    assert apart.heading == "age is better than pca and pixels at precision@3."
+def test_the_conclusion_is_that_of_the_paired_comparisons():
+    rows = [row("age", 0.90), row("pca", 0.89), row("pixels", 0.88)]  # every interval overlaps every other
+    apart = pairs(("age", "pca", 0.01, 0.002, 0.018, "better"), ("pixels", "age", -0.02, -0.03, -0.01, "worse"))
+    found = v.verdict(rows, ["age"], apart)
+    assert found.word == "better"
+    assert found.heading == "age is better than pca and pixels at precision@3."
 
-    mixed = v.verdict([row("age", 0.9), row("pca", 0.885), row("pixels", 0.7)], ["age"])
-    assert mixed.word == "not resolved"
-    assert mixed.heading.endswith("is better than pixels, but is not resolved from pca.")
+    mixed = pairs(("age", "pca", 0.01, -0.01, 0.03, "not resolved"), ("age", "pixels", 0.02, 0.01, 0.03, "better"))
+    found = v.verdict(rows, ["age"], mixed)
+    assert found.word == "not resolved"
+    assert found.heading.endswith("is better than pixels, but is not resolved from pca.")
 
-    close = v.verdict([row("age", 0.90), row("pca", 0.895), row("pixels", 0.885)], ["age"])
-    assert close.word == "not resolved"
-    assert "better" not in close.heading
+    close = pairs(*(("age", other, 0.01, -0.01, 0.03, "not resolved") for other in ("pca", "pixels")))
+    # Intervals that separate say nothing: another metric's comparison is not asked, either.
+    far = [row("age", 0.9), row("pca", 0.5), row("pixels", 0.3)]
+    found = v.verdict(far, ["age"], close + pairs(("age", "pca", 0.4, 0.3, 0.5, "better"), metric="svm_accuracy"))
+    assert found.word == "not resolved"
+    assert "better" not in found.heading
 
 
 def test_findings_set_a_trained_encoder_beside_its_untrained_self_pixels_chance_and_the_constant():
     rows = [row("age", 0.195), row("random", 0.15), row("pixels", 0.25)]
-    found = {finding.subject: finding.word for finding in v.verdict(rows, ["age"]).findings}
-    assert found == {
+    apart = pairs(
+        ("pixels", "age", 0.055, 0.04, 0.07, "better"),
+        ("pixels", "random", 0.1, 0.09, 0.11, "better"),
+        ("age", "random", 0.045, 0.03, 0.06, "better"),
+    )
+    findings = v.verdict(rows, ["age"], apart).findings
+    assert {finding.subject: finding.word for finding in findings} == {
         "age beside its own untrained network": "better",
         "age beside raw pixels": "worse",
         "age beside chance": "better",
         # The seed paper's SVM: 19.5 % beside 19 % is no finding.
         "age beside the constant answer": "not resolved",
     }
+    assert findings[1].detail.replace("\N{NO-BREAK SPACE}", " ") == (
+        "precision@3: 19.5 % [18.5, 20.5] beside 25.0 % [24.0, 26.0]; difference −5.5 points [−7.0, −4.0]"
+    )
 
 
 def test_a_baseline_that_was_not_run_is_named():
-    found = v.verdict([row("age", 0.5), row("pixels", 0.4)], ["age"]).findings
+    found = v.verdict([row("age", 0.5), row("pixels", 0.4)], ["age"], []).findings
     assert found[0].word == "not measured"
     assert "random is not in this experiment" in found[0].detail
 
 
 def test_nothing_measured_and_one_measured():
-    none = v.verdict([row("age", NAN, n_seeds=0, trials=2, trials_ok=0)], ["age"])
+    none = v.verdict([row("age", NAN, n_seeds=0, trials=2, trials_ok=0)], ["age"], [])
     assert none.word == "not measured"
     assert none.heading == "No encoder gave an embedding that could be scored."
     assert none.caveats == ["2 of 2 trials of age gave no score: collapsed, diverged or unfinished, see the runs."]
-    one = v.verdict([row("pixels", 0.5)], [])
+    one = v.verdict([row("pixels", 0.5)], [], [])
     assert "nothing to compare" in one.heading
     assert one.caveats == ["No trained network is in this experiment."]
 
 
 def test_one_seed_is_said():
-    assert any("one seed of age" in caveat for caveat in v.verdict([row("age", 0.9, n_seeds=1)], ["age"]).caveats)
-    assert not any("one seed" in caveat for caveat in v.verdict([row("age", 0.9, n_seeds=3)], ["age"]).caveats)
+    assert any("one seed of age" in caveat for caveat in v.verdict([row("age", 0.9, n_seeds=1)], ["age"], []).caveats)
+    assert not any("one seed" in caveat for caveat in v.verdict([row("age", 0.9, n_seeds=3)], ["age"], []).caveats)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,11 @@ TABLES = {
     "leaderboard_html": "leaderboard.html",
     "grid": "grid.csv",
     "layers": "layers.csv",
+    "comparisons": "comparisons.csv",
+    "overall": "overall.csv",
+    "selection": "selection.csv",
+    "overlap": "overlap.csv",
+    "atlas": "atlas.csv",
 }
 FIGURES = (
     "leaderboard.svg",
@@ -23,4 +28,8 @@ FIGURES = (
     "curves-narrow-dark.svg",
     "layers.svg",
     "layers-dark.svg",
+    "atlas.svg",
+    "atlas-dark.svg",
+    "atlas-narrow.svg",
+    "atlas-narrow-dark.svg",
 )

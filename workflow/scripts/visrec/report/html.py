@@ -22,8 +22,8 @@ from PIL import Image, UnidentifiedImageError
 
 from visrec import duplicates, store
 from visrec.errors import UserError
-from visrec.report import style
-from visrec.report.tables import UNFINISHED, benchmark, folder, read_status, statuses
+from visrec.report import sections, style
+from visrec.report.tables import TEXT, UNFINISHED, benchmark, folder, read_status, statuses
 from visrec.report.verdict import (
     METRICS,
     NOT_RESOLVED,
@@ -40,31 +40,11 @@ from visrec.report.verdict import (
 
 TEMPLATES = Path(__file__).parent / "templates"
 PACKAGES = ("visrec", "torch", "scikit-learn", "numpy", "pandas", "h5py", "snakemake")
+# Columns of the tables that are text even where all of them are empty.
+WORDS = [*TEXT, "reason", "setting", "chosen_by", "beside_chosen", "trial", "best_trial", "note", "variant", "pooling"]
+NUMBERS = ("scores", "leaderboard", "grid", "comparisons", "overall", "selection", "overlap", "atlas")  # tables read
 WEBP_QUALITY = 88
 UNQUOTED = ",;?=@&$+!*[]{}|'"  # allowed in a data: URI inside srcset; what HTML minds is escaped on top
-
-# What the seed paper prints for SVHN (K = 3, L2, 4416 features), as text, and where ours stands in scores.csv:
-# (label, the paper's value, evaluator, metric, split, whose: the trained encoder, a named one or a constant)
-PAPER = (
-    ("k-NN precision, the query counts itself; train", "43.2 %", "knn", "precision_self_counted", "train", "trained"),
-    ("k-NN precision, the query left out; train", "14.8 % (derived)", "knn", "precision", "train", "trained"),
-    ("k-NN precision; validation", "16.2 %", "knn", "precision", "val", "trained"),
-    (
-        "the same of an untrained network, counting itself; train",
-        "",
-        "knn",
-        "precision_self_counted",
-        "train",
-        "random",
-    ),
-    ("chance of k-NN precision; validation", "11.5 – 11.6 %", "knn", "precision", "val", "chance"),
-    ("SVM on the network's features; train", "23.54 %", "svm", "accuracy", "train", "trained"),
-    ("SVM on the network's features; validation", "19.46 %", "svm", "accuracy", "val", "trained"),
-    ("SVM on raw pixels; train", "46.49 %", "svm", "accuracy", "train", "pixels"),
-    ("SVM on raw pixels; validation", "12.79 %", "svm", "accuracy", "val", "pixels"),
-    ("constant answer, the commonest class; train", "18.92 %", "svm", "accuracy", "train", "majority"),
-    ("constant answer, the commonest class; test", "19.59 %", "svm", "accuracy", "test", "majority"),
-)
 
 
 def data_uri(content: bytes, kind: str) -> str:
@@ -132,9 +112,15 @@ def _mark(one: Score, low: float = 0.0, high: float = 1.0) -> dict[str, float]:
     return {key: round(100 * min(1, max(0, (value - low) / (high - low))), 3) for key, value in place.items()}
 
 
-def _leaders(board: Sequence[Mapping[str, Any]], trained: Sequence[str], options: Mapping) -> list[dict[str, Any]]:
+def _leaders(
+    board: Sequence[Mapping[str, Any]],
+    comparisons: Sequence[Mapping[str, Any]],
+    trained: Sequence[str],
+    options: Mapping,
+) -> list[dict[str, Any]]:
     """Rows of the leaderboard as the page shows them."""
-    best = max((s for row in board if (s := score(row, "precision")).measured), key=lambda s: s.value, default=None)
+    scored = [row for row in board if score(row, "precision").measured]
+    best = max(scored, key=lambda row: row["precision"], default={"encoder": None})["encoder"]
     rows = []
     for row in board:
         cells = []
@@ -151,7 +137,7 @@ def _leaders(board: Sequence[Mapping[str, Any]], trained: Sequence[str], options
                     "majority": _place(row["majority"]) if name != "precision" else None,
                 }
             )
-        mine = score(row, "precision")
+        encoder = row["encoder"]
         seeds = f"{row['n_seeds']} of {row['seeds']} seeds" if row["seeds"] > 1 else ""
         chosen = f"chosen among {row['settings']} settings" if row["chosen_by"] else ""
         rows.append(
@@ -160,10 +146,10 @@ def _leaders(board: Sequence[Mapping[str, Any]], trained: Sequence[str], options
                 "cells": cells,
                 "notes": [note for note in (row["setting"], seeds, chosen) if not missing(note) and note],
                 "lift": percent(row["precision_lift"]),
-                "cost": "none" if options[row["encoder"]] is None else duration(row["cost_seconds"]),
-                "trained": row["encoder"] in trained,
-                "tie": best is not None and mine.measured and mine != best and relation(mine, best) == NOT_RESOLVED,
-                "best": best is not None and mine == best,
+                "cost": "none" if options[encoder] is None else duration(row["cost_seconds"]),
+                "trained": encoder in trained,
+                "tie": encoder != best and relation(comparisons, encoder, best) == NOT_RESOLVED,
+                "best": encoder == best,
             }
         )
     return rows
@@ -213,37 +199,6 @@ def _magnified(board: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
             for encoder, one in scores.items()
         ],
     }
-
-
-def _paper(chapters: Sequence[Mapping[str, Any]], scores: pd.DataFrame, k: int) -> dict[str, Any]:
-    """The seed paper's figures and ours, under its protocol and under the honest one."""
-    rows = []
-    for label, printed, evaluator, metric, split, whose in PAPER:
-        ours = []
-        for chapter in chapters:
-            here = scores[
-                (scores["dataset"] == chapter["dataset"])
-                & (scores["size"] == chapter["size"])
-                & (scores["evaluator"] == evaluator)
-                & (scores["metric"] == metric)
-                & (scores["split"] == split)
-            ]
-            here = here[here["k"] == k] if evaluator == "knn" else here
-            if whose in ("chance", "majority"):
-                known = here[whose].dropna()
-                ours.append({"value": percent(known.iloc[0] if len(known) else None), "span": ""})
-                continue
-            encoder = chapter["headliner"] if whose == "trained" else whose
-            trial = chapter["shown"].get(encoder)
-            found = here[(here["encoder"] == encoder) & (here["trial"] == trial) & (here["status"] == "ok")]
-            if found.empty:
-                ours.append({"value": percent(None), "span": ""})
-            else:
-                one = found.iloc[0]
-                ours.append({"value": percent(one["value"]), "span": span(one["low"], one["high"])})
-        rows.append({"label": label, "paper": printed, "ours": ours})
-    same = [chapter["dataset"] == "svhn" for chapter in chapters]
-    return {"rows": rows, "same": same, "any_same": any(same), "all_same": all(same), "k": k}
 
 
 def _gallery(
@@ -349,31 +304,51 @@ def _chapter(
     evaluators: Sequence[str],
 ) -> dict[str, Any]:
     """What all sections need to know of one dataset and size."""
-    board_table = tables["leaderboard"]
-    board_table = board_table[(board_table["dataset"] == dataset) & (board_table["size"] == size)]
-    board = board_table.to_dict("records")
+    here = {
+        name: table[(table["dataset"] == dataset) & (table["size"] == size)]
+        for name, table in tables.items()
+        if name != "overall"
+    }
+    board, pairs = (here[name].to_dict("records") for name in ("leaderboard", "comparisons"))
+    k, shown = board[0]["k"], {row["encoder"]: row["trial"] for row in board}
+    scores = sections.of_chosen(here["scores"], shown)
     found = statuses(results_dir, trials, tables["scores"], evaluators)
     states = {(encoder, trial): state for (_, _, encoder, trial), state in found.items()}
     trained = list(dict.fromkeys(trial["encoder"] for trial in trials if trial["stage"] == "train"))
     info = store.read_image_info(results_dir / dataset / f"{size}px" / "images.h5")
     options = {trial["encoder"]: trial["stage"] for trial in trials}
+    absent = [name for name in ("random", "pixels") if name not in options]
+    columns = [*shown, *absent]
     return {
         "dataset": dataset,
         "size": size,
         "title": f"{dataset}, {size} px",
         "info": info,
-        "verdict": verdict(board, trained),
-        "rows": _leaders(board, trained, options),
+        "verdict": verdict(board, trained, pairs),
+        "rows": _leaders(board, pairs, trained, options),
         "constants": _constants(board),
-        "absent": [name for name in ("random", "pixels") if name not in options],
+        "absent": absent,
+        "columns": columns,
+        "scores": scores,
+        "all_scores": sections.all_scores(scores, columns, k),
+        "shares_attributes": sections.has_attributes(scores),
+        "spaces": sections.spaces(scores, columns, k),
+        "leaks": sections.leaks(scores, columns, k),
+        "protocols": sections.protocols(scores, columns),
+        "duels": sections.duels(pairs, list(shown), k),
+        "health": sections.health(scores, columns, k),
+        "overlaps": sections.overlaps(here["overlap"]),
+        "selection": sections.selection(here["selection"]),
+        "atlases": _atlases(here["atlas"], trials, shown),
+        "several_seeds": any(row["n_seeds"] > 1 for row in board),
         "magnified": _magnified(board),
         "duplicates": _duplicates(results_dir / dataset / f"{size}px" / "images.h5"),
-        "k": board[0]["k"],
+        "k": k,
         "queries": max(row["queries"] for row in board),
         "trials": trials,
         "trained": trained,
         "headliner": "age" if "age" in trained or not trained else trained[0],
-        "shown": {row["encoder"]: row["trial"] for row in board},
+        "shown": shown,
         "status": {row["encoder"]: row["status"] for row in board},
         "states": states,
         "open": _open_settings(tables["grid"], dataset, size),
@@ -390,20 +365,29 @@ def _duplicates(path: Path) -> dict[str, Any] | None:
     return found | {"threshold": duplicates.THRESHOLD, "side": duplicates.SIDE}
 
 
+def _atlases(rows: pd.DataFrame, trials: Sequence[Mapping[str, Any]], shown: Mapping[str, str]) -> list[dict[str, Any]]:
+    """The atlas of each encoder's chosen trial, in the order of the leaderboard."""
+    options = {(trial["encoder"], trial["trial"]): trial["options"] for trial in trials}
+    found = []
+    for encoder, trial in shown.items():
+        own = rows[(rows["encoder"] == encoder) & (rows["trial"] == trial)]
+        if len(own):
+            mode = options[encoder, trial].get("batchnorm", "running")
+            found.append({"encoder": encoder, "trial": trial} | sections.atlas(own, mode))
+    return found
+
+
 def _open_settings(grid: pd.DataFrame, dataset: str, size: int) -> list[str]:
-    """One sentence per encoder with a grid: how many other trials are not resolved from the chosen one."""
+    """One sentence per encoder with a grid: how many trials of other settings are not resolved from the chosen one."""
     sentences = []
     here = grid[(grid["dataset"] == dataset) & (grid["size"] == size)]
     for encoder, rows in here.groupby("encoder", sort=False):
-        rows = rows.sort_values("seed", kind="stable").to_dict("records")
-        best = [row for row in rows if row["chosen"] and row["status"] == "ok"]
-        others = [row for row in rows if not row["chosen"] and row["status"] == "ok"]
-        if best and others:
-            mine = score(best[0], "val_precision")
-            number = sum(relation(mine, score(row, "val_precision")) == NOT_RESOLVED for row in others)
+        beside = rows.loc[(rows["status"] == "ok") & ~rows["chosen"], "beside_chosen"]
+        if len(beside) and (rows["chosen"] & (rows["status"] == "ok")).any():
+            number = (beside == NOT_RESOLVED).sum()
             word = "is" if number == 1 else "are"
             sentences.append(
-                f"{encoder}: {number} of {len(others)} other trials {word} not resolved from the chosen one."
+                f"{encoder}: {number} of {len(beside)} trials of other settings {word} not resolved from the chosen."
             )
     return sentences
 
@@ -462,12 +446,7 @@ def report(
         UserError: a figure, images.h5 or an image that a gallery names is missing or damaged.
     """
     results_dir, tables_dir, figures_dir = Path(results_dir), Path(tables_dir), Path(figures_dir)
-    tables = {
-        name: pd.read_csv(
-            tables_dir / f"{name}.csv", dtype={"reason": "string", "setting": "string", "chosen_by": "string"}
-        )
-        for name in ("scores", "leaderboard", "grid")
-    }
+    tables = {name: pd.read_csv(tables_dir / f"{name}.csv", dtype=dict.fromkeys(WORDS, "string")) for name in NUMBERS}
     for table in tables.values():
         words = table.select_dtypes("string").columns
         table[words] = table[words].fillna("")
@@ -485,6 +464,7 @@ def report(
                     "curves": _figure(figures_dir, dataset, size, "curves", narrow=True),
                     "heatmap": _figure(figures_dir, dataset, size, "heatmap"),
                     "layers": _figure(figures_dir, dataset, size, "layers"),
+                    "atlas": _figure(figures_dir, dataset, size, "atlas", narrow=True),
                 },
                 "sheets": _sheets(results_dir, chapter),
                 "gallery": _gallery(results_dir, chapter, shown, queries, neighbours),
@@ -510,7 +490,9 @@ def report(
         trials=trials,
         colours=style.encoder_colours(trial["encoder"] for trial in trials),
         style=style,
-        paper=_paper(chapters, tables["scores"], k),
+        paper=sections.paper(chapters),
+        attributes=any(chapter["shares_attributes"] for chapter in chapters),
+        overall=sections.overall(tables["overall"], k),
         runs=runs,
         failed=[run for run in runs if run["status"] != "ok"],
         commit=commit,

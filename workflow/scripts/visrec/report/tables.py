@@ -1,9 +1,10 @@
-"""The tables of an experiment: every score, the leaderboard, the grids and the layers.
+"""The tables of an experiment: every score, the leaderboard, the grids, the layers, and trials side by side.
 
 Choices are made on validation, results are read on test. A trial that diverged or collapsed, or that has not been
 evaluated yet ("unfinished"), keeps its rows with that status and NaN, and is chosen only where nothing else is left.
 """
 
+import itertools
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,17 +13,33 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import t
 
 from visrec import layers, metrics, registry, store
+from visrec.report import comparisons
+from visrec.report.draws import (
+    GROUP,
+    HEADLINE,
+    HEADLINE_KNN,
+    MACRO,
+    SOURCES,
+    Draws,
+    by_setting,
+    folder,
+    k_of,
+    named,
+    resampled,
+    score,
+    setting,
+    words,
+)
 from visrec.report.verdict import METRICS, duration, percent, span
 
-GROUP = ["dataset", "size", "encoder"]
-SCORES = [*GROUP, "trial", "seed", "evaluator", "metric", "split", "k"]
-SCORES += ["value", "low", "high", "n", "chance", "majority", "lift", "status"]
+TEXT = ["protocol", "metric", "split", "distance", "features", "average", "duplicates", "status"]
+SCORES = [*GROUP, "trial", "seed", "evaluator", "protocol", "metric", "split", "k", "distance", "features", "average"]
+SCORES += ["duplicates", "value", "low", "high", "n", "chance", "majority", "lift", "status"]
 LAYERS = [*GROUP, "trial", *layers.COLUMNS]
-# column of the leaderboard: (evaluator, metric)
-SOURCES = {"precision": ("knn", "precision"), "knn_accuracy": ("knn", "accuracy"), "svm_accuracy": ("svm", "accuracy")}
+ATLAS = [*GROUP, "trial", "seed"]  # in front of the atlas's own columns
+NOTHING = dict.fromkeys(("value", "low", "high"), math.nan)
 UNFINISHED = "unfinished"
 PLAIN = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>visrec leaderboard</title><style>
@@ -34,16 +51,6 @@ th,td{padding:.35rem .8rem;text-align:left;border:0;border-bottom:1px solid #ddd
 TABLE
 </body></html>
 """
-
-
-def folder(results_dir: str | Path, trial: Mapping[str, Any]) -> Path:
-    """A trial's folder."""
-    return Path(results_dir) / trial["dataset"] / f"{trial['size']}px" / trial["encoder"] / trial["trial"]
-
-
-def setting(trial: Mapping[str, Any]) -> str:
-    """What seeds of one setting have in common: the options, as text."""
-    return json.dumps(trial["options"], sort_keys=True)
 
 
 def read_status(results_dir: str | Path, trial: Mapping[str, Any]) -> dict[str, Any]:
@@ -70,7 +77,8 @@ def read_scores(results_dir: str | Path, trials: Iterable[Mapping], evaluators: 
             path = folder(results_dir, trial) / f"{evaluator}.csv"
             if path.exists():
                 about = {key: trial[key] for key in (*GROUP, "trial", "seed")} | {"evaluator": evaluator}
-                parts.append(pd.read_csv(path).assign(**about))
+                table = pd.read_csv(path, dtype=dict.fromkeys(TEXT, str))
+                parts.append(table.fillna(dict.fromkeys(TEXT, "")).assign(**about))
     scores = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=SCORES)
     numbers = ["value", "low", "high", "chance", "majority"]
     scores[numbers] = scores[numbers].astype(float)
@@ -79,36 +87,37 @@ def read_scores(results_dir: str | Path, trials: Iterable[Mapping], evaluators: 
     return scores[SCORES]
 
 
-def over_seeds(rows: pd.DataFrame) -> dict[str, float]:
-    """Mean over seeds of `value`, with an interval `low`, `high` over queries and seeds.
-
-    With one seed the interval is its own, over queries. With n seeds its half-width, to either side, is
-    sqrt(q^2 + (t s / sqrt(n))^2): q the mean half-width over queries (all seeds share the queries, so it does not
-    shrink with n), s the standard deviation of the seeds, t the 97.5 % quantile of Student's t with n - 1 degrees of
-    freedom.
-    """
-    rows = rows[rows["value"].notna()]  # a seed whose solver did not converge leaves the others
-    values = rows["value"].to_numpy(float)
-    if len(values) == 0:
-        return dict.fromkeys(("value", "low", "high"), math.nan)
-    value, low, high = values.mean(), rows["low"].mean(), rows["high"].mean()
-    if len(values) > 1:
-        seeds = t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values))
-        low, high = value - math.hypot(value - low, seeds), value + math.hypot(high - value, seeds)
-    return {"value": float(value), "low": float(max(low, 0.0)), "high": float(min(high, 1.0))}
-
-
 def headline_k(scores: pd.DataFrame) -> int:
-    """The k of the headline precision: the knn evaluator's HEADLINE_K, or the least k measured if that one was not."""
+    """The k of the headline precision: the knn evaluator's HEADLINE_K, or the least k measured if that one was not.
+
+    What other protocols measured at their own k does not count.
+    """
     preferred = registry.declared("evaluators", "knn")["HEADLINE_K"]
-    measured = scores.loc[(scores["evaluator"] == "knn") & (scores["metric"] == "precision"), "k"].dropna().unique()
+    wanted = HEADLINE | HEADLINE_KNN | {"evaluator": "knn", "metric": "precision"}
+    measured = scores.loc[_matching(scores, wanted), "k"].dropna().unique()
     return int(preferred if preferred in measured or len(measured) == 0 else min(measured))
 
 
-def _pick(scores: pd.DataFrame, name: str, split: str, k: int) -> pd.DataFrame:
-    evaluator, metric = SOURCES[name]
-    rows = scores[(scores["evaluator"] == evaluator) & (scores["metric"] == metric) & (scores["split"] == split)]
-    return rows[rows["k"] == k] if evaluator == "knn" else rows[rows["k"].isna()]
+def headline(scores: pd.DataFrame, name: str, split: str, k: int) -> pd.DataFrame:
+    """The rows of scores.csv that a column of the leaderboard is made of: one per trial that has it.
+
+    Args:
+        scores: rows of scores.csv.
+        name: the column: a key of `SOURCES`, or "macro_precision".
+        split: "train", "val" or "test".
+        k: the headline's number of neighbours.
+    """
+    evaluator, metric = SOURCES["precision" if name == MACRO else name]
+    wanted = HEADLINE | (HEADLINE_KNN if evaluator == "knn" else {}) | ({"average": "macro"} if name == MACRO else {})
+    wanted |= {"evaluator": evaluator, "metric": metric, "split": split}
+    rows = scores[_matching(scores, wanted)]
+    at = k_of("precision" if name == MACRO else name, k)
+    return rows[rows["k"].isna()] if at is None else rows[rows["k"] == at]
+
+
+def _matching(rows: pd.DataFrame, wanted: Mapping[str, str]) -> np.ndarray:
+    """Which rows have all of these values, bool (rows,)."""
+    return np.logical_and.reduce([rows[key] == value for key, value in wanted.items()])
 
 
 def statuses(
@@ -140,65 +149,78 @@ def _grouped(trials: Iterable[Mapping]) -> dict[tuple, list[Mapping]]:
     return groups
 
 
+def _choose(
+    trials: Sequence[Mapping], scores: pd.DataFrame, status: Mapping[tuple, tuple[str, str]], k: int
+) -> tuple[list[Mapping], str]:
+    """Of one (dataset, size, encoder), the seeds of the setting best on validation, and what it was chosen by."""
+    good = [trial for trial in trials if _state(status, trial)[0] == "ok"]
+    candidates = list(by_setting(good or trials).values())
+    for name in SOURCES if len(candidates) > 1 else ():
+        found = headline(scores, name, "val", k)
+        values = [found.loc[found["trial"].isin(_names(members)), "value"].mean() for members in candidates]
+        if np.isfinite(values).any():
+            # Of equals, the first in the config wins.
+            return candidates[int(np.nanargmax(values))], f"validation {METRICS[name].format(k=k)}"
+    return candidates[0], ""
+
+
+def _state(status: Mapping[tuple, tuple[str, str]], trial: Mapping[str, Any]) -> tuple[str, str]:
+    return status[tuple(trial[part] for part in (*GROUP, "trial"))]
+
+
+def _names(trials: Iterable[Mapping]) -> list[str]:
+    return [trial["trial"] for trial in trials]
+
+
 def _leader(
     results_dir: str | Path,
     trials: Sequence[Mapping],
+    chosen: Sequence[Mapping],
     scores: pd.DataFrame,
     status: Mapping[tuple, tuple[str, str]],
     k: int,
+    draws: Mapping[str, Draws],
 ) -> dict[str, Any]:
-    """The leaderboard's row of one (dataset, size, encoder): its setting best on validation, read on test."""
-    group = tuple(trials[0][key] for key in GROUP)
-    good = [trial for trial in trials if status[(*group, trial["trial"])][0] == "ok"]
-    by_setting: dict[str, list[Mapping]] = {}
-    for trial in sorted(good or trials, key=lambda trial: trial["seed"]):
-        by_setting.setdefault(setting(trial), []).append(trial)
-    # Back in the order of the config: the first of equals wins.
-    order = list(dict.fromkeys(setting(trial) for trial in trials))
-    candidates = [by_setting[key] for key in order if key in by_setting]
+    """The leaderboard's row of one (dataset, size, encoder): its chosen setting, read on test.
 
-    def rows(name: str, split: str, members: Sequence[Mapping]) -> pd.DataFrame:
-        return _pick(scores[scores["trial"].isin([trial["trial"] for trial in members])], name, split, k)
-
-    chosen, chosen_by = candidates[0], ""
-    for name in SOURCES:
-        values = [over_seeds(rows(name, "val", members))["value"] for members in candidates]
-        if len(candidates) > 1 and np.isfinite(values).any():
-            chosen, chosen_by = candidates[int(np.nanargmax(values))], f"validation {METRICS[name].format(k=k)}"
-            break
+    Args:
+        results_dir: results/{experiment}.
+        trials: all trials of the group.
+        chosen: the seeds of the chosen setting.
+        scores: the group's rows of scores.csv.
+        status: of all trials.
+        k: the headline's number of neighbours.
+        draws: "val" and "test" -> the resampled scores of the dataset and size.
+    """
+    good = [trial for trial in trials if _state(status, trial)[0] == "ok"]
     shown = chosen[0]
     stage = shown["stage"]
+    own = scores[scores["trial"].isin(_names(chosen))]
     row: dict[str, Any] = {
-        **dict(zip(GROUP, group, strict=True)),
+        **{key: shown[key] for key in GROUP},
         "trial": shown["trial"],
-        "setting": ", ".join(f"{key} {shown['options'][key]}" for key in _named(shown)),
+        "setting": words(shown),
         "seed": shown["seed"],
         "n_seeds": len(chosen) if good else 0,
         "seeds": sum(setting(trial) == setting(shown) for trial in trials),
-        "settings": len(order),
+        "settings": len(by_setting(trials)),
         "trials": len(trials),
         "trials_ok": len(good),
-        "chosen_by": chosen_by,
-        "status": status[(*group, shown["trial"])][0],
-        "reason": status[(*group, shown["trial"])][1],
+        "status": _state(status, shown)[0],
+        "reason": _state(status, shown)[1],
         "k": k,
     }
     for split, prefix in (("val", "val_"), ("test", "")):
-        for name in SOURCES:
-            found = rows(name, split, chosen)
-            one = over_seeds(found if good else found.iloc[:0])
-            row |= {
-                f"{prefix}{name}": one["value"],
-                f"{prefix}{name}_low": one["low"],
-                f"{prefix}{name}_high": one["high"],
-            }
+        for name in (*SOURCES, *([MACRO] if split == "test" else [])):
+            one = score(draws[split], chosen, name)
+            row |= _named_columns(f"{prefix}{name}", one)
             if split == "test":
+                found = headline(own, name, "test", k)
                 chance = found["chance"].iloc[0] if len(found) else math.nan
                 row |= {f"{name}_chance": chance, f"{name}_lift": float(metrics.lift(one["value"], chance))}
-    majority = pd.concat([rows("svm_accuracy", "test", chosen), rows("knn_accuracy", "test", chosen)])[
-        "majority"
-    ].dropna()
-    queries = rows("precision", "test", chosen)["n"].dropna()
+    majority = pd.concat([headline(own, name, "test", k) for name in ("svm_accuracy", "knn_accuracy")])["majority"]
+    majority = majority.dropna()
+    queries = headline(own, "precision", "test", k)["n"].dropna()
     row["majority"] = majority.iloc[0] if len(majority) else math.nan
     row["queries"] = int(queries.iloc[0]) if len(queries) else 0
     costs = [benchmark(results_dir, stage, trial)["s"] for trial in chosen] if stage else [0.0]
@@ -206,9 +228,9 @@ def _leader(
     return row
 
 
-def _named(trial: Mapping[str, Any]) -> list[str]:
-    """The options that say which trial of its encoder this is: headline keys, then the other axes of the grid."""
-    return list(dict.fromkeys([*trial["headline"], *trial["grid"]]))
+def _named_columns(name: str, one: Mapping[str, float]) -> dict[str, float]:
+    """A value and its limits as columns: name, name_low, name_high."""
+    return {name: one["value"], f"{name}_low": one["low"], f"{name}_high": one["high"]}
 
 
 def _layers(results_dir: str | Path, trials: Iterable[Mapping]) -> pd.DataFrame:
@@ -220,38 +242,70 @@ def _layers(results_dir: str | Path, trials: Iterable[Mapping]) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)[LAYERS]
 
 
+def _atlas(results_dir: str | Path, trials: Iterable[Mapping]) -> pd.DataFrame:
+    """The atlases of all trials that have one, one below the other."""
+    parts = []
+    for trial in trials:
+        path = folder(results_dir, trial) / "atlas.csv"
+        if trial["atlas"] and path.exists():
+            table = pd.read_csv(path)
+            parts.append(table.assign(**{key: trial[key] for key in ATLAS})[[*ATLAS, *table]])
+    filled = [part for part in parts if len(part)]  # empty ones would make whole numbers floats
+    return pd.concat(filled, ignore_index=True) if filled else (parts[0] if parts else pd.DataFrame(columns=ATLAS))
+
+
 def _grid(
-    trials: Iterable[Mapping], scores: pd.DataFrame, status: Mapping, leaders: pd.DataFrame, k: int
+    trials: Iterable[Mapping],
+    scores: pd.DataFrame,
+    status: Mapping,
+    chosen: Mapping[tuple, Sequence[Mapping]],
+    val: Mapping[tuple, Draws],
+    k: int,
 ) -> pd.DataFrame:
-    """One row per trial of the encoders that are trained or have a grid: hyper-parameters, scores, status, chosen."""
-    rows, named = [], {}
+    """One row per trial of the encoders that are trained or have a grid: hyper-parameters, scores, status, chosen.
+
+    `beside_chosen` says whether the setting's validation precision, over its seeds, is better or worse than that of the
+    chosen setting; it is empty for the chosen one and where nothing was scored.
+    """
+    rows, options = [], {}
     for group, members in _grouped(trials).items():
         if not any(trial["grid"] or trial["stage"] == "train" for trial in members):
             continue
-        leader = leaders[(leaders[GROUP] == list(group)).all(axis=1)].iloc[0]
-        chosen = next(setting(trial) for trial in members if trial["trial"] == leader["trial"])
+        own = scores[(scores[GROUP] == list(group)).all(axis=1)]
+        picked = {
+            (split, name): headline(own, name, split, k).set_index("trial")
+            for split in ("val", "test")
+            for name in SOURCES
+        }
+        good = [trial for trial in members if _state(status, trial)[0] == "ok"]
+        best = setting(chosen[group][0])
+        beside = {
+            text: comparisons.difference(val[group[:2]], seeds, chosen[group], "precision")["word"]
+            for text, seeds in by_setting(good).items()
+            if text != best
+        }
         for trial in members:
-            here = status[(*group, trial["trial"])]
-            own = scores[(scores[[*GROUP, "trial"]] == [*group, trial["trial"]]).all(axis=1)]
-            options = {key: trial["options"][key] for key in _named(trial)}
-            named |= options
-            row = {**dict(zip(GROUP, group, strict=True)), "trial": trial["trial"], "seed": trial["seed"], **options}
+            state, reason = _state(status, trial)
+            values = {key: trial["options"][key] for key in named(trial)}
+            options |= values
+            row = {**{key: trial[key] for key in (*GROUP, "trial", "seed")}, **values}
             for split, prefix in (("val", "val_"), ("test", "")):
                 for name in SOURCES:
-                    found = _pick(own, name, split, k)
-                    for column, value in over_seeds(found if here[0] == "ok" else found.iloc[:0]).items():
-                        row[f"{prefix}{name}" + ("" if column == "value" else f"_{column}")] = value
-            rows.append(row | {"status": here[0], "reason": here[1], "chosen": setting(trial) == chosen})
+                    found = picked[split, name]
+                    scored = state == "ok" and trial["trial"] in found.index
+                    row |= _named_columns(f"{prefix}{name}", found.loc[trial["trial"]] if scored else NOTHING)
+            row |= {"status": state, "reason": reason, "chosen": setting(trial) == best}
+            rows.append(row | {"beside_chosen": beside.get(setting(trial), "") if state == "ok" else ""})
     scored = [f"{p}{name}{end}" for p in ("val_", "") for name in SOURCES for end in ("", "_low", "_high")]
-    columns = [*GROUP, "trial", "seed", *named, *scored, "status", "reason", "chosen"]
+    columns = [*GROUP, "trial", "seed", *options, *scored, "status", "reason", "chosen", "beside_chosen"]
     return pd.DataFrame(rows, columns=columns)
 
 
 def _plain(leaders: pd.DataFrame) -> str:
     """The leaderboard as a plain HTML table, escaped."""
     table = leaders[[*GROUP, "setting"]].copy()
-    for name, words in METRICS.items():
-        heading = words.format(k=leaders["k"].iloc[0] if len(leaders) else 3)
+    for name, template in METRICS.items():
+        heading = template.format(k=leaders["k"].iloc[0] if len(leaders) else 3)
         table[heading] = [
             f"{percent(value)} {span(low, high)}".strip()
             for value, low, high in zip(leaders[name], leaders[f"{name}_low"], leaders[f"{name}_high"], strict=True)
@@ -277,30 +331,62 @@ def tables(
 
     Args:
         results_dir: results/{experiment}.
-        trials: dicts with dataset, size, encoder, trial, seed, options, headline, grid and stage.
-        evaluators: names of the evaluators whose csv files to gather.
+        trials: dicts with dataset, size, encoder, trial, seed, options, headline, grid, stage and atlas (whether it has
+            an atlas.csv).
+        evaluators: names of the evaluators whose csv and h5 files to gather.
         out: the keys of `visrec.report.TABLES` -> path.
+
+    Raises:
+        UserError: a file of query scores or lists is missing, damaged or of other images than the rest.
     """
     scores = read_scores(results_dir, trials, evaluators)
     status = statuses(results_dir, trials, scores, evaluators)
     k = headline_k(scores)
     layers = _layers(results_dir, trials)
+
+    groups = _grouped(trials)
+    of_group = {group: scores[(scores[GROUP] == list(group)).all(axis=1)] for group in groups}
+    chosen, chosen_by = {}, {}
+    for group, members in groups.items():
+        chosen[group], chosen_by[group] = _choose(members, of_group[group], status, k)
+
+    places = list(dict.fromkeys(group[:2] for group in groups))
+    good = [trial for trial in trials if _state(status, trial)[0] == "ok"]
+    draws: dict[str, dict[tuple, Draws]] = {"val": {}, "test": {}}
+    for split, place in itertools.product(draws, places):
+        here = [trial for trial in good if (trial["dataset"], trial["size"]) == place]
+        draws[split][place] = resampled(results_dir, here, evaluators, split, k)
+
     leaders = []
-    for group, members in _grouped(trials).items():
-        row = _leader(results_dir, members, scores[(scores[GROUP] == list(group)).all(axis=1)], status, k)
+    for group, members in groups.items():
+        here = {split: found[group[:2]] for split, found in draws.items()}
+        row = _leader(results_dir, members, chosen[group], of_group[group], status, k, here)
         own = layers[(layers[[*GROUP, "trial"]] == [*group, row["trial"]]).all(axis=1)]
-        leaders.append(row | {"dimensions": int(own["dimensions"].sum())})
+        leaders.append(row | {"chosen_by": chosen_by[group], "dimensions": int(own["dimensions"].sum())})
     leaderboard = pd.DataFrame(leaders)
-    place = {
-        pair: number for number, pair in enumerate(dict.fromkeys((row["dataset"], row["size"]) for row in leaders))
-    }
-    leaderboard["place"] = [place[pair] for pair in zip(leaderboard["dataset"], leaderboard["size"], strict=True)]
+    leaderboard["place"] = [places.index(group[:2]) for group in groups]
     leaderboard = leaderboard.sort_values(["place", "precision"], ascending=[True, False], kind="stable").drop(
         columns="place"
     )
 
+    ranked: dict[tuple, dict[str, Sequence[Mapping]]] = {place: {} for place in places}
+    for dataset, size, encoder in leaderboard[GROUP].itertuples(index=False):
+        ranked[dataset, size][encoder] = chosen[dataset, size, encoder]
+    pairs, selected, overlaps = [], [], []
+    for place in places:
+        pairs += comparisons.compare(draws["test"][place], ranked[place], k)
+    for group, members in _grouped(good).items():
+        here = draws["val"][group[:2]], draws["test"][group[:2]]
+        selected += comparisons.selection(results_dir, members, *here)
+        overlaps += comparisons.overlap(results_dir, members) if "knn" in evaluators else []
+
     _write_csv(scores, out["scores"])
     _write_csv(leaderboard, out["leaderboard"])
     store.write_text(out["leaderboard_html"], _plain(leaderboard))
-    _write_csv(_grid(trials, scores, status, leaderboard, k), out["grid"])
+    _write_csv(_grid(trials, scores, status, chosen, draws["val"], k), out["grid"])
     _write_csv(layers, out["layers"])
+    _write_csv(pd.DataFrame(pairs, columns=comparisons.COMPARISONS).astype({"k": "Int64"}), out["comparisons"])
+    _write_csv(comparisons.overall(draws["test"], ranked), out["overall"])
+    _write_csv(pd.DataFrame(selected, columns=comparisons.SELECTION), out["selection"])
+    _write_csv(pd.DataFrame(overlaps, columns=comparisons.OVERLAP), out["overlap"])
+    _write_csv(_atlas(results_dir, trials), out["atlas"])

@@ -1,7 +1,8 @@
 """Words from numbers, never stronger than the intervals allow.
 
-Two scores are called better or worse only where `visrec.intervals.resolved` says that their intervals separate; else
-the verdict is "not resolved". A constant (chance, the majority class) is passed only by an interval that leaves it out.
+Two encoders are called better or worse only where the interval of their paired difference, a row of comparisons.csv,
+leaves out 0; else the verdict is "not resolved". A constant (chance, the majority class) is passed only by an interval
+that leaves it out.
 """
 
 import math
@@ -9,9 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from visrec.intervals import resolved
-
 BETTER, WORSE, NOT_RESOLVED, NOT_MEASURED = "better", "worse", "not resolved", "not measured"
+OPPOSITE = {BETTER: WORSE, WORSE: BETTER}
 BASELINES = {"random": "its own untrained network", "pixels": "raw pixels"}
 # column of leaderboard.csv: what it is called
 METRICS = {
@@ -76,13 +76,38 @@ def score(row: Mapping[str, Any], metric: str) -> Score:
     return Score(*(math.nan if missing(v) else v for v in (row[metric], row[f"{metric}_low"], row[f"{metric}_high"])))
 
 
-def relation(a: Score, b: Score) -> str:
-    """What can be said of `a` beside `b`: "better", "worse", "not resolved" or "not measured"."""
-    if not (a.measured and b.measured):
-        return NOT_MEASURED
-    if not resolved(a.low, a.high, b.low, b.high):
-        return NOT_RESOLVED
-    return BETTER if a.value > b.value else WORSE
+def compared(comparisons: Iterable[Mapping[str, Any]], a: str, b: str, metric: str) -> tuple[str, Score]:
+    """What can be said of encoder `a` beside encoder `b`, and by how much.
+
+    Args:
+        comparisons: rows of comparisons.csv of one dataset and size.
+        a: an encoder.
+        b: another one; in the rows it may stand first.
+        metric: a column of the leaderboard.
+
+    Returns:
+        "better", "worse", "not resolved" or "not measured", and the difference a - b with its interval.
+    """
+    for row in comparisons:
+        if row["metric"] != metric or {row["a"], row["b"]} != {a, b}:
+            continue
+        if row["a"] == a:
+            return row["word"], Score(row["difference"], row["low"], row["high"])
+        return OPPOSITE.get(row["word"], row["word"]), Score(-row["difference"], -row["high"], -row["low"])
+    return NOT_MEASURED, Score(math.nan, math.nan, math.nan)
+
+
+def relation(comparisons: Iterable[Mapping[str, Any]], a: str, b: str, metric: str = "precision") -> str:
+    """The word of `compared` alone."""
+    return compared(comparisons, a, b, metric)[0]
+
+
+def points(difference: Score) -> str:
+    """A difference of fractions in percentage points, "+1.3 points [+0.4, +2.2]"; empty where there is none."""
+    if not difference.measured:
+        return ""
+    value, low, high = (f"{100 * part:+.1f}" for part in (difference.value, difference.low, difference.high))
+    return f"{value} points [{low}, {high}]".replace("-", "\N{MINUS SIGN}")
 
 
 def beside_constant(a: Score, constant: float | None) -> str:
@@ -113,7 +138,7 @@ class Verdict:
     caveats: list[str] = field(default_factory=list)
 
 
-def _conclusion(scores: Mapping[str, Score], name: str) -> tuple[str, str]:
+def _conclusion(scores: Mapping[str, Score], name: str, comparisons: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
     if not scores:
         return NOT_MEASURED, "No encoder gave an embedding that could be scored."
     best = max(scores, key=lambda encoder: scores[encoder].value)
@@ -122,7 +147,7 @@ def _conclusion(scores: Mapping[str, Score], name: str) -> tuple[str, str]:
         return NOT_MEASURED, f"Only {best} could be scored ({scores[best]}): there is nothing to compare it with."
     open_, behind = [], []
     for encoder in others:
-        (behind if relation(scores[best], scores[encoder]) == BETTER else open_).append(encoder)
+        (behind if relation(comparisons, best, encoder) == BETTER else open_).append(encoder)
     if not open_:
         return BETTER, f"{best} is better than {enumerate_words(behind)} at {name}."
     if behind:
@@ -134,7 +159,13 @@ def _conclusion(scores: Mapping[str, Score], name: str) -> tuple[str, str]:
     return NOT_RESOLVED, f"No encoder stands out: {best} scores highest at {name}, not resolved from any other."
 
 
-def _compare(rows: Mapping[str, Mapping[str, Any]], subject: str, metric: str, name: str) -> Iterable[Finding]:
+def _compare(
+    rows: Mapping[str, Mapping[str, Any]],
+    comparisons: Sequence[Mapping[str, Any]],
+    subject: str,
+    metric: str,
+    name: str,
+) -> Iterable[Finding]:
     mine = score(rows[subject], metric)
     for other, words in BASELINES.items():
         if other == subject:
@@ -142,29 +173,34 @@ def _compare(rows: Mapping[str, Mapping[str, Any]], subject: str, metric: str, n
         if other not in rows:
             yield Finding(f"{subject} beside {words}", NOT_MEASURED, f"the encoder {other} is not in this experiment")
             continue
-        theirs = score(rows[other], metric)
-        yield Finding(f"{subject} beside {words}", relation(mine, theirs), f"{name}: {mine} beside {theirs}")
+        word, difference = compared(comparisons, subject, other, metric)
+        detail = f"{name}: {mine} beside {score(rows[other], metric)}"
+        apart = f"; difference {points(difference)}" if difference.measured else ""
+        yield Finding(f"{subject} beside {words}", word, detail + apart)
 
 
-def verdict(rows: Sequence[Mapping[str, Any]], trained: Iterable[str]) -> Verdict:
+def verdict(
+    rows: Sequence[Mapping[str, Any]], trained: Iterable[str], comparisons: Sequence[Mapping[str, Any]]
+) -> Verdict:
     """The verdict on one dataset and size.
 
     Args:
         rows: its rows of leaderboard.csv, one per encoder.
         trained: the encoders among them that are trained networks; each is set beside its untrained self, raw pixels,
             chance and the constant answer.
+        comparisons: the rows of comparisons.csv of this dataset and size.
     """
     by_encoder = {row["encoder"]: row for row in rows}
     trained = [encoder for encoder in trained if encoder in by_encoder]
     names = {metric: METRICS[metric].format(k=rows[0]["k"]) for metric in METRICS}
     scores = {row["encoder"]: score(row, "precision") for row in rows}
     scores = {encoder: one for encoder, one in scores.items() if one.measured}
-    word, heading = _conclusion(scores, names["precision"])
+    word, heading = _conclusion(scores, names["precision"], comparisons)
 
     findings: list[Finding] = []
     for encoder in trained:
         row = by_encoder[encoder]
-        findings += _compare(by_encoder, encoder, "precision", names["precision"])
+        findings += _compare(by_encoder, comparisons, encoder, "precision", names["precision"])
         chance, mine = row["precision_chance"], score(row, "precision")
         findings.append(
             Finding(
@@ -193,6 +229,6 @@ def verdict(rows: Sequence[Mapping[str, Any]], trained: Iterable[str]) -> Verdic
     if lone:
         caveats.append(
             f"There is one seed of {enumerate_words(lone)}: the intervals cover the choice of query images, not the "
-            "luck of training, so even a separated interval speaks of this one network only."
+            "luck of training, so even a resolved difference speaks of this one network only."
         )
     return Verdict(word, heading, findings, caveats)

@@ -1,0 +1,338 @@
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+import report_evidence as evidence
+import report_fixture as fixture
+
+from visrec.report import sections
+
+ENCODERS = ["pca", "age", "pixels", "random"]
+
+
+def rows(failed=(), attributes=()):
+    trials = [one for one in fixture.standard_trials() if one["trial"] in ("seed~0", "lambda_z~500+mu_x~10+seed~0")]
+    failed = {(one["encoder"], one["trial"]) for one in trials if one["encoder"] in failed}
+    table = evidence.scores(trials, failed, attributes)
+    return sections.of_chosen(table, {one["encoder"]: one["trial"] for one in trials})
+
+
+def lines(groups):
+    return {row["label"]: row for part in groups for row in part["rows"]}
+
+
+def values(row):
+    return [cell["value"].replace("\N{NO-BREAK SPACE}", " ") for cell in row["cells"]]
+
+
+def plain(text):
+    return text.replace("\N{NO-BREAK SPACE}", " ")
+
+
+def test_only_the_chosen_trial_counts():
+    table = evidence.scores(fixture.standard_trials())
+    found = sections.of_chosen(table, {"age": "lambda_z~500+mu_x~10+seed~0"})
+    assert {row["trial"] for row in found["age"]} == {"lambda_z~500+mu_x~10+seed~0"}
+    assert {type(row["k"]) for row in found["age"]} == {int, type(None)}
+
+
+def test_pick_finds_the_headline_and_nothing_else():
+    own = {encoder: part[::-1] for encoder, part in rows().items()}  # the headline's is not the first
+    found = sections.pick(own, "knn", "precision", 3)["age"]
+    # cosine, whitened, macro, dropped duplicates and six protocols have a precision@3, too
+    assert (found["value"], found["distance"], found["features"]) == (0.61, "l2", "raw")
+    assert (found["average"], found["duplicates"], found["protocol"]) == ("micro", "kept", "visrec")
+    assert sections.pick(own, "knn", "precision", 4)["age"] is None
+    assert sections.pick(own, "knn", "precision", 3, average="macro")["age"]["value"] == pytest.approx(0.57)
+
+
+def test_a_cell_has_value_interval_and_lift():
+    one = {"value": 0.61, "low": 0.59, "high": 0.634, "lift": 0.5667, "status": "ok"}
+    cell = sections.cell(one)
+    assert [plain(cell[key]) for key in ("value", "span", "lift")] == ["61.0 %", "[59.0, 63.4]", "lift 56.7 %"]
+    assert plain(sections.cell(one | {"lift": -0.05})["lift"]) == "lift −5.0 %"
+    assert plain(sections.cell(one | {"lift": -0.0004})["lift"]) == "lift 0.0 %"
+    assert sections.cell(one | {"low": math.nan, "high": math.nan})["span"] == ""
+    assert sections.cell(one, sections.decimal, lifted=False) == {
+        **{"value": "0.61", "span": "[0.59, 0.63]", "lift": "", "note": "", "flag": ""}
+    }
+
+
+def test_a_cell_says_why_there_is_no_value():
+    none = {"value": math.nan, "low": math.nan, "high": math.nan, "lift": math.nan, "status": "collapsed"}
+    assert (sections.cell(none)["value"], sections.cell(none)["note"]) == ("–", "collapsed")
+    assert (sections.cell(None)["value"], sections.cell(None)["note"]) == ("–", "")
+
+
+def test_all_scores_stand_beside_chance_and_the_constant_answer():
+    shown, macro, further = sections.all_scores(rows(), ENCODERS, 3)
+    assert [part["title"] for part in shown["groups"]] == ["Recommendation", "Classification"]
+    found = lines(shown["groups"])
+    assert list(found) == [
+        *("precision@3", "hit@3", "R-precision", "MAP@R", "MRR"),
+        *("k-NN accuracy@3", "k-NN accuracy@3, weighted", "SVM accuracy", "logistic regression accuracy"),
+        "SVM accuracy, labels shuffled (control)",
+    ]
+    assert values(found["precision@3"]) == ["62.0 %", "61.0 %", "60.0 %", "50.0 %"]
+    assert (plain(found["precision@3"]["chance"]), found["precision@3"]["majority"]) == ("10.0 %", "")
+    assert plain(found["hit@3"]["chance"]) == "27.0 %"
+    assert plain(found["MAP@R"]["chance"]) == "1.0 %"
+    assert plain(found["k-NN accuracy@3"]["majority"]) == "12.0 %"
+    # age: (0.61 - 0.1) / 0.9
+    assert plain(found["precision@3"]["cells"][1]["lift"]) == "lift 56.7 %"
+    assert values(lines(macro["groups"])["precision@3"]) == ["58.0 %", "57.0 %", "56.0 %", "46.0 %"]
+    assert further["summary"] == "Other numbers of neighbours: k = 1, 5, 10"
+    assert values(lines(further["groups"])["precision@10"])[0] == "60.6 %"
+    assert "precision@3" not in lines(further["groups"])
+
+
+def test_an_encoder_that_is_not_there_is_an_empty_column():
+    own = {encoder: part for encoder, part in rows().items() if encoder != "random"}
+    shown = sections.all_scores(own, ENCODERS, 3)[0]
+    assert values(lines(shown["groups"])["precision@3"]) == ["62.0 %", "61.0 %", "60.0 %", "–"]
+
+
+def test_a_collapsed_encoder_says_so_in_every_line():
+    shown = sections.all_scores(rows(failed=["age"]), ENCODERS, 3)[0]
+    for row in lines(shown["groups"]).values():
+        assert (row["cells"][1]["value"], row["cells"][1]["note"]) == ("–", "collapsed")
+    assert plain(lines(shown["groups"])["precision@3"]["chance"]) == "10.0 %"
+
+
+def test_metrics_that_nobody_has_are_left_out():
+    own = {encoder: [row for row in part if row["evaluator"] == "knn"] for encoder, part in rows().items()}
+    own = {encoder: [row for row in part if row["metric"] != "map_at_r"] for encoder, part in own.items()}
+    found = lines(sections.all_scores(own, ENCODERS, 3)[0]["groups"])
+    assert "MAP@R" not in found
+    assert not any("SVM" in label for label in found)
+    assert sections.all_scores({encoder: [] for encoder in ENCODERS}, ENCODERS, 3) == []
+
+
+def test_attributes_are_summed_up_and_folded():
+    tables = sections.all_scores(rows(attributes=["Bald", "Hat"]), ENCODERS, 3)
+    assert tables[0]["groups"][2]["title"] == "Attributes and identity"
+    assert list(lines(tables[0]["groups"][2:])) == [
+        "attribute precision@3, mean over attributes",
+        "NDCG@3 of shared attributes",
+        "identity precision@3",
+    ]
+    assert tables[-1]["summary"] == "Precision@3 of each attribute"
+    assert values(lines(tables[-1]["groups"])["Hat"])[0] == "51.0 %"
+    assert sections.has_attributes(rows(attributes=["Bald"]))
+    assert not sections.has_attributes(rows())
+
+
+def test_an_unknown_evaluator_is_shown_under_its_name():
+    own = rows()
+    for part in own.values():
+        more = evidence.row("purity", 0.4, evaluator="clusters") | {"lift": 0.3}
+        part += [more, evidence.row("purity", 0.1, evaluator="clusters", split="val") | {"lift": 0.0}]
+    groups = sections.all_scores(own, ENCODERS, 3)[0]["groups"]
+    assert groups[-1]["title"] == "Other evaluators"
+    assert values(lines(groups)["clusters: purity"])[0] == "40.0 %"
+    assert len(groups[-1]["rows"]) == 1
+
+
+def test_spaces_mark_what_was_best_on_validation_not_on_test():
+    own = rows()
+    for row in own["age"]:
+        # On test whitened cosine wins, on validation still blocks cosine.
+        if (row["features"], row["distance"], row["split"]) == ("whitened", "cosine", "test"):
+            row["value"] = 0.99
+    found = lines(sections.spaces(own, ENCODERS, 3))
+    assert len(found) == 8
+    marked = [label for label, row in found.items() if row["cells"][1]["flag"]]
+    assert marked == ["each layer on one scale, cosine"]
+    assert values(found["each layer on one scale, cosine"])[1] == "65.0 %"
+    assert values(found["whitened, cosine"])[1] == "99.0 %"
+    assert values(found["features as they are, L2"])[1] == "61.0 %"
+
+
+def test_one_space_has_nothing_to_mark():
+    own = {e: [r for r in part if (r["features"], r["distance"]) == ("raw", "l2")] for e, part in rows().items()}
+    found = lines(sections.spaces(own, ENCODERS, 3))
+    assert list(found) == ["features as they are, L2"]
+    assert not any(cell["flag"] for cell in found["features as they are, L2"]["cells"])
+
+
+def test_leaks_go_from_counting_oneself_to_no_duplicates():
+    (group,) = sections.leaks(rows(), ENCODERS, 3)
+    assert [values(row)[1] for row in group["rows"]] == ["72.0 %", "58.0 %", "61.0 %", "60.5 %"]
+    assert [plain(row["chance"]) for row in group["rows"]] == ["40.0 %", "10.0 %", "10.0 %", "10.0 %"]
+
+
+def test_protocols_come_with_their_rules_and_few_labels_with_their_spread():
+    groups = {part["title"]: part for part in sections.protocols(rows(), ENCODERS)}
+    assert list(groups) == ["paper", "leave-one-out", "dino", "lightly", "w-mse", "dkobak", "pml", "ali", "mteb"]
+    assert groups["w-mse"]["note"] == "W-MSE: plain vote of 5 neighbours in L2"
+    dino = lines([groups["dino"]])
+    assert values(dino["k-NN accuracy@20, weighted; test"])[1] == "61.0 %"
+    assert dino["k-NN accuracy@200, weighted; test"]["cells"][1]["note"] == "fewer images than neighbours"
+    (ali,) = groups["ali"]["rows"]
+    assert (values(ali)[1], ali["cells"][1]["note"]) == ("71.0 %", "sd 1.3 over 10 draws")
+    assert "five" not in groups["mteb"]["rows"][0]["cells"][0]["note"]
+    assert groups["mteb"]["rows"][0]["cells"][0]["note"] == "sd 1.3 over 5 draws"
+    assert sections.protocols({encoder: [] for encoder in ENCODERS}, ENCODERS) == []
+
+
+def test_health_stands_beside_random_lists_without_lift():
+    found = lines(sections.health(rows(), ENCODERS, 3))
+    assert values(found["coverage of train, lists of 3"])[0] == "30.0 %"
+    assert plain(found["coverage of train, lists of 3"]["chance"]) == "35.0 %"
+    assert (values(found["Gini index"])[0], found["Gini index"]["chance"]) == ("0.80", "0.70")
+    assert found["diversity inside a list"]["cells"][0]["span"] == "[0.23, 0.27]"
+    assert found["diversity inside a list"]["chance"] == ""
+    assert not any(cell["lift"] for row in found.values() for cell in row["cells"])
+
+
+PAIRS = [
+    {"metric": "precision", "a": "pca", "b": "age", "difference": 0.013, "low": 0.002, "high": 0.024, "word": "better"},
+    {"metric": "precision", "a": "pca", "b": "pixels", "difference": math.nan, "low": math.nan, "high": math.nan}
+    | {"word": "not measured"},
+    {"metric": "precision", "a": "age", "b": "pixels", "difference": 0.0, "low": 0.0, "high": 0.0}
+    | {"word": "not resolved"},
+    {"metric": "map_at_r", "a": "pca", "b": "age", "difference": -0.1, "low": -0.2, "high": 0.01}
+    | {"word": "not resolved"},
+]
+
+
+def test_duels_read_both_ways():
+    first, second = sections.duels(PAIRS, ["pca", "age", "pixels"], 3)
+    assert (first["label"], second["label"]) == ("precision@3", "MAP@R")
+    cells = {
+        (row["encoder"], other): cell
+        for row in first["rows"]
+        for other, cell in zip(first["encoders"], row["cells"], strict=True)
+    }
+    assert cells["pca", "age"] == {"word": "better", "value": "+1.3", "span": "[+0.2, +2.4]"}
+    assert cells["age", "pca"] == {"word": "worse", "value": "−1.3", "span": "[−2.4, −0.2]"}
+    assert cells["pixels", "pca"] == {"word": "not measured", "value": "–", "span": ""}
+    assert cells["pixels", "age"] == {"word": "not resolved", "value": "0.0", "span": "[0.0, 0.0]"}
+    assert cells["age", "age"]["word"] == ""
+    assert sections.duels([], ["pca"], 3) == []
+
+
+def test_overall_is_one_table_per_metric():
+    table = pd.DataFrame(
+        [
+            ["age", "precision", 4, 0.5, 0.4, 0.6],
+            ["pca", "precision", 4, 0.3, 0.2, 0.4],
+            ["age", "map_at_r", 4, 0.1, 0, 0.2],
+        ],
+        columns=["encoder", "metric", "datasets", "value", "low", "high"],
+    )
+    first, second = sections.overall(table, 3)
+    assert (first["label"], first["datasets"], [row["encoder"] for row in first["rows"]]) == (
+        "precision@3",
+        4,
+        ["age", "pca"],
+    )
+    assert second["label"] == "MAP@R"
+    assert sections.overall(table.iloc[:0], 3) == []
+
+
+def selector(**more):
+    return {
+        **{"encoder": "age", "selector": "rankme_stack", "better": "higher", "settings": 4, "spearman": -0.8},
+        **{"trial": "a", "precision": 0.5, "low": 0.4, "high": 0.6},
+        **{"best_trial": "b", "best_precision": 0.7, "best_low": 0.6, "best_high": 0.8},
+    } | more
+
+
+def test_selection_shows_both_choices():
+    (found,) = sections.selection(pd.DataFrame([selector()]))
+    assert (found["selector"], found["correlation"], found["same"]) == ("RankMe of the stack", "−0.80", False)
+    assert (plain(found["test"]["value"]), plain(found["best_test"]["value"])) == ("50.0 %", "70.0 %")
+    (found,) = sections.selection(pd.DataFrame([selector(best_trial="a", selector="mine")]))
+    assert (found["selector"], found["same"]) == ("mine", True)
+
+
+def test_selection_says_why_there_is_no_correlation():
+    few, constant, none = sections.selection(
+        pd.DataFrame(
+            [
+                selector(spearman=math.nan, settings=2),
+                selector(spearman=math.nan),
+                selector(spearman=math.nan, settings=0, trial="", best_trial="", precision=math.nan, low=math.nan),
+            ]
+        )
+    )
+    assert few["correlation"] == "fewer than three settings"
+    assert constant["correlation"] == "undefined: one of the two is constant"
+    assert (none["trial"], none["test"], none["same"]) == ("", {"value": "–", "span": ""}, False)
+
+
+def test_overlaps_are_text():
+    table = pd.DataFrame(
+        [["age", "lambda_z 500", 3, 10, 0.25, 0.001]],
+        columns=["encoder", "setting", "seeds", "k", "overlap", "chance"],
+    )
+    (found,) = sections.overlaps(table)
+    assert (found["seeds"], plain(found["overlap"]), plain(found["chance"])) == ("3", "25.0 %", "0.1 %")
+
+
+def atlas(**levels):
+    table = evidence.atlas_rows([fixture.age(500, 10)])
+    for name, value in levels.items():
+        layer, pooling = name.split("_")
+        which = (table["layers"] == layer) & (table["pooling"] == pooling) & (table["batchnorm"] == "running")
+        table.loc[which, ["precision", "low", "high"]] = value, value - 0.015, value + 0.015
+    return table
+
+
+def test_atlas_sentences_are_no_stronger_than_the_intervals():
+    best, loud = (plain(text) for text in sections.atlas(atlas(), "running")["sentences"])
+    # hidden2 averaged 0.45 +- 0.015 is near its own flattened and maximum, 0.42 +- 0.015: exactly touching
+    assert best == (
+        "Of the single layers hidden2 (average) scores highest, 45.0 % [43.5, 46.5]; 2 of the other 11 intervals "
+        "overlap its own, so which is best is open."
+    )
+    assert loud == (
+        "In the paper’s stack hidden3 (flatten) has the largest say: 90.0 % of the squared distance with 92.0 % of the "
+        "values. Alone it scores 37.0 % [35.5, 38.5]: below the highest."
+    )
+    best, loud = (plain(text) for text in sections.atlas(atlas(hidden2_average=0.6), "running")["sentences"])
+    assert best.endswith("60.0 % [58.5, 61.5], with an interval above all others.")
+    best, loud = (plain(text) for text in sections.atlas(atlas(hidden3_flatten=0.44), "running")["sentences"])
+    assert loud.endswith("Alone it scores 44.0 % [42.5, 45.5], and that overlaps with the highest.")
+    best, loud = (plain(text) for text in sections.atlas(atlas(hidden3_flatten=0.6), "running")["sentences"])
+    assert best.startswith("Of the single layers hidden3 (flatten) scores highest, 60.0 %")
+    assert loud.endswith("It is the layer that scores highest, too.")
+
+
+def test_atlas_speaks_of_the_mode_that_the_trial_embeds_with():
+    other = sections.atlas(atlas(hidden3_flatten=0.6), "reestimated")
+    assert other["batchnorm"] == "reestimated"
+    assert "hidden2 (average) scores highest, 43.0" in plain(other["sentences"][0])
+    assert (other["k"], other["n"], plain(other["chance"])) == (3, 2000, "10.0 %")
+    assert len(other["rows"]) == 2 * 16
+    wide = next(row for row in other["rows"] if row["variant"] == "all layers at 4 × 4")
+    assert (wide["probe"], wide["probe_span"], wide["note"]) == ("–", "", "too wide for the probe")
+
+
+def test_the_paper_stands_beside_its_own_protocol():
+    chapter = {"dataset": "svhn", "scores": rows(), "headliner": "age"}
+    found = sections.paper([chapter])
+    ours = {row["label"]: plain(row["ours"][0]["value"]) for row in found["rows"]}
+    # train 0.58; self counted (1 + 2 * 0.58) / 3, of random (1 + 2 * 0.47) / 3
+    assert ours["k-NN precision, the query counts itself; train"] == "72.0 %"
+    assert ours["k-NN precision, the query left out; train"] == "58.0 %"
+    assert ours["the same of an untrained network, counting itself; train"] == "64.7 %"
+    assert ours["k-NN precision; validation"] == "61.0 %"
+    assert ours["chance of k-NN precision; validation"] == "10.0 %"
+    assert ours["SVM on the network's features; validation"] == "81.0 %"
+    assert ours["SVM on raw pixels; train"] == "95.0 %"
+    assert ours["constant answer, the commonest class; test"] == "12.0 %"
+    assert found["all_same"]
+    none = sections.paper([{"dataset": "digits", "scores": {"age": []}, "headliner": "age"}])
+    assert {one["value"] for row in none["rows"] for one in row["ours"]} == {"–"}
+    assert not none["any_same"]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.013, "+1.3"), (-0.013, "−1.3"), (0.0, "0.0"), (-0.0001, "−0.0"), (-0.0, "0.0")]
+)
+def test_points(value, text):
+    assert sections.points(value) == text
+    assert sections.points(np.nan) == "–"

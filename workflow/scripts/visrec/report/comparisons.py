@@ -1,0 +1,197 @@
+"""Trials side by side: encoders in pairs and over all datasets, selection without labels, and lists across seeds.
+
+All differences are paired: see `visrec.report.draws` and `intervals.contrast`.
+"""
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.stats import spearmanr
+
+from visrec import health, intervals, store
+from visrec.errors import UserError
+from visrec.report.draws import COMPARED, GROUP, Draws, by_setting, folder, k_of, of_seeds, score, setting, words
+from visrec.report.verdict import NOT_MEASURED
+
+PLACE = ["dataset", "size"]
+COMPARISONS = [*PLACE, "metric", "k", "a", "b", "trial_a", "trial_b", "seeds_a", "seeds_b"]
+COMPARISONS += ["difference", "low", "high", "word"]
+OVERALL = ["encoder", "metric", "datasets", "value", "low", "high"]
+SELECTION = [*GROUP, "selector", "better", "settings", "spearman", "trial", "precision", "low", "high"]
+SELECTION += ["best_trial", "best_precision", "best_low", "best_high"]
+SIGN = {"higher": 1, "lower": -1}
+OVERLAP = [*GROUP, "setting", "seeds", "k", "overlap", "chance"]
+
+
+def difference(draws: Draws, a: Sequence[Mapping], b: Sequence[Mapping], name: str) -> dict[str, Any]:
+    """`difference` of a score between two settings, with its limits `low` and `high` and the `word` for it.
+
+    The word is "better", "worse" or "not resolved", said of a, or "not measured".
+    """
+    draws_a, draws_b = of_seeds(draws, a, name), of_seeds(draws, b, name)
+    value, low, high = map(float, intervals.summary(intervals.contrast(draws_a, draws_b, intervals.SEED)))
+    word = NOT_MEASURED if math.isnan(value) else intervals.relation(low, high)
+    return {"difference": value, "low": low, "high": high, "word": word}
+
+
+def compare(draws: Draws, chosen: Mapping[str, Sequence[Mapping]], k: int) -> list[dict[str, Any]]:
+    """Every pair of encoders of one dataset and size, at every score that one of them has.
+
+    Args:
+        draws: of test.
+        chosen: encoder -> the seeds of its chosen setting, in the order of the leaderboard.
+        k: the headline's number of neighbours.
+
+    Returns:
+        Rows with the columns `COMPARISONS`; a stands before b in the leaderboard.
+    """
+    rows = []
+    for name in COMPARED:
+        seeds = {encoder: of_seeds(draws, members, name).shape[1] for encoder, members in chosen.items()}
+        if not any(seeds.values()):
+            continue
+        for a, b in itertools.combinations(chosen, 2):
+            about = {"dataset": chosen[a][0]["dataset"], "size": chosen[a][0]["size"], "metric": name}
+            about |= {"k": k_of(name, k), "a": a, "b": b, "seeds_a": seeds[a], "seeds_b": seeds[b]}
+            about |= {"trial_a": chosen[a][0]["trial"], "trial_b": chosen[b][0]["trial"]}
+            rows.append(about | difference(draws, chosen[a], chosen[b], name))
+    return rows
+
+
+def overall(draws: Mapping[tuple, Draws], chosen: Mapping[tuple, Mapping[str, Sequence[Mapping]]]) -> pd.DataFrame:
+    """Mean over datasets and sizes of the encoders that have the score on all of them; empty where there is only one.
+
+    Datasets are drawn independently: the order of each one's resamples is shuffled, so that what is added up has
+    nothing in common. Sizes of one dataset are the same pictures and keep their draws paired.
+
+    Args:
+        draws: (dataset, size) -> draws of test.
+        chosen: (dataset, size) -> encoder -> the seeds of its chosen setting.
+
+    Returns:
+        Columns `OVERALL`, best first within a metric.
+    """
+    rows = []
+    datasets = list(dict.fromkeys(dataset for dataset, _ in draws))
+    shuffled = {
+        dataset: np.append(0, 1 + np.random.default_rng([intervals.SEED, number]).permutation(intervals.RESAMPLES))
+        for number, dataset in enumerate(datasets, 1)
+    }
+    encoders = dict.fromkeys(encoder for members in chosen.values() for encoder in members)
+    for name in COMPARED if len(draws) > 1 else ():
+        scored = []
+        for encoder in encoders:
+            means = [
+                intervals.across_seeds(of_seeds(here, chosen[place].get(encoder, ()), name), intervals.SEED, stream)[
+                    shuffled[place[0]]
+                ]
+                for stream, (place, here) in enumerate(draws.items(), 1)
+            ]
+            value, low, high = map(float, intervals.summary(np.mean(means, axis=0)))
+            if not math.isnan(value):
+                scored.append([encoder, name, len(draws), value, max(low, 0.0), min(high, 1.0)])
+        rows += sorted(scored, key=lambda row: -row[OVERALL.index("value")])
+    return pd.DataFrame(rows, columns=OVERALL)
+
+
+def selection(results_dir: str | Path, members: Sequence[Mapping], val: Draws, test: Draws) -> list[dict[str, Any]]:
+    """What each selector of a trained encoder would have chosen, beside the choice by validation precision.
+
+    A selector is a measure that needs no labels, from the `selectors.csv` of the trials. Its value of a setting is the
+    mean over seeds, as is the precision. `spearman` is the rank correlation of the two over the settings, positive if
+    the selector prefers what precision prefers; NaN for fewer than three settings or where one of the two is constant.
+
+    Args:
+        results_dir: results/{experiment}.
+        members: the scored trials of one dataset, size and encoder.
+        val: draws of val.
+        test: draws of test.
+
+    Returns:
+        Rows with the columns `SELECTION`; none for trials without selectors.
+    """
+    found = [_selectors(path, trial) for trial in members if (path := _selectors_file(results_dir, trial)).exists()]
+    if not found:
+        return []
+    measured = pd.concat(found, ignore_index=True)
+    settings = by_setting(members)
+    precision = {text: score(val, seeds, "precision")["value"] for text, seeds in settings.items()}
+    rows = []
+    for (selector, better), values in measured.groupby(["selector", "better"], sort=False):
+        means = SIGN[better] * values[values["status"] == "ok"].groupby("setting")["value"].mean().dropna()
+        used = [text for text in settings if text in means.index and not math.isnan(precision[text])]
+        row = dict.fromkeys(SELECTION, math.nan) | {key: members[0][key] for key in GROUP}
+        row |= {"selector": selector, "better": better, "settings": len(used), "trial": "", "best_trial": ""}
+        if used:
+            row["spearman"] = rank_correlation(means[used].to_numpy(), np.array([precision[text] for text in used]))
+            # Of equals, the first in the config wins.
+            for prefix, text in (("", max(used, key=means.get)), ("best_", max(used, key=precision.get))):
+                one = score(test, settings[text], "precision")
+                row |= {f"{prefix}trial": settings[text][0]["trial"], f"{prefix}precision": one["value"]}
+                row |= {f"{prefix}low": one["low"], f"{prefix}high": one["high"]}
+        rows.append(row)
+    return rows
+
+
+def rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
+    """Spearman's rank correlation; NaN of fewer than three pairs, or if one side is constant."""
+    if len(a) < 3 or np.ptp(a) == 0 or np.ptp(b) == 0:
+        return math.nan
+    return float(spearmanr(a, b).statistic)
+
+
+def _selectors_file(results_dir: str | Path, trial: Mapping[str, Any]) -> Path:
+    return folder(results_dir, trial) / "selectors.csv"
+
+
+def _selectors(path: Path, trial: Mapping[str, Any]) -> pd.DataFrame:
+    """A trial's selectors.csv with its setting."""
+    table = pd.read_csv(path).assign(setting=setting(trial))
+    unknown = set(table["better"]) - set(SIGN)
+    if unknown:
+        raise UserError(f"{path}: 'better' is '{unknown.pop()}', not 'lower' or 'higher'; delete it and run again")
+    return table
+
+
+def overlap(results_dir: str | Path, members: Sequence[Mapping]) -> list[dict[str, Any]]:
+    """How much the seeds of each setting recommend the same pictures: mean Jaccard overlap of their lists.
+
+    Args:
+        results_dir: results/{experiment}.
+        members: the scored trials of one dataset, size and encoder.
+
+    Returns:
+        Rows with the columns `OVERLAP`, the mean over queries and pairs of seeds; none for settings with one seed.
+
+    Raises:
+        UserError: the lists of two seeds are not of the same queries, or not equally long.
+    """
+    rows = []
+    for seeds in by_setting(members).values():
+        lists = {}
+        for trial in seeds:
+            path = folder(results_dir, trial) / "knn.h5"
+            found = store.read_lists(path) if path.exists() else None
+            if found is not None:
+                lists[path] = found
+        if len(lists) < 2:
+            continue
+        ids, first = next(iter(lists.values()))
+        for path, (own, found) in lists.items():
+            if found.shape != first.shape or not np.array_equal(own, ids):
+                raise UserError(f"{path}: lists other queries than the other seeds; delete it and run again")
+        about = seeds[0]
+        images = Path(results_dir) / about["dataset"] / f"{about['size']}px" / "images.h5"
+        pairs = itertools.combinations([found for _, found in lists.values()], 2)
+        rows.append(
+            {key: about[key] for key in GROUP}
+            | {"setting": words(about), "seeds": len(lists), "k": first.shape[1]}
+            | {"overlap": float(np.mean([health.overlap(a, b).mean() for a, b in pairs]))}
+            | {"chance": health.random_overlap(first.shape[1], store.read_image_info(images).counts["train"])}
+        )
+    return rows
