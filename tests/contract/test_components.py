@@ -2,6 +2,7 @@
 
 import json
 
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,7 +10,7 @@ import small_archives
 import torch
 from small_archives import checksum
 
-from visrec import datasets, encoders, evaluators, registry, store, trials
+from visrec import atlas, datasets, encoders, evaluators, registry, store, trials
 from visrec.config import encoder_options, options
 
 CPU = torch.device("cpu")
@@ -24,6 +25,18 @@ TRAINING_FILES = {
     "reconstructions": "reconstructions.png",
     "status": "status.json",
 }
+
+
+def features_of(images, path):
+    """A file of features made elsewhere: noise, in the reverse order of the ids."""
+    ids = np.concatenate([store.read_images(images, split).ids for split in store.SPLITS])[::-1]
+    with h5py.File(path, "w") as file:
+        file["ids"] = ids.astype(object)
+        file["features"] = np.random.default_rng(0).normal(size=(len(ids), 3))
+
+
+# What makes the files that an encoder's options name (its FILES), from images.h5.
+GIVEN = {"precomputed": {"path": features_of}}
 
 
 @pytest.mark.parametrize("kind", registry.KINDS)
@@ -98,7 +111,11 @@ def images(tmp_path_factory):
 
 def make(name, images, folder, seed=0):
     folder.mkdir()
-    trial = trials.make(CONFIG, "digits", 32, name, SMALL.get(name, {}), seed)
+    chosen = dict(SMALL.get(name, {}))
+    for option in registry.declared("encoders", name).get("FILES", ()):
+        chosen[option] = str(folder / f"{option}.h5")
+        GIVEN[name][option](images, chosen[option])
+    trial = trials.make(CONFIG, "digits", 32, name, chosen, seed)
     stage = registry.declared("encoders", name).get("STAGE")
     model, status = (folder / "encoder.safetensors", folder / "status.json") if stage else (None, None)
     if stage == "fit":
@@ -147,6 +164,34 @@ def test_encoder_never_sees_labels(name, images, tmp_path):
         assert np.array_equal(one.splits[split].features, two.splits[split].features)
 
 
+@pytest.mark.parametrize("name", registry.names("encoders"))
+def test_options_that_name_files_are_text_of_stage_embed(name):
+    declared = registry.declared("encoders", name)
+    for option in declared.get("FILES", ()):
+        assert declared["OPTIONS"]["embed"][option]["type"] == "string"
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in registry.names("encoders") if registry.declared("encoders", name).get("ATLAS")]
+)
+def test_encoder_with_an_atlas(name, images, tmp_path):
+    make(name, images, tmp_path / "made")
+    stage = registry.declared("encoders", name).get("STAGE")
+    model = tmp_path / "made/encoder.safetensors" if stage else None
+    chosen = trials.make(CONFIG, "digits", 32, name, SMALL.get(name, {}), 0).options
+    batch = store.read_images(images, "val").images
+    for batchnorm in ("running", "reestimated"):
+        maps = registry.load("encoders", name).maps(model, store.ImageFile(images), chosen, 0, CPU, batchnorm)(batch)
+        assert [*maps] == [*(f"hidden{i}" for i in range(1, len(maps))), "output"]
+        assert [each.ndim for each in maps.values()] == [*(4 for _ in maps), 2][1:]
+        assert all(each.dtype == torch.float32 and len(each) == len(batch) for each in maps.values())
+    atlas.write(name, images, model, None, chosen, 0, CPU, tmp_path / "atlas.csv")
+    found = pd.read_csv(tmp_path / "atlas.csv")
+    assert {"alone", "output", "hidden", "stack", "stack-max", "stack-grid"} == set(found.variant)
+    assert found.precision.between(0, 1).all()
+    assert found.groupby("batchnorm").share_of_distance.sum().to_numpy() == pytest.approx(1)
+
+
 def embeddings(path, images, spread):
     """Features that tell the classes apart (spread 1) or nothing (spread 0), through the real file."""
     rng = np.random.default_rng(0)
@@ -159,30 +204,45 @@ def embeddings(path, images, spread):
     return path
 
 
+# Options under which an evaluator has something to say of 24 training images.
+EVALUATED = {"knn": {"k": [1, 3]}, "few_labels": {"labels": 12, "draws": 3}}
+KEYS = ["protocol", "metric", "split", "k", "distance", "features", "average", "duplicates"]
+
+
+def score(name, folder, embedded):
+    chosen = options(CONFIG, "evaluators", name) | EVALUATED.get(name, {})
+    evaluators.evaluate(name, embedded, chosen, 0, CPU, folder / "scores.csv", folder / "scores.h5")
+    return pd.read_csv(folder / "scores.csv")
+
+
 @pytest.mark.parametrize("name", registry.names("evaluators"))
 def test_evaluator(name, images, tmp_path):
-    chosen = options(CONFIG, "evaluators", name)
-    if "k" in chosen:
-        chosen["k"] = [1, 3]
     frames = {}
     for label, spread in (("separable", 1), ("separable again", 1), ("nothing", 0)):
         embeddings(tmp_path / "embeddings.h5", images, spread)
-        evaluators.evaluate(name, tmp_path / "embeddings.h5", chosen, 0, tmp_path / "scores.csv")
-        frames[label] = pd.read_csv(tmp_path / "scores.csv")
+        frames[label] = score(name, tmp_path, tmp_path / "embeddings.h5")
     separable, nothing = frames["separable"], frames["nothing"]
-    columns = ["metric", "split", "k", "value", "low", "high", "n", "chance", "majority", "status"]
-    assert list(separable.columns) == columns
+    assert list(separable.columns) == [*KEYS, "value", "low", "high", "n", "chance", "majority", "status"]
     assert separable.equals(frames["separable again"])
-    assert not separable.duplicated(["metric", "split", "k"]).any()
-    scores = separable.dropna(subset="chance")
-    assert set(scores.split) == set(store.SPLITS)
+    assert not separable.duplicated(KEYS).any()
+    assert set(separable.average) <= {"micro", "macro"}
+    scores = separable.dropna(subset=["chance", "low"])  # what the lists recommend has no interval
+    scores = scores[scores.metric != "accuracy_shuffled"]
+    assert "test" in set(scores.split) <= set(store.SPLITS)
     assert (scores.value >= 0.8).all()
     assert (scores.low <= scores.value).all()
     assert (scores.value <= scores.high).all()
     assert scores.chance.between(0, 1).all()
     assert set(scores.status) == {"ok"}
-    test = nothing[(nothing.split == "test") & nothing.chance.notna()]
-    assert (test.value < 0.8).all()
+    test = nothing[(nothing.split == "test") & nothing.chance.notna() & nothing.low.notna()]
+    assert (test[test.metric.isin(["precision", "accuracy"])].value < 0.8).all()
+    kept = store.read_query_scores(tmp_path / "scores.h5", "test")
+    assert kept.ids.tolist() == sorted(store.read_images(images, "test").ids)
+    assert kept.scores.shape == (len(kept.rows), 8)
+    printed = nothing[nothing.split == "test"].astype({"k": object}).fillna("").set_index(KEYS).value
+    for row, found in zip(kept.rows, kept.scores, strict=True):
+        key = tuple("" if row[key] is None else row[key] for key in KEYS)
+        assert printed[key] == pytest.approx(np.nanmean(found))
 
 
 @pytest.mark.parametrize("name", registry.names("evaluators"))
@@ -192,9 +252,7 @@ def test_evaluator_passes_a_status_on(name, images, tmp_path):
     trial = trials.make(CONFIG, "digits", 32, "age", {}, 0)
     out = tmp_path / "embeddings.h5", tmp_path / "layers.csv"
     encoders.embed("age", images, tmp_path / "x", encoders_status, trial.options, 0, CPU, *out)
-    chosen = options(CONFIG, "evaluators", name)
-    evaluators.evaluate(name, tmp_path / "embeddings.h5", chosen, 0, tmp_path / "scores.csv")
-    rows = pd.read_csv(tmp_path / "scores.csv")
+    rows = score(name, tmp_path, tmp_path / "embeddings.h5")
     assert len(rows) > 0
     assert set(rows.status) == {"collapsed"}
     assert rows.value.isna().all()

@@ -1,6 +1,7 @@
 """The shape of the house: imports point one way, and what is parsed with the Snakefile is light."""
 
 import ast
+import sys
 from pathlib import Path
 
 import pytest
@@ -16,10 +17,11 @@ LAYERS = [
     {"registry", "job"},
     {"config"},
     {"trials"},
-    {"store", "metrics", "intervals", "linear_svm", "archives", "splits"},
-    {"networks", "losses", "neighbours", "layers", "pictures", "download", "duplicates"},
+    {"store", "metrics", "intervals", "protocols", "archives", "splits"},
+    {"networks", "losses", "neighbours", "health", "transforms", "linear_probe", "frechet"},
+    {"layers", "pictures", "download", "duplicates"},
     {"stack"},
-    {"training"},
+    {"training", "atlas", "selection"},
     {"report", "evaluators", "encoders", "datasets"},
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
@@ -83,6 +85,11 @@ def test_rule_script_log_and_benchmark_share_a_name(rule):
     assert f'code("{rule}"' in body
     for directive in ("threads:", "mem_mb=", "runtime="):
         assert directive in body
+
+
+def test_no_script_hides_a_module_of_python():
+    """The folder of the scripts is on the path, before Python's own modules: `selectors.py` there broke subprocess."""
+    assert not {path.stem for path in SCRIPTS.iterdir()} & sys.stdlib_module_names
 
 
 def test_scripts_are_those_of_the_rules_and_thin():

@@ -6,7 +6,16 @@ import pytest
 import yaml
 
 from visrec import registry
-from visrec.config import archives, check, component_of, encoder_options, options, refuse_repeated_keys, schema
+from visrec.config import (
+    SECTIONS,
+    archives,
+    check,
+    component_of,
+    encoder_options,
+    options,
+    refuse_repeated_keys,
+    schema,
+)
 from visrec.errors import UserError
 
 ROOT = Path(__file__).parents[2]
@@ -78,7 +87,8 @@ def test_a_missing_part_is_named():
 
 def test_options_are_defaults_overridden_by_the_config():
     config = broken("evaluators.knn.k", [7])
-    assert options(config, "evaluators", "knn") == {"k": [7]}
+    declared = registry.declared("evaluators", "knn")["OPTIONS"]
+    assert options(config, "evaluators", "knn") == {key: each["default"] for key, each in declared.items()} | {"k": [7]}
     config["evaluators"] = {}
     assert options(config, "evaluators", "knn")["k"] == [1, 3, 5, 10]
 
@@ -143,7 +153,13 @@ def test_every_key_has_a_description_and_is_documented():
     components = {name for kind in registry.KINDS for name in registry.names(kind)}
     for name, key in leaves(schema()):
         assert name in documented, f"config/README.md does not explain `{name}`"
-        assert name in components | {"grid", "encoders", "report"} or key.get("type") == "array" or key["description"]
+        assert name in components | {"grid", "encoders", *SECTIONS} or key.get("type") == "array" or key["description"]
     for encoder in registry.names("encoders"):
         for name, option in encoder_options(encoder).items():
             assert str(option["default"]) in text, f"config/README.md does not give the default of {encoder}.{name}"
+
+
+def test_files_are_no_axis_of_a_grid():
+    config = broken("encoders", {"precomputed": {"grid": {"path": ["a.h5", "b.h5"]}}})
+    with pytest.raises(UserError, match=r"encoders\.precomputed\.grid: 'path' names a file"):
+        check(config)

@@ -111,12 +111,15 @@ def test_the_real_stages_reach_what_they_use():
     embed = reached("embed", "encoders.age:extractor")
     assert {"stack", "networks"} <= embed
     assert not {"training", "losses"} & embed
-    knn = reached("evaluate", "evaluators.knn:evaluate")
-    assert {"neighbours", "metrics", "intervals"} <= knn
-    assert not {"linear_svm", "evaluators.svm", "networks", "training"} & knn
-    svm = reached("evaluate", "evaluators.svm:evaluate")
-    assert "linear_svm" in svm
-    assert "neighbours" not in svm
+    knn = reached("evaluate", "evaluators.knn:evaluate", "evaluators.knn:lists")
+    assert {"neighbours", "metrics", "intervals", "health", "protocols", "transforms"} <= knn
+    assert not {"linear_probe", "evaluators.svm", "networks", "training"} & knn
+    svm = reached("evaluate", "evaluators.svm:evaluate", "evaluators.svm:lists")
+    assert "linear_probe" in svm
+    assert not {"neighbours", "evaluators.logistic", "transforms"} & svm
+    atlas = reached("atlas", "encoders.age:maps")
+    assert {"atlas", "stack", "networks", "linear_probe"} <= atlas
+    assert not {"training", "evaluators.knn"} & atlas
 
 
 def test_pooling_is_no_part_of_training():

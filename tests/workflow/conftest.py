@@ -29,7 +29,13 @@ TINY = {
             "grid": {"lambda_z": [1000], "mu_x": [10], "learning_rate": [2e-4, 1e30]},
         },
     },
-    "evaluators": {"knn": {"k": [1, 3]}, "svm": {"C": [1e-4, 1e-3]}},
+    "evaluators": {
+        "knn": {"k": [1, 3], "features": ["raw", "whitened"]},
+        "svm": {"C": [1e-4, 1e-3]},
+        "logistic": {"C": [1e-3]},
+        "few_labels": {"labels": 200, "draws": 2, "C": [1e-3]},
+    },
+    "atlas": {"images": 300, "queries": 60},
     "report": {"queries": 4, "neighbours": 3},
 }
 HEALTHY = "lambda_z~1000+mu_x~10+seed~0"

@@ -16,15 +16,18 @@ from visrec import store
 
 
 def test_every_trial_has_its_whole_story(finished):
+    scores = {f"{name}.{kind}" for name in TINY["evaluators"] for kind in ("csv", "h5")}
+    everyone = {"embeddings.h5", "layers.csv", "neighbours.csv", *scores}
     age = finished.results / "digits/32px/age"
     for trial in (HEALTHY, DIVERGED):
         names = {path.name for path in (age / trial).iterdir()}
         assert {
             "encoder.safetensors", "generator.safetensors", "history.csv", "samples.png", "reconstructions.png",
-            "status.json", "embeddings.h5", "layers.csv", "knn.csv", "svm.csv", "neighbours.csv",
+            "status.json", "atlas.csv", "selectors.csv", *everyone,
         } == names  # fmt: skip
-    assert {path.name for path in (finished.results / "digits/32px/pixels/seed~0").iterdir()} == {
-        "embeddings.h5", "layers.csv", "knn.csv", "svm.csv", "neighbours.csv",
+    assert {path.name for path in (finished.results / "digits/32px/pixels/seed~0").iterdir()} == everyone
+    assert {path.name for path in (finished.results / "digits/32px/random/seed~0").iterdir()} == {
+        "atlas.csv", *everyone,
     }  # fmt: skip
 
 
@@ -54,7 +57,7 @@ def test_divergence_travels_to_the_report(finished):
     folder = finished.results / f"digits/32px/age/{DIVERGED}"
     status = json.loads((folder / "status.json").read_text())
     assert status["status"] == "diverged"
-    for evaluator in ("knn", "svm"):
+    for evaluator in TINY["evaluators"]:
         rows = pd.read_csv(folder / f"{evaluator}.csv")
         assert set(rows.status) == {"diverged"}
         assert rows.value.isna().all()
@@ -110,7 +113,8 @@ def test_every_job_has_its_log_and_benchmark(finished):
     for kind, suffix in (("logs", ".log"), ("benchmarks", ".tsv")):
         rules = {path.name.removesuffix(suffix) for path in (finished.results / kind).iterdir()}
         assert rules == {
-            "prepare", "fit", "train", "embed", "evaluate", "neighbours", "tables", "figures", "report",
+            "prepare", "fit", "train", "embed", "evaluate", "atlas", "selection", "neighbours", "tables", "figures",
+            "report",
         }  # fmt: skip
     assert (
         "training on 1297 images of 32 px"

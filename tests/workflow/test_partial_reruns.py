@@ -4,11 +4,18 @@ import os
 import shutil
 
 import numpy as np
-from conftest import DIVERGED, HEALTHY
+from conftest import DIVERGED, HEALTHY, TINY
 
 from visrec import store
 
 AFTER = {("tables", ""): 1, ("figures", ""): 1, ("report", ""): 1}
+
+
+def scored(encoder: str, count: int) -> dict:
+    """All that is made of the embeddings of some trials of a network, once they are there."""
+    jobs = {("evaluate", name): count for name in TINY["evaluators"]}
+    jobs |= {("neighbours", encoder): count, ("atlas", encoder): count}
+    return jobs | ({("selection", encoder): count} if encoder == "age" else {})
 
 
 def edit(checkout, module: str, old: str, new: str, count: int = -1) -> None:
@@ -27,10 +34,7 @@ def test_a_changed_grid_trains_only_the_new_trial(copy):
     copy.config["encoders"]["age"]["grid"]["mu_x"] = [10, 50]
     del copy.config["encoders"]["age"]["grid"]["learning_rate"]
     plan = copy.plan()
-    assert plan == {
-        ("train", "age"): 1, ("embed", "age"): 1, ("evaluate", "knn"): 1, ("evaluate", "svm"): 1,
-        ("neighbours", "age"): 1, **AFTER,
-    }  # fmt: skip
+    assert plan == {("train", "age"): 1, ("embed", "age"): 1, **scored("age", 1), **AFTER}
 
 
 def test_a_new_seed_trains_only_new_trials(copy):
@@ -46,9 +50,7 @@ def test_a_changed_stacking_option_embeds_again_without_training(copy):
     copy.config["encoders"]["age"]["pooling"] = "max"
     plan = copy.plan()
     assert plan["train", "age"] == 0
-    assert plan == {
-        ("embed", "age"): 2, ("evaluate", "knn"): 2, ("evaluate", "svm"): 2, ("neighbours", "age"): 2, **AFTER,
-    }  # fmt: skip
+    assert plan == {("embed", "age"): 2, **scored("age", 2), **AFTER}
 
 
 def test_changed_code_reruns_the_stages_that_use_it(copy):
@@ -68,8 +70,13 @@ def test_changed_evaluator_code_reruns_that_evaluator(copy):
     assert copy.plan() == {}  # a constant that nothing uses
     edit(copy, "visrec/evaluators/svm.py", "def evaluate(", "def evaluate_(*a):\n    pass\n\n\ndef evaluate(")
     assert copy.plan() == {}
-    edit(copy, "visrec/linear_svm.py", "import torch\n", "import torch\n\nprint(end='')\n")
-    assert copy.plan() == {("evaluate", "svm"): 5, **AFTER}
+    edit(copy, "visrec/health.py", "import numpy as np\n", "import numpy as np\n\nprint(end='')\n")
+    plan = copy.plan()  # of the tables too: they compare the lists of several seeds
+    assert (plan["evaluate", "knn"], plan["evaluate", "svm"], plan["evaluate", "logistic"]) == (5, 0, 0)
+    edit(copy, "visrec/linear_probe.py", "import torch\n", "import torch\n\nprint(end='')\n")
+    plan = copy.plan()
+    assert [plan["evaluate", name] for name in TINY["evaluators"]] == [5, 5, 5, 5]
+    assert (plan["atlas", "age"], plan["embed", "age"]) == (2, 0)
 
 
 def test_changed_report_code_renders_again(copy):
@@ -97,10 +104,7 @@ def test_a_deleted_trial_is_rebuilt_and_is_the_same(copy):
     before = store.read_embeddings(folder / "embeddings.h5").splits["test"].features
     scores = (folder / "knn.csv").read_bytes()
     shutil.rmtree(folder)
-    assert copy.plan() == {
-        ("train", "age"): 1, ("embed", "age"): 1, ("evaluate", "knn"): 1, ("evaluate", "svm"): 1,
-        ("neighbours", "age"): 1, **AFTER,
-    }  # fmt: skip
+    assert copy.plan() == {("train", "age"): 1, ("embed", "age"): 1, **scored("age", 1), **AFTER}
     copy.make(str((folder / "knn.csv").relative_to(copy.folder)))
     assert np.array_equal(store.read_embeddings(folder / "embeddings.h5").splits["test"].features, before)
     assert (folder / "knn.csv").read_bytes() == scores

@@ -47,6 +47,11 @@ def has_stage(trial, stage=None):
     return declared is not None and stage in (None, declared)
 
 
+def has_atlas(encoder):
+    """Whether the layers of an encoder are scored one by one: if it has feature maps, and pictures have labels."""
+    return bool(registry.declared("encoders", encoder).get("ATLAS") and config["evaluators"])
+
+
 def share(jobs):
     """Threads for each of some jobs that can run side by side: this machine's cores shared out, 8 at most.
 
@@ -85,6 +90,7 @@ def trial_records():
             "headline": registry.declared("encoders", each.encoder).get("HEADLINE", []),
             "grid": axes[each.encoder],
             "stage": registry.declared("encoders", each.encoder).get("STAGE"),
+            "atlas": has_atlas(each.encoder),
         }
         for each in TRIALS
     ]

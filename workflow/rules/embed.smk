@@ -5,10 +5,19 @@ def model_of(wildcards):
     return {"model": f"{TRIAL}/encoder.safetensors", "status": f"{TRIAL}/status.json"}
 
 
+def given_files(wildcards):
+    """Files that an encoder's options name, such as features made elsewhere."""
+    options = trial(wildcards).options
+    return [
+        options[name] for name in registry.declared("encoders", wildcards.encoder).get("FILES", ()) if options[name]
+    ]
+
+
 rule embed:
     input:
         unpack(model_of),
         images=IMAGES,
+        given=given_files,
     output:
         embeddings=f"{TRIAL}/embeddings.h5",
         layers=f"{TRIAL}/layers.csv",

@@ -3,6 +3,7 @@ rule evaluate:
         embeddings=f"{TRIAL}/embeddings.h5",
     output:
         scores=f"{TRIAL}/{{evaluator}}.csv",
+        queries=f"{TRIAL}/{{evaluator}}.h5",
     log:
         log_of("evaluate", f"{BELOW}/{{evaluator}}"),
     benchmark:
@@ -14,7 +15,9 @@ rule evaluate:
     params:
         options=lambda wildcards: options(config, "evaluators", wildcards.evaluator),
         seed=lambda wildcards: trial(wildcards).seed,
-        code=lambda wildcards: code("evaluate", f"evaluators.{wildcards.evaluator}:evaluate"),
+        code=lambda wildcards: code(
+            "evaluate", *(f"evaluators.{wildcards.evaluator}:{name}" for name in ("evaluate", "lists"))
+        ),
     script:
         "../scripts/evaluate.py"
 
@@ -38,3 +41,55 @@ rule neighbours:
         code=code("neighbours"),
     script:
         "../scripts/neighbours.py"
+
+
+rule atlas:
+    input:
+        unpack(model_of),
+        images=IMAGES,
+    output:
+        atlas=f"{TRIAL}/atlas.csv",
+    log:
+        log_of("atlas", BELOW),
+    benchmark:
+        benchmark_of("atlas", BELOW)
+    wildcard_constraints:
+        encoder="|".join(name for name in registry.names("encoders") if has_atlas(name)),
+    threads: share(len(TRIALS))
+    resources:
+        mem_mb=lambda wildcards, attempt: 6000 * attempt,
+        runtime=lambda wildcards, attempt: 60 * attempt,
+    params:
+        options=lambda wildcards: dict(trial(wildcards).options),
+        seed=lambda wildcards: trial(wildcards).seed,
+        images=config["atlas"]["images"],
+        queries=config["atlas"]["queries"],
+        code=lambda wildcards: code("atlas", f"encoders.{wildcards.encoder}:maps"),
+    script:
+        "../scripts/atlas.py"
+
+
+rule selection:
+    input:
+        images=IMAGES,
+        generator=f"{TRIAL}/generator.safetensors",
+        embeddings=f"{TRIAL}/embeddings.h5",
+        inception=config["selection"]["inception"] or [],
+    output:
+        selectors=f"{TRIAL}/selectors.csv",
+    log:
+        log_of("selection", BELOW),
+    benchmark:
+        benchmark_of("selection", BELOW)
+    wildcard_constraints:
+        encoder=names("encoders", "train"),
+    threads: share(sum(has_stage(each, "train") for each in TRIALS))
+    resources:
+        mem_mb=lambda wildcards, attempt: 8000 * attempt,
+        runtime=lambda wildcards, attempt: 60 * attempt,
+    params:
+        options=lambda wildcards: dict(trial(wildcards).options),
+        seed=lambda wildcards: trial(wildcards).seed,
+        code=code("selection"),
+    script:
+        "../scripts/selection.py"

@@ -9,7 +9,10 @@ def figure_files():
 rule tables:
     input:
         scores=[path for evaluator in config["evaluators"] for path in of_all_trials(f"{evaluator}.csv")],
+        queries=[path for evaluator in config["evaluators"] for path in of_all_trials(f"{evaluator}.h5")],
         layers=of_all_trials("layers.csv"),
+        atlas=[f"{RESULTS}/{each.folder}/atlas.csv" for each in TRIALS if has_atlas(each.encoder)],
+        selectors=[f"{RESULTS}/{each.folder}/selectors.csv" for each in TRIALS if has_stage(each, "train")],
     output:
         **{key: f"{RESULTS}/tables/{name}" for key, name in TABLES.items() if key != "leaderboard_html"},
         leaderboard_html=report(

@@ -16,6 +16,7 @@ from visrec.errors import UserError
 
 SCHEMA = Path(__file__).parents[2] / "schemas" / "config.schema.yaml"
 STAGES = ("fit", "train", "embed")
+SECTIONS = ("atlas", "selection", "report")
 
 
 def encoder_options(encoder: str) -> dict[str, dict[str, Any]]:
@@ -74,7 +75,7 @@ def schema(datasets: Mapping[str, str] | None = None) -> dict[str, Any]:
 
 
 def check(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Refuse a config that does not fit; return it with the defaults of `device`, `seeds` and `report` filled in.
+    """Refuse a config that does not fit; return it with the defaults of `device`, `seeds` and `SECTIONS` filled in.
 
     Raises:
         UserError: one line that names the key, what is wrong with it and the nearest valid name.
@@ -93,6 +94,13 @@ def check(config: Mapping[str, Any]) -> dict[str, Any]:
     error = min(validator.iter_errors(config), key=lambda error: list(map(str, error.absolute_path)), default=None)
     if error is not None:
         raise UserError(f"config: {_explain(error)}")
+    for encoder, given in config["encoders"].items():
+        files = set(registry.declared("encoders", encoder).get("FILES", ())) & set(given.get("grid", {}))
+        if files:
+            raise UserError(
+                f"config: encoders.{encoder}.grid: '{files.pop()}' names a file, and values of a grid become names of "
+                "folders; make one experiment per file"
+            )
     for dataset, size, encoder in combinations(config):
         try:
             check_size(encoder, size)
@@ -100,8 +108,11 @@ def check(config: Mapping[str, Any]) -> dict[str, Any]:
             raise UserError(f"config: datasets.{dataset}.sizes: {error}") from error
     keys = expected["properties"]
     defaults = {name: key["default"] for name, key in keys.items() if "default" in key}
-    report = {name: key["default"] for name, key in keys["report"]["properties"].items()}
-    return defaults | dict(config) | {"report": report | config.get("report", {})}
+    checked = defaults | dict(config)
+    for section in SECTIONS:
+        inner = {name: key["default"] for name, key in keys[section]["properties"].items()}
+        checked[section] = inner | config.get(section, {})
+    return checked
 
 
 def _explain(error: jsonschema.ValidationError) -> str:
