@@ -8,14 +8,15 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 REPORT := results/demo/report/index.html
 
-.PHONY: demo test test-slurm bench-data lint format lock clean distclean help
+.PHONY: demo test test-slurm bench-data bench-eval lint format lock clean distclean help
 
 demo: $(READY)
 	@$(BIN)/snakemake
 	@echo "The report is at $(CURDIR)/$(REPORT)"
 
+# Tests that share a finished run of the workflow stay on one worker.
 test: $(READY)
-	$(BIN)/python -m pytest -m "not slurm"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slurm" --numprocesses logical --maxprocesses 4 --dist loadgroup
 
 test-slurm: $(READY)
 	$(BIN)/python -m pytest -m slurm
@@ -23,6 +24,12 @@ test-slurm: $(READY)
 # Images per second from JPEG files to images.h5 beside a plain loop over Pillow, and peak memory.
 bench-data: $(READY)
 	$(BIN)/python benchmarks/data.py $(if $(IMAGES),--images $(IMAGES)) $(if $(THREADS),--threads $(THREADS))
+
+# k-NN beside scikit-learn and faiss (which is added to .venv here), linear probes beside LinearSVC. Half an hour.
+bench-eval: $(READY)
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --group bench
+	$(BIN)/python benchmarks/neighbours.py
+	$(BIN)/python benchmarks/probe.py
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -61,6 +68,7 @@ help:
 	@sed -n '1,3p' Makefile | sed 's/^# //'
 	@echo "make lint      ruff and snakefmt, as the tests run them"
 	@echo "make bench-data images per second of decoding and preparing"
+	@echo "make bench-eval k-NN and linear probes beside other libraries"
 	@echo "make format    let both mend what they can"
 	@echo "make lock      renew requirements.lock from pyproject.toml"
 	@echo "make clean     delete the demo's results"

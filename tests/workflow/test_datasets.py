@@ -29,15 +29,21 @@ def small(fresh, tmp_path):
         archives = {file: {"path": str(path), "checksum": checksum(path)} for file, path in paths.items()}
         fresh.config["datasets"][name] = {"sizes": [32], "archives": archives, **few}
     fresh.config["encoders"] = {"pixels": {}}
-    fresh.config["evaluators"] = {"knn": {"k": [1]}}
+    fresh.config["evaluators"] = {"knn": {"k": [1], "features": ["raw"], "distances": ["l2"]}}
     return fresh
 
 
 def test_all_four_from_archives_on_disk(small):
     small.make()
     scores = pd.read_csv(small.results / "tables/scores.csv")
-    rows = scores.query("metric == 'precision' and split == 'test'").set_index("dataset")
+    headline = "split == 'test' and protocol == 'visrec' and features == 'raw' and distance == 'l2'"
+    scores = scores.query(headline).set_index(["metric", "average", "duplicates", "dataset"]).sort_index()
+    rows = scores.loc["precision", "micro", "kept"]
     assert rows.n.to_dict() == {"svhn": 20, "cifar10": 20, "celeba": 6, "tiny_imagenet": 16}
+    # Only CelebA has attributes and identities.
+    assert list(scores.loc["attribute_precision", "macro", "kept"].index) == ["celeba"]
+    assert list(scores.loc["identity_precision", "micro", "kept"].index) == ["celeba"]
+    assert sum(name.startswith("precision of ") for name in scores.index.unique("metric")) == 40
     info = store.read_image_info(small.results / "celeba/32px/images.h5")
     assert len(info.attributes) == 40
     assert not (small.folder / "data").exists()

@@ -3,7 +3,9 @@
 import os
 import shutil
 
+import h5py
 import numpy as np
+import pandas as pd
 from conftest import DIVERGED, HEALTHY, TINY
 
 from visrec import store
@@ -148,3 +150,31 @@ def test_a_trial_off_the_grid_is_built_by_its_name(copy):
 
 def test_a_diverged_trial_is_a_result_and_is_not_run_again(copy):
     assert copy.plan(f"results/tiny/digits/32px/age/{DIVERGED}/svm.csv") == {}
+
+
+def test_features_made_elsewhere(copy):
+    """Encoder `precomputed` is compared like any other, and a new file of features is noticed."""
+
+    def write(scale: float) -> None:
+        ids, features = [], []
+        for split in store.SPLITS:
+            images = store.read_images(copy.results / "digits/32px/images.h5", split)
+            ids += list(images.ids[::-1])
+            features.append(images.images[::-1, 0, ::8, ::8].reshape(len(images.ids), -1) * scale)
+        with h5py.File(copy.folder / "mine.h5", "w") as file:
+            file.create_dataset("ids", data=ids, dtype=h5py.string_dtype())
+            file["features"] = np.concatenate(features)
+
+    write(1.0)
+    copy.config["encoders"]["precomputed"] = {"path": "mine.h5"}
+    copy.make()
+    board = pd.read_csv(copy.results / "tables/leaderboard.csv").set_index("encoder")
+    assert board.loc["precomputed", "dimensions"] == 16
+    assert 0.5 < board.loc["precomputed", "precision"] < 1
+    compared = pd.read_csv(copy.results / "tables/comparisons.csv")
+    assert "precomputed" in {*compared.a, *compared.b}
+    assert "precomputed" in (copy.results / "report/index.html").read_text()
+    assert copy.plan() == {}
+    write(2.0)
+    jobs = {("evaluate", name): 1 for name in TINY["evaluators"]}
+    assert copy.plan() == {("embed", "precomputed"): 1, ("neighbours", "precomputed"): 1, **jobs, **AFTER}

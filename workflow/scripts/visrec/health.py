@@ -16,6 +16,7 @@ from scipy.stats import binom, hypergeom, skew
 from visrec import metrics
 
 VALUES = 2**20  # float64 features in memory at once (8 MiB)
+UNBOUNDED = ("gini", "hubness")  # nothing is perfect at 1, so there is no way from chance to it
 CONSTANT = 1e-9  # relative spread of expected counts that rounding alone can cause
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from visrec import layers, metrics, registry, store
+from visrec import health, layers, metrics, registry, store
 from visrec.report import comparisons
 from visrec.report.draws import (
     GROUP,
@@ -70,7 +70,7 @@ def benchmark(results_dir: str | Path, rule: str, trial: Mapping[str, Any], eval
 
 
 def read_scores(results_dir: str | Path, trials: Iterable[Mapping], evaluators: Iterable[str]) -> pd.DataFrame:
-    """All scores of all trials with lift = (value - chance) / (1 - chance); columns `SCORES`."""
+    """All scores of all trials with lift = (value - chance) / (1 - chance), where 1 is perfect; columns `SCORES`."""
     parts = []
     for trial in trials:
         for evaluator in evaluators:
@@ -83,7 +83,7 @@ def read_scores(results_dir: str | Path, trials: Iterable[Mapping], evaluators: 
     numbers = ["value", "low", "high", "chance", "majority"]
     scores[numbers] = scores[numbers].astype(float)
     scores["k"] = scores["k"].astype("Int64")
-    scores["lift"] = metrics.lift(scores["value"], scores["chance"])
+    scores["lift"] = metrics.lift(scores["value"], scores["chance"].mask(scores["metric"].isin(health.UNBOUNDED)))
     return scores[SCORES]
 
 
