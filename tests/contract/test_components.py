@@ -239,7 +239,8 @@ def test_evaluator(name, images, tmp_path):
     kept = store.read_query_scores(tmp_path / "scores.h5", "test")
     assert kept.ids.tolist() == sorted(store.read_images(images, "test").ids)
     assert kept.scores.shape == (len(kept.rows), 8)
-    printed = nothing[nothing.split == "test"].astype({"k": object}).fillna("").set_index(KEYS).value
+    printed = nothing[nothing.split == "test"]
+    printed = printed.assign(**{key: printed[key].astype(object).fillna("") for key in KEYS}).set_index(KEYS).value
     for row, found in zip(kept.rows, kept.scores, strict=True):
         key = tuple("" if row[key] is None else row[key] for key in KEYS)
         assert printed[key] == pytest.approx(np.nanmean(found))

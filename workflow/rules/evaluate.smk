@@ -1,3 +1,8 @@
+def functions_of(evaluator):
+    """What rule evaluate calls of an evaluator."""
+    return [f"evaluators.{evaluator}:{name}" for name in ("evaluate", "lists")]
+
+
 rule evaluate:
     input:
         embeddings=f"{TRIAL}/embeddings.h5",
@@ -15,9 +20,7 @@ rule evaluate:
     params:
         options=lambda wildcards: options(config, "evaluators", wildcards.evaluator),
         seed=lambda wildcards: trial(wildcards).seed,
-        code=lambda wildcards: code(
-            "evaluate", *(f"evaluators.{wildcards.evaluator}:{name}" for name in ("evaluate", "lists"))
-        ),
+        code=lambda wildcards: code("evaluate", *functions_of(wildcards.evaluator)),
     script:
         "../scripts/evaluate.py"
 
