@@ -40,8 +40,9 @@ from visrec.errors import UserError
 
 QUERIES = 1024  # queries per tile
 GALLERY = 4096  # gallery rows per block: with QUERIES, 16 MiB of approximate distances
-MATRIX = 2**23  # exact distances in memory at once (64 MiB); also the greatest number of candidates of a tile
+MATRIX = 2**25  # exact distances in memory at once (256 MiB); also the greatest number of candidates of a tile
 ENTRIES = {"cpu": 2**19, "cuda": 2**26}  # float64 features at once: 4 MiB stay in a CPU's cache, a GPU wants more
+FACTOR = 2**22  # float64 features of a block of a product (32 MiB)
 NORM = 2.0**24  # of a row on the grid
 COLUMNS = ["query_id", "query_label", "rank", "id", "label", "distance", "correct"]
 
@@ -160,8 +161,8 @@ def tiles(
     """`nearest`, a tile of queries at a time: memory stays bounded however many ties there are.
 
     Tiles cover the queries in order; how many queries are in one is not promised. The arguments are those of `nearest`;
-    `full` asks for all distances. A GPU holds a copy of queries and gallery, a CPU never copies them as a whole. The
-    grid is made for these queries and this gallery: distances may differ in its last steps when others join.
+    `full` asks for all distances. A rounded copy of the gallery, float32, is kept on the device. The grid is made for
+    these queries and this gallery: distances may differ in its last steps when others join.
 
     Raises:
         UserError: a query has fewer than k rows to choose from.
@@ -217,7 +218,7 @@ class _Grid:
 
 @dataclass(frozen=True)
 class _Gallery:
-    """The gallery's rows, as they came; the grid; squared norms of the rounded rows, float64 (N,), integers."""
+    """The gallery's rounded rows, float32, in which they are exact; the grid; their squared norms, float64 (N,)."""
 
     rows: torch.Tensor
     grid: _Grid
@@ -226,7 +227,10 @@ class _Gallery:
 
 def _gallery(rows: torch.Tensor, queries: torch.Tensor) -> _Gallery:
     grid = _grid(rows, queries)
-    return _Gallery(rows, grid, torch.cat([_squares(block) for _, block in grid.blocks(rows)]))
+    rounded, squares = torch.empty_like(rows), torch.empty(len(rows), dtype=torch.float64, device=rows.device)
+    for part, block in grid.blocks(rows):
+        rounded[part], squares[part] = block, _squares(block)
+    return _Gallery(rounded, grid, squares)
 
 
 def _squares(rows: torch.Tensor) -> torch.Tensor:
@@ -264,9 +268,9 @@ def _all_squared(gallery: _Gallery, queries: torch.Tensor, apart: torch.Tensor) 
     own = _squares(points)[:, None] * unit
     points *= unit
     squared = torch.empty(len(queries), len(gallery.rows), dtype=torch.float64, device=queries.device)
-    for part, block in gallery.grid.blocks(gallery.rows):
+    for part in _slices(0, len(gallery.rows), max(1, FACTOR // max(1, points.shape[1]))):
         torch.add(own, gallery.squares[part] * unit, out=squared[:, part])
-        squared[:, part].addmm_(points, block.T, alpha=-2)
+        squared[:, part].addmm_(points, gallery.rows[part].double().T, alpha=-2)
     squared[apart[:, 0], apart[:, 1]] = math.inf
     return squared
 
@@ -287,7 +291,7 @@ def _from_candidates(gallery: _Gallery, queries: torch.Tensor, k: int, apart: to
     query, row = candidates
     squared = torch.empty(len(query), dtype=torch.float64, device=points.device)
     for part in _slices(0, len(query), max(1, ENTRIES[points.device.type] // max(1, points.shape[1]))):
-        difference = gallery.grid.integers(gallery.rows[row[part]])
+        difference = gallery.rows[row[part]].double()
         squared[part] = _squares(difference.sub_(points[query[part]]))
     return _neighbours(query, row, squared * gallery.grid.step**2, len(points), k)
 
@@ -314,7 +318,7 @@ def _candidates(
     upper = torch.full((len(points), k), math.inf, dtype=torch.float64, device=points.device)
     found = []
     for part in _slices(0, len(gallery.rows), GALLERY):
-        block, squares = _float32(gallery, part), gallery.squares[part]
+        block, squares = gallery.rows[part], gallery.squares[part]
         with _ieee_float32():
             products = torch.addmm(squares.float(), single, block.T, alpha=-2)
         inside = apart[(apart[:, 1] >= part.start) & (apart[:, 1] < part.stop)]
@@ -335,15 +339,6 @@ def _candidates(
 def _error(gamma: float, norms: torch.Tensor, squares: torch.Tensor) -> torch.Tensor:
     """Bound of the module's docstring: norms |q|, squares |g|^2."""
     return gamma * (squares + 2 * norms * squares.sqrt())
-
-
-def _float32(gallery: _Gallery, part: slice) -> torch.Tensor:
-    """Rounded gallery rows; in float32 they are as exact."""
-    rows = gallery.rows[part]
-    block = torch.empty(rows.shape, dtype=torch.float32, device=rows.device)
-    for chunk, integers in gallery.grid.blocks(rows):
-        block[chunk] = integers
-    return block
 
 
 def _span(columns: int, k: int) -> int:
