@@ -59,7 +59,6 @@ OPTIONS = {
 HELD_OUT = 10_000  # val images on which ali's C is chosen
 MTEB_DRAWS = 5
 TOO_FEW = "fewer images than labels"
-NOT_CONVERGED = "not converged"
 
 
 def evaluate(embeddings: Embeddings, options: Mapping[str, Any], seed: int, device: torch.device) -> list[Score]:
@@ -92,7 +91,7 @@ def evaluate(embeddings: Embeddings, options: Mapping[str, Any], seed: int, devi
             random = np.random.default_rng([seed, len(scores)])
             each = accuracies(embeddings, options, random, device)
             found = np.array([next(each) for _ in tqdm(range(draws), desc=f"few labels, {protocol}", unit="draw")])
-            status = "ok" if np.isfinite(found).all() else NOT_CONVERGED
+            status = "ok" if np.isfinite(found).all() else _probe.NOT_CONVERGED
         mean, low, high, sd = _summary(found) if status == "ok" else (np.nan,) * 4
         about |= {"protocol": protocol, "features": features, "n": draws, "status": status}
         scores.append(Score(metric="accuracy", value=mean, low=low, high=high, **about))
