@@ -1,5 +1,5 @@
 # make demo      set up .venv and run the whole workflow on scikit-learn's digits
-# make test      set up .venv and run every test but those that start a cluster
+# make test      set up .venv and run every test but the slow ones and those that start a cluster
 # make help      the rest
 
 PYTHON ?= python3
@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 REPORT := results/demo/report/index.html
 
-.PHONY: demo test test-slurm bench-data bench-eval lint format lock clean distclean help
+.PHONY: demo test test-slow test-slurm bench-data bench-eval bench-train lint format lock clean distclean help
 
 demo: $(READY)
 	@$(BIN)/snakemake
@@ -16,7 +16,11 @@ demo: $(READY)
 
 # Tests that share a finished run of the workflow stay on one worker.
 test: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slurm" --numprocesses logical --maxprocesses 4 --dist loadgroup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow and not slurm" --numprocesses logical --maxprocesses 4 --dist loadgroup
+
+# Twenty kills of a training, trainings at full width.
+test-slow: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow --numprocesses logical --maxprocesses 4
 
 test-slurm: $(READY)
 	$(BIN)/python -m pytest -m slurm
@@ -30,6 +34,10 @@ bench-eval: $(READY)
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --group bench
 	$(BIN)/python benchmarks/neighbours.py
 	$(BIN)/python benchmarks/probe.py
+
+# A training step beside one built like the AGE authors' code; several trainings at once. A quarter of an hour.
+bench-train: $(READY)
+	$(BIN)/python benchmarks/training.py $(if $(DEVICE),--device $(DEVICE)) $(if $(BATCHES),--batches $(BATCHES))
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -69,6 +77,8 @@ help:
 	@echo "make lint      ruff and snakefmt, as the tests run them"
 	@echo "make bench-data images per second of decoding and preparing"
 	@echo "make bench-eval k-NN and linear probes beside other libraries"
+	@echo "make bench-train a training step beside the AGE authors' way of it"
+	@echo "make test-slow twenty kills of a training, trainings at full width"
 	@echo "make format    let both mend what they can"
 	@echo "make lock      renew requirements.lock from pyproject.toml"
 	@echo "make clean     delete the demo's results"

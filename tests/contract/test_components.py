@@ -122,8 +122,16 @@ def make(name, images, folder, seed=0):
         encoders.fit(name, images, trial.stage("fit"), seed, model, status)
     elif stage == "train":
         encoders.train(
-            name, images, trial.stage("train"), seed, CPU, {key: folder / file for key, file in TRAINING_FILES.items()}
+            name,
+            images,
+            trial.stage("train"),
+            seed,
+            CPU,
+            {key: folder / file for key, file in TRAINING_FILES.items()},
+            folder / "checkpoints",
+            {"iterations": 1, "minutes": 60},
         )
+        assert not (folder / "checkpoints").exists()
     encoders.embed(
         name, images, model, status, trial.options, seed, CPU, folder / "embeddings.h5", folder / "layers.csv"
     )

@@ -14,13 +14,13 @@ RULES = SCRIPTS.parent / "rules"
 
 LAYERS = [
     {"errors", "fingerprint"},
-    {"registry", "job"},
+    {"registry", "job", "progress"},
     {"config"},
     {"trials"},
     {"store", "metrics", "intervals", "protocols", "archives", "splits"},
     {"networks", "losses", "neighbours", "health", "transforms", "linear_probe", "frechet"},
-    {"layers", "pictures", "download", "duplicates"},
-    {"stack"},
+    {"layers", "pictures", "download", "duplicates", "checkpoint", "diagnosis", "symptoms"},
+    {"stack", "game"},
     {"training", "atlas", "selection"},
     {"report", "evaluators", "encoders", "datasets"},
 ]

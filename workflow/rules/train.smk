@@ -33,6 +33,9 @@ rule train:
     params:
         options=lambda wildcards: trial(wildcards).stage("train"),
         seed=lambda wildcards: trial(wildcards).seed,
+        # No output: Snakemake deletes the outputs of a job that failed.
+        checkpoints=f"{TRIAL}/checkpoints",
+        tensorboard=f"{RESULTS}/tensorboard{BELOW}",
         code=lambda wildcards: code("train", f"encoders.{wildcards.encoder}:train"),
     script:
         "../scripts/train.py"

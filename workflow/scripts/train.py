@@ -12,4 +12,8 @@ with job(snakemake.log[0], snakemake.threads):
         snakemake.params.seed,
         device(snakemake.config["device"]),
         dict(snakemake.output.items()),
+        snakemake.params.checkpoints,
+        snakemake.config["checkpoints"],
+        snakemake.params.code,
+        snakemake.params.tensorboard if snakemake.config["tensorboard"] else None,
     )

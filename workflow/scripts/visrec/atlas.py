@@ -27,9 +27,8 @@ import pandas as pd
 import torch
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
-from tqdm import tqdm
 
-from visrec import intervals, linear_probe, metrics, neighbours, registry, stack, store
+from visrec import intervals, linear_probe, metrics, neighbours, progress, registry, stack, store
 from visrec.errors import UserError
 
 K = 3
@@ -128,7 +127,7 @@ def score(
         layers = [*dict.fromkeys(layer for layer, _ in known)]
         shares = _shares(known, [*stack.members(layers, "average").items()], len(gallery.labels))
         variants = _variants(layers, known.keys())
-        with tqdm(total=len(variants), desc="scoring layers", unit="variant") as bar:
+        with progress.bar(total=len(variants), desc="scoring layers", unit="variant") as bar:
             for variant, pooling, members in variants:
                 described = {
                     "variant": variant,
@@ -178,7 +177,7 @@ def _atoms(
     """Files of every layer in every pooling, float32 (N, D): together they can exceed the memory."""
     files: dict[Atom, BinaryIO] = {}
     with ExitStack() as opened:
-        with tqdm(total=len(images), desc="pooling layers", unit="img") as bar:
+        with progress.bar(total=len(images), desc="pooling layers", unit="img") as bar:
             for start in range(0, len(images), stack.BATCH):
                 batch = images[start : start + stack.BATCH]
                 for atom, features in _pooled(maps(batch)):

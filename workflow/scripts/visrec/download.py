@@ -9,9 +9,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import requests
-from tqdm import tqdm
 
-from visrec import archives
+from visrec import archives, progress
 from visrec.errors import UserError
 
 ATTEMPTS = 5  # in a row without a single new byte
@@ -208,7 +207,7 @@ class _Download:
             self.validator = _validator(response)
             self.part.write_bytes(b"")
             self.version.write_text(f"{self.url}\n{self.validator}", encoding="utf-8")
-        bar = tqdm(
+        bar = progress.bar(
             desc=self.part.name.removesuffix(".part"),
             total=total or self.size_bytes,
             initial=start,

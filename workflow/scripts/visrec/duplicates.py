@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 import h5py
 import numpy as np
 from scipy import sparse
-from tqdm import tqdm
 
+from visrec import progress
 from visrec.store import SPLITS
 
 if TYPE_CHECKING:  # the report counts pairs and needs no torch for it
@@ -151,7 +151,7 @@ def _near(small: "torch.Tensor", kinds: np.ndarray) -> Iterator[tuple[np.ndarray
 
     # Buffers that stay: fresh ones for each tile would fragment the heap.
     products, alike = torch.empty(ROWS * ROWS), torch.empty(ROWS * ROWS, dtype=torch.bool)
-    for start in tqdm(range(0, len(small), ROWS), desc="near duplicates", unit="tile"):
+    for start in progress.bar(range(0, len(small), ROWS), desc="near duplicates", unit="tile"):
         tile = small[start : start + ROWS]
         for other in range(start, len(small), ROWS):
             block = small[other : other + ROWS]

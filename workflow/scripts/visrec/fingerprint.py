@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PACKAGE = Path(__file__).parent
-SILENT = {"errors", "fingerprint", "job", "registry"}
-LOGGERS = {"log", "bar"}
+SILENT = {"errors", "fingerprint", "job", "progress", "registry", "symptoms"}
+LOGGERS = {"log", "bar", "board"}
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from tqdm import tqdm
 
+from visrec import progress
 from visrec.errors import UserError
 
 SIDE = 299  # pixels, what Inception v3 was trained on
@@ -114,7 +114,7 @@ def inception_features(net: nn.Module, images: np.ndarray, device: torch.device)
         float32 (N, 2048).
     """
     features = []
-    with tqdm(total=len(images), desc="Inception", unit="img") as bar:
+    with progress.bar(total=len(images), desc="Inception", unit="img") as bar:
         for batch in torch.from_numpy(images).split(BATCH):
             x = batch.to(device, torch.float32) / 127.5 - 1
             x = F.interpolate(x, (SIDE, SIDE), mode="bilinear", align_corners=False, antialias=True)

@@ -30,10 +30,11 @@ def job(log_file: str | Path, threads: int) -> Iterator[None]:
         threads: number of threads this job was given; the host's cores are never counted.
 
     Raises:
-        SystemExit: with status 1 after a `UserError`, whose one line goes to the screen and to the log.
+        SystemExit: after a `UserError`, with its status; its one line goes to the screen and to the log.
     """
     for variable in THREAD_VARIABLES:
         os.environ[variable] = str(threads)
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it cuBLAS is not reproducible
     Path(log_file).parent.mkdir(parents=True, exist_ok=True)
     screen, file = logging.StreamHandler(), logging.FileHandler(log_file, mode="w", encoding="utf-8")
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s: %(message)s", handlers=[screen, file])
@@ -44,7 +45,7 @@ def job(log_file: str | Path, threads: int) -> Iterator[None]:
         with Path(log_file).open("a", encoding="utf-8") as stream:
             print(f"error: {error}", file=stream)
         print(f"error: {error}", file=sys.stderr, flush=True)
-        sys.exit(1)
+        sys.exit(error.exit_status)
     except Exception:
         log.exception("failed")
         sys.exit(1)
@@ -62,8 +63,10 @@ def device(name: str) -> "torch.device":
         raise UserError(
             "device: cuda was asked for, but torch sees no GPU here; set `device: auto` or ask the cluster for a GPU"
         )
-    # float32 means float32: by default cuDNN's convolutions round their inputs to TF32.
+    # float32 means float32: by default cuDNN's convolutions round their inputs to TF32. And the same work gives the
+    # same bits: by default cuDNN may choose kernels that add in an order of their own.
     torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cudnn.deterministic = True
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 

@@ -38,12 +38,34 @@ def _down(inputs: int, outputs: int, batchnorm: bool = True) -> nn.Sequential:
 
 def _up(inputs: int, outputs: int, first: bool = False) -> nn.Sequential:
     """A block that doubles the map; the first one makes 4x4 of 1x1."""
-    stride, padding = (1, 0) if first else (2, 1)
     return nn.Sequential(
-        nn.ConvTranspose2d(inputs, outputs, 4, stride=stride, padding=padding, bias=False),
+        _From1x1(inputs, outputs, 4, bias=False)
+        if first
+        else nn.ConvTranspose2d(inputs, outputs, 4, stride=2, padding=1, bias=False),
         nn.BatchNorm2d(outputs),
         nn.ReLU(inplace=True),
     )
+
+
+class _To1x1(nn.Conv2d):
+    """A 4x4 convolution of 4x4 maps, (B, inputs, 4, 4) -> (B, outputs, 1, 1), as the one product of matrices it is.
+
+    With the convolution's own kernels a whole training step took 1.1 times as long on a CPU. In channels_last, in which
+    the nets are trained, both operands are views.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = self.weight.permute(0, 2, 3, 1).flatten(1)
+        return F.linear(x.permute(0, 2, 3, 1).flatten(1), weight, self.bias)[:, :, None, None]
+
+
+class _From1x1(nn.ConvTranspose2d):
+    """A transposed 4x4 convolution of 1x1 maps, (B, inputs, 1, 1) -> (B, outputs, 4, 4), as one product of matrices."""
+
+    def forward(self, z: Tensor) -> Tensor:
+        inputs, outputs, height, width = self.weight.shape
+        maps = z.flatten(1) @ self.weight.permute(0, 2, 3, 1).reshape(inputs, -1)
+        return maps.view(-1, height, width, outputs).permute(0, 3, 1, 2)
 
 
 def _depth(size: int) -> int:
@@ -70,7 +92,9 @@ class Encoder(nn.Module):
             for i, (inputs, outputs) in enumerate(zip([3, *widths[:-1]], widths, strict=True))
         )
         strided_head = architecture == "reference" and size == 32
-        self.head = nn.Conv2d(widths[-1], latent, 4, stride=2 if strided_head else 1, padding=int(strided_head))
+        self.head = (
+            nn.Conv2d(widths[-1], latent, 4, stride=2, padding=1) if strided_head else _To1x1(widths[-1], latent, 4)
+        )
 
     def hidden(self, x: Tensor) -> list[Tensor]:
         """The maps after every block, (B, C_i, S_i, S_i) after their activation, first to last."""
@@ -82,7 +106,7 @@ class Encoder(nn.Module):
 
     def latent(self, last: Tensor) -> Tensor:
         """The output (B, M) from the last hidden map (B, C, 4, 4), computed in float32 on the sphere."""
-        return unit(F.adaptive_avg_pool2d(self.head(last), 1).flatten(1).float())
+        return unit(self.head(last).mean(dim=(2, 3)).float())
 
     def forward(self, x: Tensor) -> Tensor:
         """The latents (B, M) of the images (B, 3, S, S)."""

@@ -17,8 +17,8 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
-from tqdm import tqdm
 
+from visrec import progress
 from visrec.errors import UserError
 
 # Only these: others of Pillow's readers call outside programs (EPS) or take almost any bytes for a picture (TGA).
@@ -181,7 +181,7 @@ def decoded(
     waiting: deque[tuple[np.ndarray, list[Future]]] = deque()
     pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
     try:
-        with tqdm(total=total, desc=label, unit="img") as bar:
+        with progress.bar(total=total, desc=label, unit="img") as bar:
             while True:
                 while len(waiting) < ahead and (chunk := list(itertools.islice(items, count))):
                     batch = np.zeros((len(chunk), 3, size, size), np.uint8)

@@ -23,9 +23,8 @@ import torch
 from scipy.ndimage import convolve1d
 from scipy.stats import entropy
 from torch import nn
-from tqdm import tqdm
 
-from visrec import frechet, health, neighbours, store
+from visrec import frechet, health, neighbours, progress, store
 from visrec.errors import UserError
 from visrec.networks import Generator, build, unit
 
@@ -183,7 +182,7 @@ def latents(count: int, length: int, seed: int) -> np.ndarray:
 def decode(generator: nn.Module, codes: np.ndarray, device: torch.device) -> np.ndarray:
     """g(z) of latents float32 (N, M): float32 (N, 3, S, S) in [-1, 1]."""
     parts = []
-    with tqdm(total=len(codes), desc="generating", unit="img") as bar:
+    with progress.bar(total=len(codes), desc="generating", unit="img") as bar:
         for batch in torch.from_numpy(codes).split(BATCH):
             parts.append(generator(batch.to(device)).cpu().numpy())
             bar.update(len(batch))

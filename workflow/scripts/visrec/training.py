@@ -1,20 +1,13 @@
-"""Adversarial Generator-Encoder training (Ulyanov et al., arXiv:1704.02304, in the seed paper's setting).
-
-One iteration is one update of the encoder and then n_g updates of the generator, each with fresh noise:
-
-    L_E(psi)   = KL(e(x)) - KL(e(g(z))) + mu_x * D_x(g(e(x)), x)
-    L_G(theta) = KL(e(g(z))) + lambda_z * D_z(e(g(z)), z)
-
-Both are minimised. Real and generated images go through the nets in separate batches, both nets stay in training mode,
-and the partner of the net being updated is frozen: gradients flow through it and none are computed for it.
-"""
+"""The training of AGE networks: the loop around `visrec.game`, what it reads on the way, and what it leaves behind."""
 
 import logging
-import math
 import platform
+import resource
+import sys
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,22 +16,19 @@ import pandas as pd
 import safetensors.torch
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
-from visrec import losses, store
+from visrec import diagnosis, progress, store, symptoms
+from visrec.checkpoint import Checkpoints
 from visrec.errors import UserError
-from visrec.networks import build, frozen, parameters, unit
+from visrec.game import Game, prepare
+from visrec.networks import parameters
 from visrec.stack import to_unit_range
 
 log = logging.getLogger(__name__)
 
-READINGS = 60  # rows of history.csv a training aims at, when it is long enough to choose
+READINGS = 200  # rows of history.csv a training aims at, when it is long enough to choose
+ESTIMATE_AFTER = 20  # iterations of this start, before the time that is left is estimated
 PICTURES = 32  # images per picture of samples and of reconstructions
-# The game swings widely in its first hundreds of iterations: the variance of e(x) was seen to fall to 0.7 % of the
-# healthy one and to come back within 30 iterations. So only what lasts this long is called a collapse.
-COLLAPSED_BELOW = 0.01
-COLLAPSED_ITERATIONS = 1000
-COLLAPSED_READINGS = 3
 
 
 @dataclass(frozen=True)
@@ -58,254 +48,227 @@ def learning_rate(iteration: int, start: float, halve_every: int) -> float:
     return start if halve_every == 0 else start * 0.5 ** (iteration // halve_every)
 
 
-def real_batches(images: Tensor, batch: int, seed: int) -> Iterator[Tensor]:
-    """Endless batches in [-1, 1] of uint8 images (N, 3, S, S): a new random order per epoch, its last part dropped."""
-    order = torch.Generator().manual_seed(seed)
-    while True:
-        for rows in torch.randperm(len(images), generator=order).to(images.device).split(batch):
-            if len(rows) == batch:
-                yield to_unit_range(images[rows])
+class RealBatches:
+    """Batches of real images for every iteration from 1: a new random order per epoch, its last part dropped.
 
-
-def _cpu_multiplies_bf16() -> bool:
-    """Whether the CPU has instructions for products in bfloat16 (AMX or AVX512_BF16), asked of torch.
-
-    With AVX512_BF16 alone a training step of `dcgan` at 32 px took 0.6 of its time in float32 (docs/decisions/0003).
-    """
-    return torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
-
-
-def resolve_precision(precision: str, device: torch.device) -> torch.dtype:
-    """The dtype of the networks' arithmetic; losses, weights and optimiser stay in float32.
-
-    "auto" is bfloat16 where the hardware multiplies in it, else float32.
-    """
-    if precision == "auto":
-        on_gpu = device.type == "cuda"
-        fast = torch.cuda.is_bf16_supported(including_emulation=False) if on_gpu else _cpu_multiplies_bf16()
-        precision = "bf16" if fast else "fp32"
-    return {"bf16": torch.bfloat16, "fp32": torch.float32}[precision]
-
-
-class Game:
-    """The two nets, their optimisers and the two updates.
+    The order of an epoch follows from the seed and its number alone, so a training that goes on needs no memory of it.
 
     Args:
-        spec: the options of the encoder `age` at stage train.
-        size: S, pixels.
-        seed: of the weights and of the noise.
-        device: where to compute.
+        images: uint8 (N, 3, S, S), on the device of the training.
+        batch: B.
+        seed: of the orders.
     """
 
-    def __init__(self, spec: Mapping[str, Any], size: int, seed: int, device: torch.device):
-        self.spec, self.device = spec, device
-        self.dtype = resolve_precision(spec["precision"], device)
-        self.kl = losses.KL[spec["kl"]]
-        self.pixel_match = losses.PIXEL_MATCH[spec["pixel_match"]]
-        self.encoder, self.generator = (
-            net.to(device, memory_format=torch.channels_last)
-            for net in build(size, spec["latent"], spec["architecture"], seed)
-        )
-        self.encoder_optimiser, self.generator_optimiser = (
-            torch.optim.Adam(net.parameters(), lr=spec["learning_rate"], betas=(0.5, 0.999))
-            for net in (self.encoder, self.generator)
-        )
-        self.noise_source = torch.Generator(device).manual_seed(seed)
+    def __init__(self, images: Tensor, batch: int, seed: int):
+        self.images, self.batch, self.seed = images, batch, seed
+        self.per_epoch = len(images) // batch
+        self._epoch, self._order = -1, torch.empty(0)
 
-    def noise(self, batch: int) -> Tensor:
-        """Latents (batch, M), uniform on the sphere: a Gaussian draw divided by its norm."""
-        return unit(torch.randn(batch, self.spec["latent"], generator=self.noise_source, device=self.device))
-
-    def encode(self, images: Tensor) -> Tensor:
-        """e(x): (B, 3, S, S) -> (B, M) on the sphere, float32."""
-        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
-            return self.encoder(images)
-
-    def generate(self, latents: Tensor) -> Tensor:
-        """g(z): (B, M) -> (B, 3, S, S) in [-1, 1], float32."""
-        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
-            return self.generator(latents).float()
-
-    def encoder_terms(self, real: Tensor) -> dict[str, Tensor]:
-        """L_E (`loss`) and what it is made of, for a batch of real images (B, 3, S, S)."""
-        e_real = self.encode(real)
-        pixel_match = self.pixel_match(self.generate(e_real), real)
-        with torch.no_grad():
-            fake = self.generate(self.noise(len(real)))
-        e_fake = self.encode(fake)
-        kl_real, kl_fake = self.kl(e_real), self.kl(e_fake)
-        loss = kl_real - kl_fake + self.spec["mu_x"] * pixel_match
-        return {
-            "loss": loss,
-            "kl_real": kl_real,
-            "kl_fake": kl_fake,
-            "pixel_match": pixel_match,
-            "real": real,
-            "fake": fake,
-            "e_real": e_real,
-            "e_fake": e_fake,
-        }
-
-    def generator_terms(self, batch: int) -> dict[str, Tensor]:
-        """L_G (`loss`) and what it is made of, for fresh noise."""
-        z = self.noise(batch)
-        e_fake = self.encode(self.generate(z))
-        latent_match = losses.latent_match(e_fake, z)
-        return {"loss": self.kl(e_fake) + self.spec["lambda_z"] * latent_match, "latent_match": latent_match}
-
-    def update_encoder(self, real: Tensor) -> dict[str, Tensor]:
-        """One step of Adam down L_E; the generator is frozen."""
-        with frozen(self.generator):
-            terms = self.encoder_terms(real)
-            return self._step(self.encoder_optimiser, terms)
-
-    def update_generator(self, batch: int) -> dict[str, Tensor]:
-        """One step of Adam down L_G; the encoder is frozen."""
-        with frozen(self.encoder):
-            terms = self.generator_terms(batch)
-            return self._step(self.generator_optimiser, terms)
-
-    def set_learning_rate(self, value: float) -> None:
-        """Set both optimisers' learning rate."""
-        for optimiser in (self.encoder_optimiser, self.generator_optimiser):
-            for group in optimiser.param_groups:
-                group["lr"] = value
-
-    @staticmethod
-    def _step(optimiser: torch.optim.Optimizer, terms: dict[str, Tensor]) -> dict[str, Tensor]:
-        optimiser.zero_grad()
-        terms["loss"].backward()
-        optimiser.step()
-        return {name: term.detach() for name, term in terms.items()}
+    def __getitem__(self, iteration: int) -> Tensor:
+        """The batch of an iteration, float32 (B, 3, S, S) in [-1, 1]."""
+        epoch, position = divmod(iteration - 1, self.per_epoch)
+        if epoch != self._epoch:
+            order = np.random.default_rng([self.seed, epoch]).permutation(len(self.images))
+            self._epoch, self._order = epoch, torch.from_numpy(order).to(self.images.device)
+        return to_unit_range(self.images[self._order[position * self.batch :][: self.batch]])
 
 
-def reading(encoder_terms: Mapping[str, Tensor], generator_terms: Mapping[str, Tensor]) -> dict[str, float]:
-    """One row of history.csv, from what the last two updates returned."""
-    e_real, e_fake = encoder_terms["e_real"], encoder_terms["e_fake"]
-    mean, variance = losses.moments(e_real)
-    healthy = 1 / e_real.shape[1]  # v_j of the uniform sphere
-    row = {
-        "loss_encoder": encoder_terms["loss"],
-        "loss_generator": generator_terms["loss"],
-        "kl_real": encoder_terms["kl_real"],
-        "kl_fake": encoder_terms["kl_fake"],
-        "kl_exact_real": losses.kl_exact(e_real),
-        "kl_exact_fake": losses.kl_exact(e_fake),
-        "pixel_match": encoder_terms["pixel_match"],
-        "latent_match": generator_terms["latent_match"],
-        "variance_min": variance.min() / healthy,
-        "variance_mean": variance.mean() / healthy,
-        "variance_max": variance.max() / healthy,
-        "fake_variance_mean": losses.moments(e_fake)[1].mean() / healthy,
-        "mean_norm": mean.norm(),
-        "sample_spread": encoder_terms["fake"].std(dim=0).mean() / encoder_terms["real"].std(dim=0).mean(),
-    }
-    return dict(zip(row, torch.stack(list(row.values())).tolist(), strict=True))  # one read from the device
+@dataclass
+class Course:
+    """How a training went so far, over all its starts; kept with every checkpoint.
 
-
-def diagnose(history: list[dict[str, float]]) -> tuple[str, str]:
-    """("ok" | "diverged" | "collapsed", why), from the rows of history.csv so far.
-
-    Diverged: a value is not finite. Collapsed: over the last COLLAPSED_ITERATIONS, and COLLAPSED_READINGS at least,
-    the latents of real images were nearly one point (mean_j M * v_j = 1 - ||m||^2 near 0), or all samples nearly one
-    picture.
+    Attributes:
+        iteration: how many are done.
+        history: the rows of history.csv.
+        status: "ok", "diverged" or "collapsed",
+        reason: and why.
+        warned: names of the symptoms that were warned of (`visrec.symptoms`).
+        starts: how often it was started.
+        seconds: time in the loop.
+        memory: highest resident memory of any of its processes, bytes.
+        gpu_memory: highest memory on the GPU, bytes.
     """
-    last = history[-1]
-    broken = [name for name, value in last.items() if not math.isfinite(value)]
-    if broken:
-        return "diverged", f"{broken[0]} is not finite at iteration {last['iteration']}"
-    recent = [row for row in history if row["iteration"] > last["iteration"] - COLLAPSED_ITERATIONS]
-    if last["iteration"] < COLLAPSED_ITERATIONS or len(history) < COLLAPSED_READINGS:
-        return "ok", ""
-    recent = history[-max(len(recent), COLLAPSED_READINGS) :]
-    for name, what in (
-        ("variance_mean", "latents of real images have less than {:.0%} of the healthy variance"),
-        ("sample_spread", "samples differ from each other by less than {:.0%} of what real images do"),
-    ):
-        if max(row[name] for row in recent) < COLLAPSED_BELOW:
-            since = recent[0]["iteration"]
-            return "collapsed", f"{what.format(COLLAPSED_BELOW)} from iteration {since} to {last['iteration']}"
-    return "ok", ""
+
+    iteration: int = 0
+    history: list[dict[str, float]] = field(default_factory=list)
+    status: str = "ok"
+    reason: str = ""
+    warned: list[str] = field(default_factory=list)
+    starts: int = 0
+    seconds: float = 0.0
+    memory: int = 0
+    gpu_memory: int = 0
+
+    def start(self) -> None:
+        """Start the clocks."""
+        self.starts += 1
+        self._clock = self._read_clock = time.perf_counter()
+        self._first = self._read_iteration = self.iteration
+
+    def read(self, measures: Mapping[str, float], rate: float, spec: Mapping[str, Any]) -> None:
+        """Append a row of history.csv, judge it, and warn of what is out of its healthy range, once each."""
+        now = time.perf_counter()
+        speed = (self.iteration - self._read_iteration) * spec["batch"] / (now - self._read_clock)
+        self._read_clock, self._read_iteration = now, self.iteration
+        self.history.append(
+            {"iteration": self.iteration, "learning_rate": rate, **measures, "images_per_second": speed}
+        )
+        self.status, self.reason = diagnosis.diagnose(self.history)
+        if self.status != "ok":
+            log.warning("%s: %s", self.status, self.reason)
+        symptoms.warn(self.history, spec, self.warned)
+
+    def estimate(self, iterations: int) -> None:
+        """Log once, after the first iterations of this start, how long the rest will take."""
+        done = self.iteration - self._first
+        if done == ESTIMATE_AFTER and self.iteration < iterations:
+            pace = (time.perf_counter() - self._clock) / done
+            log.info("%.2f iterations/s: about %s left", 1 / pace, _duration(pace * (iterations - self.iteration)))
+
+    def record(self) -> dict[str, Any]:
+        """All of it, with the costs up to now."""
+        now = time.perf_counter()
+        self.seconds += now - self._clock
+        self._clock = now
+        # Linux counts in kB, macOS in bytes.
+        unit = 1 if sys.platform == "darwin" else 1024
+        self.memory = max(self.memory, unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+        if torch.cuda.is_initialized():
+            self.gpu_memory = max(self.gpu_memory, torch.cuda.max_memory_allocated())
+        return asdict(self)
 
 
-def train(images: np.ndarray, spec: Mapping[str, Any], seed: int, device: torch.device, files: TrainingFiles) -> None:
+def _duration(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    return f"{minutes // 60} h {minutes % 60:02} min" if minutes >= 60 else f"{minutes} min" if minutes else "a minute"
+
+
+def train(
+    images: np.ndarray,
+    spec: Mapping[str, Any],
+    seed: int,
+    device: torch.device,
+    files: TrainingFiles,
+    checkpoints: Checkpoints,
+    tensorboard: Path | None = None,
+) -> None:
     """Train one pair of nets and write its files; a divergence or a collapse ends it with that status, without error.
+
+    Killed at any moment and started again with the same arguments, it goes on from its newest checkpoint and ends with
+    the same weights, history (but for speeds) and pictures, bit by bit, on the same machine with as many threads.
 
     Args:
         images: uint8 (N, 3, S, S), the training images; labels are not seen.
         spec: the options of the encoder `age` at stage train.
         seed: of weights, noise and data order.
         device: where to compute.
-        files: what to write.
+        files: what to write. `history` grows while the training runs, the others come at its end.
+        checkpoints: where its state is kept.
+        tensorboard: folder for logs, or None for no logs.
 
     Raises:
-        UserError: fewer images than one batch.
+        UserError: fewer images than one batch; a live process trains this already; a checkpoint is of something else.
+        StoppedError: a signal asked it to stop; its state is saved.
+        SupersededError: another process has begun the same training since; nothing more is written.
     """
     batch, iterations = spec["batch"], spec["iterations"]
     if len(images) < batch:
         raise UserError(f"training needs a batch of {batch} images and got {len(images)}; set a smaller `batch`")
-    game = Game(spec, images.shape[-1], seed, device)
-    batches = real_batches(torch.from_numpy(images).to(device), batch, seed)
-    read_every = max(1, iterations // READINGS)
-    history: list[dict[str, float]] = []
-    status, reason = "ok", ""
-    began = last_read = time.perf_counter()
-    log.info("training on %d images of %d px, %s on %s", *images.shape[::3], game.dtype, device)
+    game = prepare(spec, images.shape[-1], seed, device)
+    batches = RealBatches(torch.from_numpy(images).to(device), batch, seed)
+    checkpoints.belong_to(precision=game.precision)
+    read_every = -(-iterations // READINGS)
+    with checkpoints:
+        course = _resume(game, checkpoints)
+        course.start()
+        board = progress.board(tensorboard, course.iteration)
+        log.info("training on %d images of %d px, %s on %s", *images.shape[::3], game.dtype, device)
+        bar = progress.bar(
+            range(course.iteration + 1, iterations + 1),
+            desc=f"lambda_z {spec['lambda_z']} mu_x {spec['mu_x']} seed {seed}",
+            unit="it",
+            initial=course.iteration,
+            total=iterations,
+        )
+        for iteration in bar:
+            rate = learning_rate(iteration - 1, spec["learning_rate"], spec["halve_every"])
+            game.set_learning_rate(rate)
+            encoder_terms = game.update_encoder(batches[iteration])
+            for _ in range(spec["generator_steps"]):
+                generator_terms = game.update_generator(batch)
 
-    bar = tqdm(range(1, iterations + 1), desc=f"lambda_z {spec['lambda_z']} mu_x {spec['mu_x']} seed {seed}", unit="it")
-    for iteration in bar:
-        rate = learning_rate(iteration - 1, spec["learning_rate"], spec["halve_every"])
-        game.set_learning_rate(rate)
-        encoder_terms = game.update_encoder(next(batches))
-        for _ in range(spec["generator_steps"]):
-            generator_terms = game.update_generator(batch)
-
-        if iteration % read_every == 0 or iteration == iterations:  # reading waits for the device, so it is rare
-            row = reading(encoder_terms, generator_terms)
-            now = time.perf_counter()
-            since = iteration - (history[-1]["iteration"] if history else 0)
-            speed = since * batch / (now - last_read)
-            last_read = now
-            history.append({"iteration": iteration, "learning_rate": rate, **row, "images_per_second": speed})
-            bar.set_postfix(L_E=f"{row['loss_encoder']:.2f}", L_G=f"{row['loss_generator']:.1f}", refresh=False)
-            status, reason = diagnose(history)
-            if status != "ok":
-                log.warning("%s: %s", status, reason)
-                break
-    bar.close()
-
-    seconds = time.perf_counter() - began
-    _write(game, images, history, files)
-    store.write_json(
-        files.status,
-        {
-            "status": status,
-            "reason": reason,
-            "iterations": history[-1]["iteration"],
-            "seconds": round(seconds, 3),
-            "images_per_second": round(history[-1]["iteration"] * batch / seconds, 1),
-            "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
-            "precision": "bf16" if game.dtype == torch.bfloat16 else "fp32",
-            "parameters": {"encoder": parameters(game.encoder), "generator": parameters(game.generator)},
-            "host": platform.node(),
-            "torch": torch.__version__,
-            "threads": torch.get_num_threads(),
-        },
-    )
+            course.iteration = iteration
+            if iteration % read_every == 0 or iteration == iterations:  # reading waits for the device, so it is rare
+                row = diagnosis.reading(encoder_terms, generator_terms)
+                course.read(row, rate, spec)
+                shown = {"KL e(x)": row["kl_real"], "KL e(g(z))": row["kl_fake"], "cos": row["latent_cosine"]}
+                bar.set_postfix({name: f"{value:.2f}" for name, value in shown.items()}, refresh=False)
+                checkpoints.check()
+                _write_history(course.history, files.history)
+                board.show(course.history[-1])
+                if course.status != "ok":
+                    break
+            course.estimate(iterations)
+            checkpoints.keep(iteration, lambda: (game.state(), course.record()))
+        bar.close()
+        board.close()
+        _publish(game, images, course, files, checkpoints)
+        checkpoints.remove()
 
 
-def _write(game: Game, images: np.ndarray, history: list[dict[str, float]], files: TrainingFiles) -> None:
-    with store.atomic(files.history) as temporary:
+def _resume(game: Game, checkpoints: Checkpoints) -> Course:
+    """Bring the nets to the newest checkpoint, if there is one."""
+    saved = checkpoints.newest()
+    if saved is None:
+        return Course()
+    tensors, record = saved
+    game.load(tensors)
+    course = Course(**{key: record[key] for key in Course.__dataclass_fields__})
+    log.info("going on from iteration %d", course.iteration)
+    return course
+
+
+def _write_history(history: list[dict[str, float]], path: Path) -> None:
+    with store.atomic(path) as temporary:  # a reader who watches the training never sees half a row
         pd.DataFrame(history).to_csv(temporary, index=False)
-    for net, path in ((game.encoder, files.encoder), (game.generator, files.generator)):
-        weights = {name: tensor.contiguous() for name, tensor in net.state_dict().items()}
-        with store.atomic(path) as temporary:
-            safetensors.torch.save_file(weights, temporary)
-    draw(game, images, files)
+
+
+def _publish(game: Game, images: np.ndarray, course: Course, files: TrainingFiles, checkpoints: Checkpoints) -> None:
+    """Write all files under other names, make sure that they are still ours to write, and give them their names."""
+    with ExitStack() as stack:
+        paths = {name: stack.enter_context(store.atomic(path)) for name, path in vars(files).items()}
+        for name, net in (("encoder", game.encoder), ("generator", game.generator)):
+            weights = {key: tensor.contiguous() for key, tensor in net.state_dict().items()}
+            safetensors.torch.save_file(weights, paths[name])
+        _write_history(course.history, paths["history"])
+        draw(game, images, paths["samples"], paths["reconstructions"])
+        store.write_json(paths["status"], _status(game, course))
+        checkpoints.check()
+
+
+def _status(game: Game, course: Course) -> dict[str, Any]:
+    """What status.json says: how the training ended, what it cost and what it ran on."""
+    course.record()
+    return {
+        "status": course.status,
+        "reason": course.reason,
+        "iterations": course.iteration,
+        "starts": course.starts,
+        "seconds": round(course.seconds, 3),
+        "images_per_second": round(course.iteration * game.spec["batch"] / course.seconds, 1),
+        "memory_mb": round(course.memory / 1e6),
+        "gpu_memory_mb": round(course.gpu_memory / 1e6),
+        "device": torch.cuda.get_device_name(game.device) if game.device.type == "cuda" else "cpu",
+        "precision": game.precision,
+        "parameters": {"encoder": parameters(game.encoder), "generator": parameters(game.generator)},
+        "host": platform.node(),
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+    }
 
 
 @torch.no_grad()
-def draw(game: Game, images: np.ndarray, files: TrainingFiles) -> None:
+def draw(game: Game, images: np.ndarray, samples: Path, reconstructions: Path) -> None:
     """Draw samples g(z), and pairs of an image x and its reconstruction g(e(x)).
 
     As in the reference, the generator is in evaluation and the encoder in training mode, in float32. Nets that are not
@@ -319,9 +282,8 @@ def draw(game: Game, images: np.ndarray, files: TrainingFiles) -> None:
     real = to_unit_range(torch.from_numpy(images[rows]).to(game.device))
     pairs = torch.stack([real, game.generator(game.encoder(real))], dim=1).flatten(0, 1)
     for pictures, path, columns in (
-        (game.generator(game.noise(2 * PICTURES)), files.samples, 16),
-        (pairs, files.reconstructions, 16),
+        (game.generator(game.noise(2 * PICTURES)), samples, 16),
+        (pairs, reconstructions, 16),
     ):
-        with store.atomic(path) as temporary:
-            grid = make_grid(pictures.nan_to_num(-1).clamp(-1, 1), columns, padding=2, pad_value=1)
-            save_image((grid + 1) / 2, temporary)
+        grid = make_grid(pictures.nan_to_num(-1).clamp(-1, 1), columns, padding=2, pad_value=1)
+        save_image((grid + 1) / 2, path)

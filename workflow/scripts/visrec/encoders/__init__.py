@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from tqdm import tqdm
 
-from visrec import layers, registry, store
+from visrec import layers, progress, registry, store
 
 if TYPE_CHECKING:
     import torch
@@ -45,8 +44,14 @@ def train(
     seed: int,
     device: "torch.device",
     files: Mapping[str, str],
+    checkpoints: str | Path,
+    every: Mapping[str, float],
+    code: str = "",
+    tensorboard: str | Path | None = None,
 ) -> None:
     """Train an encoder that wants a GPU, on the training images alone and without their labels.
+
+    Killed and started again, it goes on from its newest checkpoint.
 
     Args:
         name: of the encoder.
@@ -55,10 +60,29 @@ def train(
         seed: of weights, noise and data order.
         device: where to compute.
         files: the files to write, by name (see `visrec.training.TrainingFiles`).
+        checkpoints: folder for them, which must not be among the files that Snakemake knows.
+        every: how often, `iterations` and `minutes` (see `visrec.checkpoint.Checkpoints`).
+        code: fingerprint of the code that trains; a checkpoint of other code is refused.
+        tensorboard: folder for its logs, or None for no logs.
     """
-    pictures = store.read_images(images, "train").images
+    from visrec.checkpoint import Checkpoints
+
+    identity = {
+        "encoder": name,
+        "options": dict(options),
+        "seed": seed,
+        "images": store.read_image_info(images).fingerprint,
+        "code": code,
+        "device": device.type,
+    }
     registry.load("encoders", name).train(
-        pictures, options, seed, device, {key: Path(file) for key, file in files.items()}
+        store.read_images(images, "train").images,
+        options,
+        seed,
+        device,
+        {key: Path(file) for key, file in files.items()},
+        Checkpoints(checkpoints, identity, **every),
+        Path(tensorboard) if tensorboard else None,
     )
 
 
@@ -107,7 +131,7 @@ def _batches(
     source: store.ImageFile, split: str, extract: Callable[[np.ndarray, np.ndarray], dict[str, np.ndarray]]
 ) -> Iterator[dict[str, np.ndarray]]:
     images, ids = source.images(split), source.ids(split)
-    with tqdm(total=len(ids), desc=f"embedding {split}", unit="img") as bar:
+    with progress.bar(total=len(ids), desc=f"embedding {split}", unit="img") as bar:
         for start in range(0, len(ids), BATCH):
             part = slice(start, start + BATCH)
             yield extract(images[part], ids[part])

@@ -13,6 +13,8 @@ from visrec.networks import build
 if TYPE_CHECKING:
     import torch
 
+    from visrec.checkpoint import Checkpoints
+
 STAGE = "train"
 SIZES = [32, 64]
 ATLAS = True
@@ -89,10 +91,16 @@ OPTIONS = {
 
 
 def train(
-    images: np.ndarray, options: Mapping[str, Any], seed: int, device: "torch.device", files: Mapping[str, Path]
+    images: np.ndarray,
+    options: Mapping[str, Any],
+    seed: int,
+    device: "torch.device",
+    files: Mapping[str, Path],
+    checkpoints: "Checkpoints",
+    tensorboard: Path | None = None,
 ) -> None:
     """Train on images uint8 (N, 3, S, S); see `visrec.training.train`."""
-    training.train(images, options, seed, device, training.TrainingFiles(**files))
+    training.train(images, options, seed, device, training.TrainingFiles(**files), checkpoints, tensorboard)
 
 
 def maps(

@@ -20,9 +20,8 @@ import torch
 from scipy.stats import t
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
-from tqdm import tqdm
 
-from visrec import linear_probe, metrics
+from visrec import linear_probe, metrics, progress
 from visrec.evaluators import Score, _probe, class_counts
 from visrec.intervals import CONFIDENCE
 from visrec.store import Embeddings, EmbeddingSplit
@@ -90,7 +89,8 @@ def evaluate(embeddings: Embeddings, options: Mapping[str, Any], seed: int, devi
         elif status == "ok":
             random = np.random.default_rng([seed, len(scores)])
             each = accuracies(embeddings, options, random, device)
-            found = np.array([next(each) for _ in tqdm(range(draws), desc=f"few labels, {protocol}", unit="draw")])
+            bar = progress.bar(range(draws), desc=f"few labels, {protocol}", unit="draw")
+            found = np.array([next(each) for _ in bar])
             status = "ok" if np.isfinite(found).all() else _probe.NOT_CONVERGED
         mean, low, high, sd = _summary(found) if status == "ok" else (np.nan,) * 4
         about |= {"protocol": protocol, "features": features, "n": draws, "status": status}

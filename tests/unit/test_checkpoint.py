@@ -1,0 +1,335 @@
+"""Whatever happens to a training, it ends as if nothing had happened, and two never write the same trial."""
+
+import dataclasses
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import psutil
+import pytest
+import safetensors.torch
+import torch
+import training_fixture
+from training_fixture import run
+
+from visrec import checkpoint, networks, training
+from visrec.checkpoint import Checkpoints, Claim
+from visrec.errors import StoppedError, SupersededError, UserError
+
+SCRIPTS = Path(__file__).parents[2] / "workflow/scripts"
+SAME = ("encoder.safetensors", "generator.safetensors", "samples.png", "reconstructions.png")
+TIMINGS = ["images_per_second"]
+
+
+def start(folder: Path, iterations: int, save_every: int) -> subprocess.Popen:
+    """A training in a process of its own."""
+    folder.mkdir(exist_ok=True)
+    return subprocess.Popen(
+        [sys.executable, training_fixture.__file__, str(folder), str(iterations), str(save_every)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(SCRIPTS)},
+    )
+
+
+def wait_for_iterations(folder: Path, count: int) -> None:
+    """Until the history has so many rows."""
+    for _ in range(30_000):
+        if rows(folder) >= count:
+            return
+        time.sleep(0.002)
+    raise AssertionError(f"{folder}: no training was seen")
+
+
+def rows(folder: Path) -> int:
+    """Of the history, one for each iteration."""
+    history = folder / "history.csv"
+    return len(history.read_text().splitlines()) - 1 if history.exists() else 0
+
+
+def assert_the_same(one: Path, other: Path) -> None:
+    for name in SAME:
+        assert (one / name).read_bytes() == (other / name).read_bytes(), name
+    histories = [pd.read_csv(folder / "history.csv").drop(columns=TIMINGS) for folder in (one, other)]
+    pd.testing.assert_frame_equal(*histories, check_exact=True)
+    assert not (other / "checkpoints").exists()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def as_in_the_other_processes():
+    """Small nets and one thread here, too."""
+    threads = torch.get_num_threads()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(networks, "WIDTH", training_fixture.WIDTH)
+        torch.set_num_threads(1)
+        yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory, as_in_the_other_processes):
+    folder = tmp_path_factory.mktemp("undisturbed")
+    run(folder, iterations=40)
+    return folder
+
+
+def kill_and_finish(folder: Path, iterations: int, kills: int) -> dict:
+    """Kill a training at random moments and start it again each time; returns the last one's status.json."""
+    folder.mkdir()
+    moments = random.Random(0)
+    for _ in range(kills):
+        (folder / "history.csv").unlink(missing_ok=True)
+        process = start(folder, iterations, 3)
+        wait_for_iterations(folder, 1)
+        reached = rows(folder)  # a training that goes on has those before it, too
+        wait_for_iterations(folder, min(iterations, reached + moments.randrange(8)))
+        time.sleep(moments.uniform(0, 0.03))  # somewhere within an iteration, or while it saves or publishes
+        process.kill()
+        process.communicate()
+    run(folder, iterations=iterations, save_every=3)
+    return json.loads((folder / "status.json").read_text())
+
+
+def test_killed_at_random_moments_it_ends_as_if_undisturbed(tmp_path, undisturbed):
+    status = kill_and_finish(tmp_path / "run", 40, kills=3)
+    assert status["starts"] > 1
+    assert_the_same(undisturbed, tmp_path / "run")
+
+
+@pytest.mark.slow
+def test_killed_at_twenty_random_moments_it_ends_as_if_undisturbed(tmp_path):
+    run(tmp_path / "undisturbed", iterations=120)
+    status = kill_and_finish(tmp_path / "run", 120, kills=20)
+    assert status["starts"] > 10
+    assert_the_same(tmp_path / "undisturbed", tmp_path / "run")
+
+
+def test_a_signal_saves_and_leaves_with_its_own_status(tmp_path, undisturbed):
+    process = start(tmp_path, 40, 1000)
+    wait_for_iterations(tmp_path, 3)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=60) == 75
+    (saved,) = (tmp_path / "checkpoints").glob("0*.safetensors")
+    said = process.stderr.read().splitlines()[-1]
+    assert said == (
+        f"error: SIGTERM after iteration {int(saved.stem)}: saved in {tmp_path / 'checkpoints'}; run again to go on"
+    )
+    run(tmp_path, iterations=40)
+    assert_the_same(undisturbed, tmp_path)
+    assert json.loads((tmp_path / "status.json").read_text())["starts"] == 2
+
+
+class CrashError(Exception):
+    """Instead of a power failure."""
+
+
+def crash_after(monkeypatch, iterations: int):
+    """Let a training fail at the start of an iteration."""
+    batch = training.RealBatches.__getitem__
+
+    def failing(self, iteration):
+        if iteration > iterations:
+            raise CrashError
+        return batch(self, iteration)
+
+    monkeypatch.setattr(training.RealBatches, "__getitem__", failing)
+
+
+@pytest.fixture
+def interrupted(tmp_path):
+    """A training of 12 iterations that came to 9: checkpoints of 6 and 8, and the same undisturbed."""
+    run(tmp_path / "whole", iterations=12)
+    with pytest.MonkeyPatch.context() as patch:
+        crash_after(patch, 9)
+        with pytest.raises(CrashError):
+            run(tmp_path / "run", iterations=12, save_every=2)
+    return tmp_path / "whole", tmp_path / "run"
+
+
+def forget_the_claim(folder: Path) -> None:
+    """As if the process that made it were gone: in these tests it is this one."""
+    (folder / "checkpoints/claim.json").unlink()
+
+
+def test_two_checkpoints_are_kept_and_the_newest_is_taken(interrupted, caplog):
+    whole, folder = interrupted
+    names = sorted(path.name for path in (folder / "checkpoints").iterdir())
+    assert names == ["000000006.safetensors", "000000008.safetensors", "claim.json"]
+    forget_the_claim(folder)
+    with caplog.at_level("INFO"):
+        run(folder, iterations=12, save_every=2)
+    assert "going on from iteration 8" in caplog.text
+    assert_the_same(whole, folder)
+
+
+@pytest.mark.parametrize("damage", ["truncated", "one bit", "empty", "other"])
+def test_a_damaged_checkpoint_falls_back_to_the_one_before_it(interrupted, caplog, damage):
+    whole, folder = interrupted
+    path = folder / "checkpoints/000000008.safetensors"
+    content = bytearray(path.read_bytes())
+    if damage == "truncated":
+        content = content[: len(content) // 2]
+    elif damage == "one bit":
+        content[len(content) // 2] ^= 1
+    elif damage == "empty":
+        content = b""
+    else:
+        content = safetensors.torch.save({"a": torch.zeros(3)})
+    path.write_bytes(content)
+    forget_the_claim(folder)
+    with caplog.at_level("INFO"):
+        run(folder, iterations=12, save_every=2)
+    assert f"{path} is damaged" in caplog.text
+    assert "going on from iteration 6" in caplog.text
+    assert_the_same(whole, folder)
+
+
+def test_if_no_checkpoint_can_be_read_training_starts_again_and_says_so(interrupted, caplog):
+    whole, folder = interrupted
+    for path in (folder / "checkpoints").glob("*.safetensors"):
+        path.write_bytes(b"nonsense")
+    forget_the_claim(folder)
+    run(folder, iterations=12)
+    assert "no checkpoint in" in caplog.text
+    assert_the_same(whole, folder)
+
+
+def test_a_checkpoint_of_another_training_is_refused(interrupted):
+    _, folder = interrupted
+    forget_the_claim(folder)
+    with pytest.raises(UserError, match=r"\(options\.mu_x: 10 there, 50 here\); delete .*checkpoints to train from"):
+        run(folder, iterations=12, mu_x=50)
+    assert (folder / "checkpoints/000000008.safetensors").exists()
+
+
+def test_a_half_written_checkpoint_is_passed_over_and_removed(interrupted):
+    whole, folder = interrupted
+    litter = folder / "checkpoints/.000000010.safetensors.x1.tmp.safetensors"
+    litter.write_bytes(b"half")
+    forget_the_claim(folder)
+    run(folder, iterations=12)
+    assert_the_same(whole, folder)
+
+
+def test_a_second_start_beside_a_live_one_on_this_machine_refuses(tmp_path, undisturbed):
+    first = start(tmp_path, 40, 1000)
+    wait_for_iterations(tmp_path, 2)
+    first.send_signal(signal.SIGSTOP)  # so that it is not done before the second one is up
+    with pytest.raises(UserError, match=f"process {first.pid} on this machine is training this trial"):
+        run(tmp_path, iterations=40)
+    first.send_signal(signal.SIGCONT)
+    assert first.wait(timeout=120) == 0
+    assert_the_same(undisturbed, tmp_path)
+
+
+def test_an_orphan_leaves_when_another_machine_has_claimed_its_trial(tmp_path, undisturbed):
+    """A node that was given up still trains; its successor elsewhere has claimed the trial since."""
+    orphan = start(tmp_path, 40, 3)
+    wait_for_iterations(tmp_path, 4)
+    claim = tmp_path / "checkpoints/claim.json"
+    other = json.loads(claim.read_text()) | {"host": "elsewhere", "token": "newer"}
+    claim.write_text(json.dumps(other))
+    assert orphan.wait(timeout=60) == 76
+    assert "process" in (said := orphan.stderr.read()) and "on elsewhere has taken over this trial" in said
+    assert not (tmp_path / "encoder.safetensors").exists()
+    before = {path: path.read_bytes() for path in (tmp_path / "checkpoints").iterdir()}
+    assert before[claim] == json.dumps(other).encode()
+    run(tmp_path, iterations=40)  # on a third machine, which knows nothing of that process
+    assert_the_same(undisturbed, tmp_path)
+
+
+def test_an_orphan_does_not_publish_what_its_successor_has_finished(tmp_path, monkeypatch):
+    """The successor was faster: it is done, and its claim is gone with the checkpoints."""
+    run(tmp_path, iterations=3)
+    finished = (tmp_path / "status.json").read_bytes()
+    draw = training.draw
+
+    def slow_draw(*args):
+        shutil.rmtree(tmp_path / "checkpoints")
+        draw(*args)
+
+    monkeypatch.setattr(training, "draw", slow_draw)
+    with pytest.raises(SupersededError, match="another process, which has finished it"):
+        run(tmp_path, iterations=3)
+    assert (tmp_path / "status.json").read_bytes() == finished
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*SAME, "history.csv", "status.json"])
+
+
+def test_the_claim_of_a_dead_process_or_of_a_number_used_again_does_not_bind(tmp_path):
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    dead = dataclasses.replace(Claim.of_this_process(), pid=gone.pid)
+    again = dataclasses.replace(Claim.of_this_process(), started=psutil.Process().create_time() - 1)
+    for claim in (dead, again):
+        (tmp_path / "claim.json").write_text(json.dumps(dataclasses.asdict(claim)))
+        with Checkpoints(tmp_path, {}, 1, 1) as checkpoints:
+            checkpoints.check()
+
+
+def test_of_two_claims_the_newer_one_wins(tmp_path):
+    (tmp_path / "claim.json").write_text(
+        json.dumps(dataclasses.asdict(dataclasses.replace(Claim.of_this_process(), host="elsewhere")))
+    )
+    older = Checkpoints(tmp_path, {}, 1, 60)
+    with older:
+        other = dataclasses.replace(Claim.of_this_process(), host="elsewhere")
+        (tmp_path / "claim.json").write_text(json.dumps(dataclasses.asdict(other)))
+        with pytest.raises(SupersededError):
+            older.keep(1, lambda: ({}, {}))
+    assert [path.name for path in tmp_path.iterdir()] == ["claim.json"]
+
+
+def test_a_claim_that_is_none_is_one_line(tmp_path):
+    (tmp_path / "claim.json").write_text('{"host": 1')
+    with pytest.raises(UserError, match="is not a claim"), Checkpoints(tmp_path, {}, 1, 1):
+        pass
+
+
+def test_saved_by_iterations_or_by_minutes_whichever_comes_first(tmp_path, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(checkpoint.time, "monotonic", lambda: now[0])
+    saved = []
+
+    def state():
+        saved.append(iteration)
+        return {"a": torch.tensor(iteration)}, {}
+
+    with Checkpoints(tmp_path, {}, iterations=10, minutes=2) as checkpoints:
+        for iteration in range(1, 40):
+            now[0] += 60 if iteration <= 5 else 1
+            checkpoints.keep(iteration, state)
+    assert saved == [2, 4, 14, 24, 34]
+
+
+def test_a_state_comes_back_as_it_was(tmp_path):
+    tensors = {
+        "scalar": torch.tensor(3.5),
+        "counts": torch.arange(4),
+        "last": torch.randn(2, 3, 4, 4).contiguous(memory_format=torch.channels_last),
+        "none": torch.zeros(0, 3),
+    }
+    with Checkpoints(tmp_path, {"seed": (1, 2)}, 1, 60) as checkpoints:
+        checkpoints.keep(1, lambda: (tensors, {"history": [{"x": 0.1 + 0.2, "y": float("nan")}]}))
+        back, record = Checkpoints(tmp_path, {"seed": [1, 2]}, 1, 60).newest()
+    assert all(torch.equal(back[name], tensor) for name, tensor in tensors.items())
+    assert record["history"][0]["x"] == 0.1 + 0.2
+
+
+@pytest.mark.parametrize("number", checkpoint.SIGNALS)
+def test_signals_save_and_are_given_back(tmp_path, number):
+    before = [signal.getsignal(each) for each in checkpoint.SIGNALS]
+    with Checkpoints(tmp_path, {}, 1000, 60) as checkpoints:
+        checkpoints.keep(6, lambda: ({}, {}))
+        os.kill(os.getpid(), number)
+        with pytest.raises(StoppedError, match=f"{number.name} after iteration 7"):
+            checkpoints.keep(7, lambda: ({}, {}))
+    assert [signal.getsignal(each) for each in checkpoint.SIGNALS] == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["000000007.safetensors", "claim.json"]

@@ -1,0 +1,60 @@
+"""A training small enough for tests, for several of them; `python training_fixture.py FOLDER` runs it on its own."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from visrec.checkpoint import Checkpoints
+from visrec.training import TrainingFiles, train
+
+CPU = torch.device("cpu")
+WIDTH = 16  # of nets in a process of their own: a sixteenth of the work
+SPEC = {
+    "lambda_z": 1000,
+    "mu_x": 10,
+    "iterations": 3,
+    "batch": 8,
+    "generator_steps": 2,
+    "latent": 16,
+    "architecture": "dcgan",
+    "kl": "reference",
+    "pixel_match": "l1",
+    "learning_rate": 2e-4,
+    "halve_every": 0,
+    "precision": "fp32",
+}
+
+
+def pictures(count: int, size: int = 32) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (count, 3, size, size), dtype=np.uint8)
+
+
+def files(folder: Path) -> TrainingFiles:
+    return TrainingFiles(
+        folder / "encoder.safetensors",
+        folder / "generator.safetensors",
+        folder / "history.csv",
+        folder / "samples.png",
+        folder / "reconstructions.png",
+        folder / "status.json",
+    )
+
+
+def run(folder: Path, images: np.ndarray | None = None, seed: int = 0, save_every: int = 1000, **options) -> None:
+    """Train in a folder, with other options than SPEC's where given."""
+    folder.mkdir(exist_ok=True)
+    spec = SPEC | options
+    checkpoints = Checkpoints(folder / "checkpoints", {"options": spec, "seed": seed}, save_every, minutes=60)
+    train(pictures(20) if images is None else images, spec, seed, CPU, files(folder), checkpoints)
+
+
+if __name__ == "__main__":
+    from visrec import networks
+    from visrec.job import job
+
+    networks.WIDTH = WIDTH
+    folder = Path(sys.argv[1])
+    with job(folder / "train.log", threads=1):
+        run(folder, iterations=int(sys.argv[2]), save_every=int(sys.argv[3]))
