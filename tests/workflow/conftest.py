@@ -49,18 +49,28 @@ class Checkout:
     folder: Path
     config: dict
 
-    def snakemake(self, *arguments: str) -> subprocess.CompletedProcess:
-        """Run Snakemake here as a user would; the copy's library comes before the installed one."""
+    def start(self, *arguments: str) -> subprocess.Popen:
+        """Start Snakemake here as a user would, its jobs and it as one group of processes.
+
+        The copy's library comes before the installed one.
+        """
         (self.folder / "tiny.yaml").write_text(yaml.safe_dump(self.config))
         scripts = str(self.folder / "workflow/scripts")
-        return subprocess.run(
+        return subprocess.Popen(
             [sys.executable, "-m", "snakemake", "--configfile", "tiny.yaml", "--cores", "2", *arguments],
             cwd=self.folder,
             env=os.environ | {"PYTHONPATH": scripts, "OMP_NUM_THREADS": "2"},
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-            check=False,
+            start_new_session=True,
         )
+
+    def snakemake(self, *arguments: str) -> subprocess.CompletedProcess:
+        """Run Snakemake to its end."""
+        process = self.start(*arguments)
+        out, err = process.communicate()
+        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
     def make(self, *arguments: str) -> str:
         """Run Snakemake and fail the test with its messages if it fails."""

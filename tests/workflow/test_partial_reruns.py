@@ -1,7 +1,10 @@
 """What changes is run again, and nothing else."""
 
+import json
 import os
 import shutil
+import signal
+import time
 
 import h5py
 import numpy as np
@@ -87,8 +90,8 @@ def test_changed_report_code_renders_again(copy):
 
 
 def test_comments_logs_and_a_fresh_checkout_rerun_nothing(copy):
-    edit(copy, "visrec/training.py", "class Game:", "# a comment\nclass Game:")
-    edit(copy, "visrec/training.py", "    bar.close()\n", '    bar.close()\n    log.info("done")\n')
+    edit(copy, "visrec/game.py", "class Game:", "# a comment\nclass Game:")
+    edit(copy, "visrec/training.py", "        bar.close()\n", '        bar.close()\n        log.info("done")\n')
     for path in (copy.folder / "workflow").rglob("*.py"):
         path.touch()
     (copy.folder / "Snakefile").touch()
@@ -101,13 +104,24 @@ def test_moving_the_results_keeps_them(copy):
     assert copy.plan() == {}
 
 
-def test_a_deleted_trial_is_rebuilt_and_is_the_same(copy):
+def test_a_deleted_trial_is_rebuilt_and_is_the_same_though_everything_is_killed_on_the_way(copy):
     folder = copy.results / f"digits/32px/age/{HEALTHY}"
     before = store.read_embeddings(folder / "embeddings.h5").splits["test"].features
     scores = (folder / "knn.csv").read_bytes()
     shutil.rmtree(folder)
     assert copy.plan() == {("train", "age"): 1, ("embed", "age"): 1, **scored("age", 1), **AFTER}
-    copy.make(str((folder / "knn.csv").relative_to(copy.folder)))
+    target = str((folder / "knn.csv").relative_to(copy.folder))
+    copy.config["checkpoints"] = {"iterations": 1}
+    snakemake = copy.start(target)
+    while not list(folder.glob("checkpoints/0*.safetensors")):
+        assert snakemake.poll() is None, snakemake.communicate()
+        time.sleep(0.005)
+    os.killpg(snakemake.pid, signal.SIGKILL)  # Snakemake and the training
+    snakemake.communicate()
+    assert not (folder / "status.json").exists()
+    copy.make("--unlock")
+    copy.make(target, "--rerun-incomplete")
+    assert json.loads((folder / "status.json").read_text())["starts"] == 2
     assert np.array_equal(store.read_embeddings(folder / "embeddings.h5").splits["test"].features, before)
     assert (folder / "knn.csv").read_bytes() == scores
     assert not (folder / "svm.csv").exists()  # just what was asked for
