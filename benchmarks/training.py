@@ -22,6 +22,7 @@ from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision.transforms import v2
 
+from visrec import job
 from visrec.encoders.age import OPTIONS
 from visrec.game import CapturedGame, Game, prepare, resolve_precision
 from visrec.training import RealBatches
@@ -232,7 +233,7 @@ def main() -> None:
     parser.add_argument("--alone", nargs=3, metavar=("ARCHITECTURE", "SIZE", "BATCH"), help=argparse.SUPPRESS)
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
-    device = torch.device(given.device)
+    device = job.device(given.device)
     if given.alone:
         alone(given.alone[0], int(given.alone[1]), int(given.alone[2]), device)
         return

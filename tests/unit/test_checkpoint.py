@@ -1,6 +1,8 @@
 """Whatever happens to a training, it ends as if nothing had happened, and two never write the same trial."""
 
 import dataclasses
+import errno
+import itertools
 import json
 import os
 import random
@@ -19,7 +21,7 @@ import torch
 import training_fixture
 from training_fixture import run
 
-from visrec import checkpoint, networks, training
+from visrec import checkpoint, networks, store, training
 from visrec.checkpoint import Checkpoints, Claim
 from visrec.errors import StoppedError, SupersededError, UserError
 
@@ -106,8 +108,8 @@ def test_killed_at_random_moments_it_ends_as_if_undisturbed(tmp_path, undisturbe
 
 @pytest.mark.slow
 def test_killed_at_twenty_random_moments_it_ends_as_if_undisturbed(tmp_path):
-    run(tmp_path / "undisturbed", iterations=120)
-    status = kill_and_finish(tmp_path / "run", 120, kills=20)
+    run(tmp_path / "undisturbed", iterations=300)
+    status = kill_and_finish(tmp_path / "run", 300, kills=20)
     assert status["starts"] > 10
     assert_the_same(tmp_path / "undisturbed", tmp_path / "run")
 
@@ -154,16 +156,9 @@ def interrupted(tmp_path):
     return tmp_path / "whole", tmp_path / "run"
 
 
-def forget_the_claim(folder: Path) -> None:
-    """As if the process that made it were gone: in these tests it is this one."""
-    (folder / "checkpoints/claim.json").unlink()
-
-
 def test_two_checkpoints_are_kept_and_the_newest_is_taken(interrupted, caplog):
     whole, folder = interrupted
-    names = sorted(path.name for path in (folder / "checkpoints").iterdir())
-    assert names == ["000000006.safetensors", "000000008.safetensors", "claim.json"]
-    forget_the_claim(folder)
+    assert names(folder / "checkpoints") == ["000000006.safetensors", "000000008.safetensors"]
     with caplog.at_level("INFO"):
         run(folder, iterations=12, save_every=2)
     assert "going on from iteration 8" in caplog.text
@@ -184,7 +179,6 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before_it(interrupted, caplo
     else:
         content = safetensors.torch.save({"a": torch.zeros(3)})
     path.write_bytes(content)
-    forget_the_claim(folder)
     with caplog.at_level("INFO"):
         run(folder, iterations=12, save_every=2)
     assert f"{path} is damaged" in caplog.text
@@ -196,7 +190,6 @@ def test_if_no_checkpoint_can_be_read_training_starts_again_and_says_so(interrup
     whole, folder = interrupted
     for path in (folder / "checkpoints").glob("*.safetensors"):
         path.write_bytes(b"nonsense")
-    forget_the_claim(folder)
     run(folder, iterations=12)
     assert "no checkpoint in" in caplog.text
     assert_the_same(whole, folder)
@@ -204,7 +197,6 @@ def test_if_no_checkpoint_can_be_read_training_starts_again_and_says_so(interrup
 
 def test_a_checkpoint_of_another_training_is_refused(interrupted):
     _, folder = interrupted
-    forget_the_claim(folder)
     with pytest.raises(UserError, match=r"\(options\.mu_x: 10 there, 50 here\); delete .*checkpoints to train from"):
         run(folder, iterations=12, mu_x=50)
     assert (folder / "checkpoints/000000008.safetensors").exists()
@@ -214,7 +206,6 @@ def test_a_half_written_checkpoint_is_passed_over_and_removed(interrupted):
     whole, folder = interrupted
     litter = folder / "checkpoints/.000000010.safetensors.x1.tmp.safetensors"
     litter.write_bytes(b"half")
-    forget_the_claim(folder)
     run(folder, iterations=12)
     assert_the_same(whole, folder)
 
@@ -236,12 +227,12 @@ def test_an_orphan_leaves_when_another_machine_has_claimed_its_trial(tmp_path, u
     wait_for_iterations(tmp_path, 4)
     claim = tmp_path / "checkpoints/claim.json"
     other = json.loads(claim.read_text()) | {"host": "elsewhere", "token": "newer"}
-    claim.write_text(json.dumps(other))
+    store.write_json(claim, other)
     assert orphan.wait(timeout=60) == 76
     assert "process" in (said := orphan.stderr.read()) and "on elsewhere has taken over this trial" in said
     assert not (tmp_path / "encoder.safetensors").exists()
     before = {path: path.read_bytes() for path in (tmp_path / "checkpoints").iterdir()}
-    assert before[claim] == json.dumps(other).encode()
+    assert json.loads(before[claim]) == other
     run(tmp_path, iterations=40)  # on a third machine, which knows nothing of that process
     assert_the_same(undisturbed, tmp_path)
 
@@ -260,18 +251,87 @@ def test_an_orphan_does_not_publish_what_its_successor_has_finished(tmp_path, mo
     with pytest.raises(SupersededError, match="another process, which has finished it"):
         run(tmp_path, iterations=3)
     assert (tmp_path / "status.json").read_bytes() == finished
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*SAME, "history.csv", "status.json"])
+    assert names(tmp_path) == sorted([*SAME, "history.csv", "status.json"])
 
 
 def test_the_claim_of_a_dead_process_or_of_a_number_used_again_does_not_bind(tmp_path):
     gone = subprocess.Popen(["true"])
     gone.wait()
     dead = dataclasses.replace(Claim.of_this_process(), pid=gone.pid)
-    again = dataclasses.replace(Claim.of_this_process(), started=psutil.Process().create_time() - 1)
-    for claim in (dead, again):
+    again = dataclasses.replace(Claim.of_this_process(), started=Claim.of_this_process().started - 1)
+    zombie = subprocess.Popen(["true"])
+    while psutil.Process(zombie.pid).status() != psutil.STATUS_ZOMBIE:
+        time.sleep(0.01)
+    unburied = dataclasses.replace(
+        Claim.of_this_process(), pid=zombie.pid, started=checkpoint._started(psutil.Process(zombie.pid))
+    )
+    for claim in (dead, again, unburied):
         (tmp_path / "claim.json").write_text(json.dumps(dataclasses.asdict(claim)))
         with Checkpoints(tmp_path, {}, 1, 1) as checkpoints:
             checkpoints.check()
+
+
+def die_at_rename(number: int) -> None:
+    count, replace = itertools.count(1), Path.replace
+    Path.replace = lambda path, to: os._exit(1) if next(count) == number else replace(path, to)
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_killed_at_any_rename_it_ends_as_if_undisturbed_and_leaves_nothing(tmp_path):
+    """Renames are where what others see changes: in a checkpoint, in the history, in each of the final files."""
+    run(tmp_path / "whole", iterations=4)
+    status, at = 1, 0
+    while status:
+        at += 1
+        folder = tmp_path / str(at)
+        child = os.fork()
+        if not child:
+            die_at_rename(at)
+            run(folder, iterations=4, save_every=2)
+            os._exit(0)
+        status = os.waitpid(child, 0)[1]
+        if status:
+            run(folder, iterations=4, save_every=2)
+        assert_the_same(tmp_path / "whole", folder)
+        assert names(folder) == sorted([*SAME, "history.csv", "status.json"])
+    assert at > 12  # a claim, four rows, two checkpoints, six files
+
+
+def test_a_refused_start_does_not_take_the_trial_from_another(interrupted):
+    _, folder = interrupted
+    claim = dataclasses.asdict(dataclasses.replace(Claim.of_this_process(), host="elsewhere"))
+    store.write_json(folder / "checkpoints/claim.json", claim)
+    with pytest.raises(UserError, match="belongs to another training"):
+        run(folder, iterations=12, mu_x=50)
+    assert json.loads((folder / "checkpoints/claim.json").read_text()) == claim
+
+
+def test_a_checkpoint_that_cannot_be_opened_is_not_passed_over(interrupted, monkeypatch):
+    def unreachable(path, framework):
+        raise PermissionError(13, "Permission denied")
+
+    _, folder = interrupted
+    monkeypatch.setattr(checkpoint.safetensors, "safe_open", unreachable)
+    with pytest.raises(UserError, match=r"000000008\.safetensors: cannot be read .*Permission denied"):
+        run(folder, iterations=12)
+    assert len(list((folder / "checkpoints").iterdir())) == 2
+
+
+def test_a_full_disk_is_one_line_and_the_checkpoints_before_it_stay(interrupted, monkeypatch):
+    def full(path, content):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    whole, folder = interrupted
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", full)
+        with pytest.raises(UserError, match="the disk is full"):
+            run(folder, iterations=12, save_every=2)
+    assert names(folder / "checkpoints") == ["000000006.safetensors", "000000008.safetensors"]
+    run(folder, iterations=12)
+    assert_the_same(whole, folder)
 
 
 def test_of_two_claims_the_newer_one_wins(tmp_path):
@@ -332,4 +392,4 @@ def test_signals_save_and_are_given_back(tmp_path, number):
         with pytest.raises(StoppedError, match=f"{number.name} after iteration 7"):
             checkpoints.keep(7, lambda: ({}, {}))
     assert [signal.getsignal(each) for each in checkpoint.SIGNALS] == before
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["000000007.safetensors", "claim.json"]
+    assert [path.name for path in tmp_path.iterdir()] == ["000000007.safetensors"]

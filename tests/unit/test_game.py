@@ -6,7 +6,7 @@ import torch
 from sklearn.datasets import load_digits
 from training_fixture import CPU, SPEC
 
-from visrec import diagnosis, networks
+from visrec import diagnosis, job, networks
 from visrec import game as games
 from visrec.game import CapturedGame, Game, prepare
 from visrec.training import RealBatches
@@ -192,6 +192,8 @@ def test_where_cuda_graphs_do_not_work_training_goes_on_without_them_and_says_so
         raise RuntimeError("operation not permitted when stream is capturing\nmore")
 
     monkeypatch.setattr(games, "CapturedGame", broken)
+    monkeypatch.setattr(torch.cuda, "default_stream", lambda device: None)
+    monkeypatch.setattr(torch.cuda, "set_stream", lambda stream: None)
     monkeypatch.setattr(games, "Game", lambda spec, size, seed, device: "plain")
     assert prepare(SPEC, 32, 0, torch.device("cuda")) == "plain"
     assert "CUDA graphs do not work here (operation not permitted when stream is capturing)" in caplog.text
@@ -201,7 +203,7 @@ def test_where_cuda_graphs_do_not_work_training_goes_on_without_them_and_says_so
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no CUDA device")
 def test_the_gpu_computes_what_the_cpu_does():
     x = torch.rand(8, 3, 32, 32, generator=torch.Generator().manual_seed(1)) * 2 - 1
-    on_cpu, on_gpu = (Game(SPEC, 32, 0, torch.device(name)) for name in ("cpu", "cuda"))
+    on_cpu, on_gpu = (Game(SPEC, 32, 0, job.device(name)) for name in ("cpu", "cuda"))
     z = on_cpu.noise(8)  # the two devices' own generators draw different noise
     for game in (on_cpu, on_gpu):
         game.noise = lambda batch, game=game: z.to(game.device)
@@ -214,8 +216,7 @@ def test_the_gpu_computes_what_the_cpu_does():
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no CUDA device")
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_captured_updates_are_the_plain_ones(precision):
-    torch.backends.cudnn.deterministic = True
-    device = torch.device("cuda")
+    device = job.device("cuda")
     spec = SPEC | {"precision": precision}
     plain, captured = Game(spec, 32, 0, device), CapturedGame(spec, 32, 0, device)
     for iteration in range(5):
@@ -232,8 +233,7 @@ def test_captured_updates_are_the_plain_ones(precision):
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no CUDA device")
 def test_a_state_put_into_captured_updates_makes_the_same_iterations():
-    torch.backends.cudnn.deterministic = True
-    device = torch.device("cuda")
+    device = job.device("cuda")
     x = torch.rand(8, 3, 32, 32, device=device).to(memory_format=torch.channels_last) * 2 - 1
     first = CapturedGame(SPEC, 32, 0, device)
     first.update_encoder(x)

@@ -51,7 +51,8 @@ class Claim:
     Attributes:
         host: name of the machine.
         pid: of the process there.
-        started: when that process started, seconds since 1970: a number is used again, a number and its time are not.
+        started: when that process started, seconds since the machine did: a number is used again, a number and its time
+            are not, and the machine's clock may be set meanwhile.
         job: Slurm's job id, which a requeued job shares with the one that was lost, or None.
         token: random.
     """
@@ -65,21 +66,29 @@ class Claim:
     @classmethod
     def of_this_process(cls) -> "Claim":
         """A new claim."""
-        me = psutil.Process()
-        return cls(platform.node(), me.pid, me.create_time(), os.environ.get("SLURM_JOB_ID"), secrets.token_hex(16))
+        pid = os.getpid()
+        job = os.environ.get("SLURM_JOB_ID")
+        return cls(platform.node(), pid, _started(psutil.Process(pid)), job, secrets.token_hex(16))
 
     def lives_here(self) -> bool:
         """Whether the process that made it runs on this very machine."""
         if self.host != platform.node():
             return False
         try:
-            return psutil.Process(self.pid).create_time() == self.started
+            process = psutil.Process(self.pid)
+            return process.status() != psutil.STATUS_ZOMBIE and abs(_started(process) - self.started) < 0.1
         except psutil.NoSuchProcess:
             return False
 
 
+def _started(process: psutil.Process) -> float:
+    return process.create_time() - psutil.boot_time()
+
+
 class Checkpoints:
     """The checkpoints of one trial, for one process: a context in which the trial is claimed and signals are caught.
+
+    Ask for `newest` before entering: a start that is refused must not have taken the trial from another.
 
     Args:
         folder: where they are; made when entered, removed by `remove`.
@@ -124,17 +133,21 @@ class Checkpoints:
     def __exit__(self, *_: object) -> None:
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
+        if self._claim_file.exists() and self._read_claim() == self._claim:
+            self._claim_file.unlink(missing_ok=True)
 
     def newest(self) -> State | None:
         """The newest state that can be read, or None where there is none.
 
         Raises:
-            UserError: it belongs to something else.
+            UserError: it belongs to something else, or cannot be read for a reason other than damage.
         """
         damaged = 0
         for path in reversed(self._files()):
             try:
                 tensors, record = _read(path)
+            except FileNotFoundError:  # another process, which still trains this, has newer ones
+                continue
             except _DamagedError as error:
                 damaged += 1
                 log.warning("%s is damaged (%s): taking the checkpoint before it", path, error)
@@ -160,13 +173,12 @@ class Checkpoints:
         late = time.monotonic() - self._saved_at >= 60 * self.minutes
         if self._caught is None and not late and iteration - self._saved_iteration < self.iterations:
             return
-        self.check()
-        _write(self._file(iteration), iteration, self.identity, *state())
+        self._write(iteration, *state())
         self._saved_at, self._saved_iteration = time.monotonic(), iteration
-        files = self._files()
-        here = files.index(self._file(iteration))
-        for path in [*files[: max(0, here + 1 - KEPT)], *files[here + 1 :]]:  # later ones are damaged: we passed them
-            path.unlink()
+        earlier = [path for path in self._files() if path <= self._file(iteration)]
+        later = [path for path in self._files() if path > self._file(iteration)]  # damaged: they were passed over
+        for path in [*earlier[:-KEPT], *later]:
+            path.unlink(missing_ok=True)
         if self._caught is not None:
             name = signal.Signals(self._caught).name
             raise StoppedError(f"{name} after iteration {iteration}: saved in {self.folder}; run again to go on")
@@ -184,8 +196,9 @@ class Checkpoints:
 
     def remove(self) -> None:
         """Remove the folder, once the outputs are where they belong."""
-        unfinished = self.folder.glob(".*.tmp.*")  # of a process that was killed while it wrote
-        for path in [*self._files(), *unfinished, self._claim_file]:
+        for path in [*self._files(), self._claim_file]:
+            path.unlink(missing_ok=True)
+        for path in self.folder.glob(".*.tmp*"):  # of a process that was killed while it wrote
             path.unlink(missing_ok=True)
         if not any(self.folder.iterdir()):  # what others put there stays
             self.folder.rmdir()
@@ -210,9 +223,20 @@ class Checkpoints:
             raise UserError(f"{self._claim_file}: is not a claim ({error}); delete it and run again") from error
 
     def _catch(self, number: int, _: FrameType | None) -> None:
-        """Remember the signal; the next one of its kind does what it always did."""
+        """Remember the signal. A second Ctrl-C does not wait; other signals may come twice for one request."""
         self._caught = number
-        signal.signal(number, self._handlers[number])
+        if number == signal.SIGINT:
+            signal.signal(number, self._handlers[number])
+
+    def _write(self, iteration: int, tensors: Mapping[str, Tensor], record: Mapping[str, Any]) -> None:
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+        text = json.dumps({**record, "identity": self.identity, "iteration": iteration})
+        content = safetensors.torch.save(tensors, {"record": text, "sha256": _checksum(tensors, text)})
+        self.check()
+        with store.atomic(self._file(iteration)) as temporary:
+            temporary.write_bytes(content)
+            store.sync(temporary)  # a disk can take long, and who waits for it may have been given up
+            self.check()
 
     def _refuse_others(self, path: Path, other: Mapping[str, Any]) -> None:
         difference = next(_differences(other, self.identity), None)
@@ -245,23 +269,17 @@ def _checksum(tensors: Mapping[str, Tensor], record: str) -> str:
     return digest.hexdigest()
 
 
-def _write(
-    path: Path, iteration: int, identity: Mapping[str, Any], tensors: Mapping[str, Tensor], record: Mapping[str, Any]
-) -> None:
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    text = json.dumps({**record, "identity": identity, "iteration": iteration})
-    metadata = {"record": text, "sha256": _checksum(tensors, text)}
-    with store.atomic(path) as temporary:
-        safetensors.torch.save_file(tensors, temporary, metadata)
-
-
 def _read(path: Path) -> State:
     try:
         with safetensors.safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no dict
-    except (safetensors.SafetensorError, OSError) as error:
+    except safetensors.SafetensorError as error:
         raise _DamagedError(str(error).splitlines()[0]) from error
+    except FileNotFoundError:
+        raise
+    except OSError as error:  # it may be whole, and is not to be passed over
+        raise UserError(f"{path}: cannot be read ({error}); mend that and run again") from error
     text = metadata.get("record", "")
     if metadata.get("sha256") != _checksum(tensors, text):
         raise _DamagedError("its checksum does not fit")

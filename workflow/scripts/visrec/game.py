@@ -10,6 +10,7 @@ and the partner of the net being updated is frozen: gradients flow through it an
 """
 
 import logging
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -52,6 +53,8 @@ class Game:
         device: where to compute.
     """
 
+    CAPTURABLE = False
+
     def __init__(self, spec: Mapping[str, Any], size: int, seed: int, device: torch.device):
         self.spec, self.device = spec, device
         self.dtype = resolve_precision(spec["precision"], device)
@@ -63,7 +66,7 @@ class Game:
             for net in build(size, spec["latent"], spec["architecture"], seed)
         )
         self.encoder_optimiser, self.generator_optimiser = (
-            _adam(net, spec["learning_rate"]) for net in (self.encoder, self.generator)
+            _adam(net, spec["learning_rate"], self.CAPTURABLE) for net in (self.encoder, self.generator)
         )
         self.noise_source = torch.Generator(device).manual_seed(seed)
 
@@ -124,7 +127,7 @@ class Game:
         """Set both optimisers' learning rate."""
         for optimiser in (self.encoder_optimiser, self.generator_optimiser):
             for group in optimiser.param_groups:
-                if isinstance(group["lr"], Tensor):  # on a GPU, where a captured update reads it from its place
+                if self.CAPTURABLE:  # a captured update reads it from its place
                     group["lr"].fill_(value)
                 else:
                     group["lr"] = value
@@ -175,6 +178,7 @@ class CapturedGame(Game):
         spec, size, seed, device: as of `Game`; the device is a CUDA one.
     """
 
+    CAPTURABLE = True
     WARM_UP = 3  # iterations, in which libraries choose and allocate what they need; they leave no trace
 
     def __init__(self, spec: Mapping[str, Any], size: int, seed: int, device: torch.device):
@@ -184,7 +188,8 @@ class CapturedGame(Game):
         before = self.state()
         aside = torch.cuda.Stream(device)
         aside.wait_stream(torch.cuda.current_stream(device))
-        with torch.cuda.stream(aside):
+        with torch.cuda.stream(aside), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*capturable=True")  # not captured yet, as it should be
             self._real.normal_()  # nets fed with one constant have no variance, and their latents no finite loss
             for _ in range(self.WARM_UP):
                 super().update_encoder(self._real)
@@ -223,15 +228,16 @@ def prepare(spec: Mapping[str, Any], size: int, seed: int, device: torch.device)
         return CapturedGame(spec, size, seed, device)
     except RuntimeError as error:  # an operation that this torch or driver cannot capture
         log.warning("CUDA graphs do not work here (%s): training without them, more slowly", str(error).split("\n")[0])
-        return Game(spec, size, seed, device)
+    # The failed one is gone by now, and with it its memory; the stream it was captured on may still be the current one.
+    torch.cuda.set_stream(torch.cuda.default_stream(device))
+    return Game(spec, size, seed, device)
 
 
-def _adam(net: torch.nn.Module, learning_rate: float) -> torch.optim.Adam:
+def _adam(net: torch.nn.Module, learning_rate: float, capturable: bool) -> torch.optim.Adam:
     """An Adam whose averages are there from the start, as zeros, so that a state can be put into them."""
     device = next(net.parameters()).device
-    on_gpu = device.type == "cuda"
-    rate = torch.tensor(learning_rate, device=device) if on_gpu else learning_rate
-    adam = torch.optim.Adam(net.parameters(), lr=rate, betas=(0.5, 0.999), fused=True, capturable=on_gpu)
+    rate = torch.tensor(learning_rate, device=device) if capturable else learning_rate
+    adam = torch.optim.Adam(net.parameters(), lr=rate, betas=(0.5, 0.999), fused=True, capturable=capturable)
     for parameter in net.parameters():
         adam.state[parameter] = {
             "step": torch.zeros((), device=parameter.device),

@@ -16,6 +16,7 @@ A third kind holds what an evaluator found query by query, for comparisons betwe
 """
 
 import errno
+import glob
 import hashlib
 import json
 import os
@@ -54,8 +55,7 @@ def atomic(path: str | Path) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
+        sync(temporary)
         temporary.chmod(0o666 & ~_umask())  # mkstemp makes files that only their owner can read
         temporary.replace(path)
     except OSError as error:
@@ -64,6 +64,19 @@ def atomic(path: str | Path) -> Iterator[Path]:
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_unfinished(path: str | Path) -> None:
+    """Remove what a process that was killed inside `atomic(path)` left behind."""
+    path = Path(path)
+    for temporary in path.parent.glob(f".{glob.escape(path.name)}.*.tmp*"):
+        temporary.unlink(missing_ok=True)
+
+
+def sync(path: str | Path) -> None:
+    """Wait until a file's content is on the disk."""
+    with Path(path).open("rb") as file:
+        os.fsync(file.fileno())
 
 
 def _umask() -> int:

@@ -1,5 +1,6 @@
 """The training of AGE networks: the loop around `visrec.game`, what it reads on the way, and what it leaves behind."""
 
+import json
 import logging
 import platform
 import resource
@@ -82,9 +83,8 @@ class Course:
         history: the rows of history.csv.
         status: "ok", "diverged" or "collapsed",
         reason: and why.
-        warned: names of the symptoms that were warned of (`visrec.symptoms`).
         starts: how often it was started.
-        seconds: time in the loop.
+        seconds: time in the loop, without what was lost when it was killed.
         memory: highest resident memory of any of its processes, bytes.
         gpu_memory: highest memory on the GPU, bytes.
     """
@@ -93,7 +93,6 @@ class Course:
     history: list[dict[str, float]] = field(default_factory=list)
     status: str = "ok"
     reason: str = ""
-    warned: list[str] = field(default_factory=list)
     starts: int = 0
     seconds: float = 0.0
     memory: int = 0
@@ -102,8 +101,9 @@ class Course:
     def start(self) -> None:
         """Start the clocks."""
         self.starts += 1
-        self._clock = self._read_clock = time.perf_counter()
+        self._start_clock = self._clock = self._read_clock = time.perf_counter()
         self._first = self._read_iteration = self.iteration
+        self._warned: list[str] = []  # each start has a log of its own
 
     def read(self, measures: Mapping[str, float], rate: float, spec: Mapping[str, Any]) -> None:
         """Append a row of history.csv, judge it, and warn of what is out of its healthy range, once each."""
@@ -116,13 +116,15 @@ class Course:
         self.status, self.reason = diagnosis.diagnose(self.history)
         if self.status != "ok":
             log.warning("%s: %s", self.status, self.reason)
-        symptoms.warn(self.history, spec, self.warned)
+        symptoms.warn(self.history, spec, self._warned)
 
     def estimate(self, iterations: int) -> None:
         """Log once, after the first iterations of this start, how long the rest will take."""
         done = self.iteration - self._first
         if done == ESTIMATE_AFTER and self.iteration < iterations:
-            pace = (time.perf_counter() - self._clock) / done
+            if torch.cuda.is_initialized():
+                torch.cuda.synchronize()  # what was launched is not yet done
+            pace = (time.perf_counter() - self._start_clock) / done
             log.info("%.2f iterations/s: about %s left", 1 / pace, _duration(pace * (iterations - self.iteration)))
 
     def record(self) -> dict[str, Any]:
@@ -178,10 +180,12 @@ def train(
     batches = RealBatches(torch.from_numpy(images).to(device), batch, seed)
     checkpoints.belong_to(precision=game.precision)
     read_every = -(-iterations // READINGS)
+    course = _resume(game, checkpoints)
+    board = progress.board(tensorboard, course.iteration)
     with checkpoints:
-        course = _resume(game, checkpoints)
+        for path in vars(files).values():
+            store.remove_unfinished(path)
         course.start()
-        board = progress.board(tensorboard, course.iteration)
         log.info("training on %d images of %d px, %s on %s", *images.shape[::3], game.dtype, device)
         bar = progress.bar(
             range(course.iteration + 1, iterations + 1),
@@ -204,7 +208,7 @@ def train(
                 shown = {"KL e(x)": row["kl_real"], "KL e(g(z))": row["kl_fake"], "cos": row["latent_cosine"]}
                 bar.set_postfix({name: f"{value:.2f}" for name, value in shown.items()}, refresh=False)
                 checkpoints.check()
-                _write_history(course.history, files.history)
+                store.write_text(files.history, _csv(course.history))
                 board.show(course.history[-1])
                 if course.status != "ok":
                     break
@@ -228,21 +232,22 @@ def _resume(game: Game, checkpoints: Checkpoints) -> Course:
     return course
 
 
-def _write_history(history: list[dict[str, float]], path: Path) -> None:
-    with store.atomic(path) as temporary:  # a reader who watches the training never sees half a row
-        pd.DataFrame(history).to_csv(temporary, index=False)
+def _csv(history: list[dict[str, float]]) -> str:
+    return pd.DataFrame(history).to_csv(index=False)
 
 
 def _publish(game: Game, images: np.ndarray, course: Course, files: TrainingFiles, checkpoints: Checkpoints) -> None:
     """Write all files under other names, make sure that they are still ours to write, and give them their names."""
-    with ExitStack() as stack:
-        paths = {name: stack.enter_context(store.atomic(path)) for name, path in vars(files).items()}
+    with ExitStack() as stack:  # leaves in reverse: status.json, which says that all is there, comes last
+        paths = {name: stack.enter_context(store.atomic(path)) for name, path in reversed(vars(files).items())}
         for name, net in (("encoder", game.encoder), ("generator", game.generator)):
             weights = {key: tensor.contiguous() for key, tensor in net.state_dict().items()}
-            safetensors.torch.save_file(weights, paths[name])
-        _write_history(course.history, paths["history"])
+            paths[name].write_bytes(safetensors.torch.save(weights))
+        paths["history"].write_text(_csv(course.history), encoding="utf-8")
         draw(game, images, paths["samples"], paths["reconstructions"])
-        store.write_json(paths["status"], _status(game, course))
+        paths["status"].write_text(json.dumps(_status(game, course), indent=2) + "\n", encoding="utf-8")
+        for path in paths.values():
+            store.sync(path)  # now, so that little time passes between the look at the claim and the last name
         checkpoints.check()
 
 
