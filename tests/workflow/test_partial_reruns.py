@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import time
@@ -150,6 +151,18 @@ def test_one_target_is_built_alone(fresh):
     assert fresh.plan(target) == {
         ("prepare", ""): 1, ("train", "age"): 1, ("embed", "age"): 1, ("evaluate", "knn"): 1,
     }  # fmt: skip
+
+
+def test_several_trainings_share_one_gpu_as_a_group(fresh):
+    """As docs/cluster.md says; on a GPU, or with a real group of jobs, this was not tried."""
+    said = fresh.make(
+        *("--dry-run", "--groups", "train=gpu", "--group-components", "gpu=2", "--set-resources", "train:gres='gpu:1'"),
+        "--until",
+        "train",
+    )
+    (group,) = re.findall(r"Group job gpu.*?(?=\nJob stats)", said, re.DOTALL)
+    assert group.count("rule train:") == 2
+    assert re.findall(r"gres=([^,\n]+)", group) == ["gpu:1", "gpu:1"]
 
 
 def test_a_trial_off_the_grid_is_built_by_its_name(copy):
