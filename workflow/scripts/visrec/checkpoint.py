@@ -79,6 +79,8 @@ class Claim:
             return process.status() != psutil.STATUS_ZOMBIE and abs(_started(process) - self.started) < 0.1
         except psutil.NoSuchProcess:
             return False
+        except psutil.AccessDenied:  # someone else's, so it is there
+            return True
 
 
 def _started(process: psutil.Process) -> float:
@@ -276,7 +278,7 @@ def _read(path: Path) -> State:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no dict
     except safetensors.SafetensorError as error:
         raise _DamagedError(str(error).splitlines()[0]) from error
-    except FileNotFoundError:
+    except FileNotFoundError:  # gone meanwhile, which `newest` knows what to do about
         raise
     except OSError as error:  # it may be whole, and is not to be passed over
         raise UserError(f"{path}: cannot be read ({error}); mend that and run again") from error

@@ -14,8 +14,10 @@ log = logging.getLogger(__name__)
 # The game swings widely in its first hundreds of iterations.
 AFTER = 1000  # iterations
 READINGS = 5
-HEALTHY_VARIANCE = 0.3  # of the uniform sphere's, its least component over a batch
-HEALTHY_KL = 1.25  # times the uniform sphere's
+# Set by two trainings on CIFAR-10 at 32 px. While the cosine was best, between iterations 2,500 and 5,000, the mean
+# variance was 0.6 to 0.8 and the divergence of fakes 1.2 to 1.4 times the uniform sphere's; later one of them came off.
+HEALTHY_VARIANCE = 0.3  # of the uniform sphere's, mean over the components
+HEALTHY_KL = 1.6  # times the uniform sphere's
 HEALTHY_COSINE = 0.1
 
 
@@ -36,10 +38,10 @@ def found(history: Sequence[Mapping[str, float]], spec: Mapping[str, Any]) -> di
         return sorted(row[name] for row in recent)[READINGS // 2]
 
     names = {}
-    if (variance := median("variance_min")) < HEALTHY_VARIANCE:
-        names["variance_min"] = (
-            f"a component of real images' latents has {variance:.2f} of the healthy variance: the encoder is "
-            "collapsing; a smaller `latent`, larger `mu_x` and `lambda_z` or more `generator_steps` have helped"
+    if (variance := median("variance_mean")) < HEALTHY_VARIANCE:
+        names["variance_mean"] = (
+            f"latents of real images have {variance:.2f} of the healthy variance: the encoder is collapsing; "
+            "a smaller `latent`, larger `mu_x` and `lambda_z` or more `generator_steps` have helped"
         )
     ideal = losses.kl_ideal(spec["kl"], spec["latent"])
     if (kl := median("kl_fake")) > HEALTHY_KL * ideal:
