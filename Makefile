@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 REPORT := results/demo/report/index.html
 
-.PHONY: demo test test-slow test-slurm bench-data bench-eval bench-train lint format lock clean distclean help
+.PHONY: demo test test-slow test-slurm bench-data bench-eval bench-train status lint format lock clean distclean help
 
 demo: $(READY)
 	@$(BIN)/snakemake
@@ -38,6 +38,10 @@ bench-eval: $(READY)
 # A training step beside one built like the AGE authors' code; several trainings at once. A quarter of an hour.
 bench-train: $(READY)
 	$(BIN)/python benchmarks/training.py $(if $(DEVICE),--device $(DEVICE)) $(if $(BATCHES),--batches $(BATCHES))
+
+# One line per trial: its state, progress and time left. It reads files and touches no lock.
+status: $(READY)
+	@$(BIN)/python -m visrec.status $(if $(CONFIG),--configfile $(CONFIG))
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -78,6 +82,7 @@ help:
 	@echo "make bench-data images per second of decoding and preparing"
 	@echo "make bench-eval k-NN and linear probes beside other libraries"
 	@echo "make bench-train a training step beside the AGE authors' way of it"
+	@echo "make status    how far an experiment is: CONFIG=config/paper.yaml, say"
 	@echo "make test-slow twenty kills of a training, trainings at full width"
 	@echo "make format    let both mend what they can"
 	@echo "make lock      renew requirements.lock from pyproject.toml"

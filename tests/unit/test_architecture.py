@@ -17,6 +17,7 @@ LAYERS = [
     {"registry", "job", "progress"},
     {"config"},
     {"trials"},
+    {"status"},
     {"store", "metrics", "intervals", "protocols", "archives", "splits"},
     {"networks", "losses", "neighbours", "health", "transforms", "linear_probe", "frechet"},
     {"layers", "pictures", "download", "duplicates", "checkpoint", "diagnosis", "symptoms"},

@@ -38,6 +38,12 @@ def bar(iterable: Iterable[Any] | None = None, **options: Any) -> tqdm:
     return _Lines(iterable, **{"mininterval": SECONDS, "maxinterval": SECONDS, "ascii": True, **options})
 
 
+def duration(seconds: float) -> str:
+    """Time left, in words: "a minute", "12 min", "3 h 05 min"."""
+    minutes = round(seconds / 60)
+    return f"{minutes // 60} h {minutes % 60:02} min" if minutes >= 60 else f"{minutes} min" if minutes else "a minute"
+
+
 class _NoBoard:
     """Stands where nobody asked for TensorBoard."""
 

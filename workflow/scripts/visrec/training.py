@@ -125,7 +125,9 @@ class Course:
             if torch.cuda.is_initialized():
                 torch.cuda.synchronize()  # what was launched is not yet done
             pace = (time.perf_counter() - self._start_clock) / done
-            log.info("%.2f iterations/s: about %s left", 1 / pace, _duration(pace * (iterations - self.iteration)))
+            log.info(
+                "%.2f iterations/s: about %s left", 1 / pace, progress.duration(pace * (iterations - self.iteration))
+            )
 
     def record(self) -> dict[str, Any]:
         """All of it, with the costs up to now."""
@@ -138,11 +140,6 @@ class Course:
         if torch.cuda.is_initialized():
             self.gpu_memory = max(self.gpu_memory, torch.cuda.max_memory_allocated())
         return asdict(self)
-
-
-def _duration(seconds: float) -> str:
-    minutes = round(seconds / 60)
-    return f"{minutes // 60} h {minutes % 60:02} min" if minutes >= 60 else f"{minutes} min" if minutes else "a minute"
 
 
 def train(

@@ -45,7 +45,7 @@ MODES = {"running": ("running statistics", -0.16), "reestimated": ("re-estimated
 # panel: title
 CURVES = {
     "loss_encoder": "Encoder's loss",
-    "loss_generator": "Generator's loss",
+    "latent_cosine": "Cosine of z and e(g(z))",
     "kl_real": "KL, real images",
     "kl_fake": "KL, generated images",
     "variance": "Variance M·v, min to max",
@@ -296,7 +296,7 @@ def _frame(axis: Axes, name: str, histories: Sequence[tuple[Mapping, pd.DataFram
             axis.text(0.5, 0.5, "not recorded", ha="center", va="center", transform=axis.transAxes, fontsize=8)
         else:
             axis.set_ylim(*limits)
-        if name in ("mean_norm", "pixel_match", "images_per_second"):
+        if name in ("latent_cosine", "mean_norm", "pixel_match", "images_per_second"):
             axis.set_ylim(bottom=0)
         for ideal in ideals:
             axis.axhline(ideal, color=style.MUTED[theme], lw=0.9, ls=(0, (4, 3)), zorder=1)
