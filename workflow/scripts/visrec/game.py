@@ -172,7 +172,7 @@ class Game:
 class CapturedGame(Game):
     """The game on a GPU with each update as one CUDA graph: the same kernels, launched at once instead of one by one.
 
-    At batch 64 a GPU is done with a kernel before Python has launched the next.
+    At batch 64 a GPU can be done with a kernel before Python has launched the next. Never run on a GPU yet.
 
     Args:
         spec, size, seed, device: as of `Game`; the device is a CUDA one.

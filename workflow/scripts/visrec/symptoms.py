@@ -14,8 +14,8 @@ log = logging.getLogger(__name__)
 # The game swings widely in its first hundreds of iterations.
 AFTER = 1000  # iterations
 READINGS = 5
-# Set by two trainings on CIFAR-10 at 32 px. While the cosine was best, between iterations 2,500 and 5,000, the mean
-# variance was 0.6 to 0.8 and the divergence of fakes 1.2 to 1.4 times the uniform sphere's; later one of them came off.
+# Set by two trainings on CIFAR-10 at 32 px. In the steadier one, while the cosine was best (iterations 2,500 to 5,000),
+# the mean variance was 0.6 to 0.8 and the divergence of fakes 1.2 to 1.4 times the sphere's. Both came off later.
 HEALTHY_VARIANCE = 0.3  # of the uniform sphere's, mean over the components
 HEALTHY_KL = 1.6  # times the uniform sphere's
 HEALTHY_COSINE = 0.1
