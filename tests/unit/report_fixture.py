@@ -41,8 +41,10 @@ PHASES = {"pixels": 0, "random": 0, "pca": 1 / 3}
 BENCHMARK = ["s", "h:m:s", "max_rss", "max_vms", "max_uss", "max_pss", "io_in", "io_out", "mean_load", "cpu_time"]
 
 
-def trial(encoder, options, *, seed=0, headline=(), grid=(), stage=None, dataset="digits", size=16):
-    name = "+".join([*(f"{key}~{options[key]}" for key in headline), f"seed~{seed}"])
+def trial(encoder, options, *, seed=0, headline=(), grid=(), axes=None, stage=None, dataset="digits", size=16):
+    """A trial on one grid; with `axes`, on one with these axes in a list of grids, none of them at its own value."""
+    named = [*headline, *sorted(set(axes or ()) - set(headline))]
+    name = "+".join([*(f"{key}~{options[key]}" for key in named), f"seed~{seed}"])
     return {
         "dataset": dataset,
         "size": size,
@@ -52,6 +54,7 @@ def trial(encoder, options, *, seed=0, headline=(), grid=(), stage=None, dataset
         "options": options,
         "headline": list(headline),
         "grid": list(grid),
+        "axes": list(grid if axes is None else axes),
         "stage": stage,
         "atlas": encoder in ("age", "random"),
     }
@@ -62,6 +65,14 @@ def age(lambda_z, mu_x, seed=0, **more):
     return trial(
         "age", options, seed=seed, headline=["lambda_z", "mu_x"], grid=["lambda_z", "mu_x"], stage="train", **more
     )
+
+
+def one_at_a_time(seeds=(0,)):
+    """Trials of AGE as from a list of grids that changes one thing at a time, the first of them nothing."""
+    own = {"lambda_z": 1000, "mu_x": 10, "latent": 128, "kl": "reference", "batch": 64}
+    changes = {}, {"kl": "exact"}, {"lambda_z": 500}, {"lambda_z": 2000}, {"mu_x": 50}, {"latent": 64}
+    about = {"headline": ["lambda_z", "mu_x"], "grid": ["kl", "lambda_z", "mu_x", "latent"], "stage": "train"}
+    return [trial("age", own | one, axes=list(one), seed=seed, **about) for one in changes for seed in seeds]
 
 
 def standard_trials(**more):

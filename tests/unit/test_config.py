@@ -64,6 +64,9 @@ def broken(path: str, value) -> dict:
         ("encoders.age.kl", "exct", "encoders.age.kl: unknown value 'exct'; did you mean 'exact'?"),
         ("encoders.age.grid", {"mu": [1]}, "encoders.age.grid: unknown key 'mu'; did you mean 'mu_x'?"),
         ("encoders.age.grid", {"mu_x": []}, "encoders.age.grid.mu_x: [] should be non-empty"),
+        ("encoders.age.grid", [{}, {"mu": [1]}], "encoders.age.grid.1: unknown key 'mu'; did you mean 'mu_x'?"),
+        ("encoders.age.grid", [{"mu_x": []}], "encoders.age.grid.0.mu_x: [] should be non-empty"),
+        ("encoders.age.grid", [], "encoders.age.grid: [] should be non-empty"),
         ("encoders.age.batch", "many", "encoders.age.batch: 'many' is not of type 'integer'"),
         ("evaluators.svm.C", ["1e-4"], "is not of type 'number'; YAML reads it as text, write it with a point: 1.0e-4"),
         ("evaluators.svn", {}, "evaluators: unknown key 'svn'; did you mean 'svm'?"),
@@ -159,7 +162,34 @@ def test_every_key_has_a_description_and_is_documented():
             assert str(option["default"]) in text, f"config/README.md does not give the default of {encoder}.{name}"
 
 
-def test_files_are_no_axis_of_a_grid():
-    config = broken("encoders", {"precomputed": {"grid": {"path": ["a.h5", "b.h5"]}}})
+@pytest.mark.parametrize("grid", [{"path": ["a.h5", "b.h5"]}, [{}, {"path": ["a.h5", "b.h5"]}]])
+def test_files_are_no_axis_of_a_grid(grid):
+    config = broken("encoders", {"precomputed": {"grid": grid}})
     with pytest.raises(UserError, match=r"encoders\.precomputed\.grid: 'path' names a file"):
         check(config)
+
+
+@pytest.mark.parametrize(
+    "grid, message",
+    [
+        ({"mu_x": ["a"]}, ".mu_x.0: 'a' is not of type 'number'"),
+        ([{}, {"mu_x": ["a"]}], ".1.mu_x.0: 'a' is not of type 'number'"),
+        ({"mu_x": 3}, ".mu_x: 3 is not of type 'array'"),
+        ([{"mu_x": 3}], ".0.mu_x: 3 is not of type 'array'"),
+        ({"kl": ["exct"]}, ".kl.0: unknown value 'exct'; did you mean 'exact'? known: exact, reference"),
+        ([{"kl": ["exct"]}], ".0.kl.0: unknown value 'exct'; did you mean 'exact'? known: exact, reference"),
+        ({"mu_x": [1, 1.0]}, ".mu_x: [1, 1.0] has non-unique elements"),
+        ([{"mu_x": [1, 1.0]}], ".0.mu_x: [1, 1.0] has non-unique elements"),
+        ([{}, None], ".1: None is not of type 'object'"),
+        ("mu_x", ": 'mu_x' is not of type 'object', 'array'"),
+        ([], ": [] should be non-empty"),
+    ],
+)
+def test_errors_of_one_grid_and_of_a_list_word_by_word(grid, message):
+    with pytest.raises(UserError) as error:
+        check(broken("encoders.age.grid", grid))
+    assert str(error.value) == f"config: encoders.age.grid{message}"
+
+
+def test_grids_may_share_trials():
+    check(broken("encoders.age.grid", [{}, {"kl": ["exact"]}, {"kl": ["exact", "reference"]}]))

@@ -1,3 +1,4 @@
+import itertools
 import xml.etree.ElementTree as ElementTree
 
 import numpy as np
@@ -138,15 +139,74 @@ def test_cells_of_one_axis_are_a_row():
 
 def test_cells_average_seeds_and_take_the_best_of_further_axes():
     trials = []
-    for depth in (1, 2):
-        for seed in (0, 1):
-            one = fixture.age(500, 10, seed)
-            one["options"]["depth"] = depth
-            one["grid"] = ["lambda_z", "mu_x", "depth"]
-            one["trial"] += f"+depth~{depth}"
-            trials.append(one)
-    found = plots.cells(grid_rows(trials, [0.2, 0.4, 0.9, 0.1], None), trials)
-    assert found["value"].to_numpy() == pytest.approx(np.array([[0.5]]))
+    for mu, lam, depth, seed in itertools.product((10, 50), (500, 1000), (1, 2), (0, 1)):
+        one = fixture.age(lam, mu, seed)
+        one["options"]["depth"] = depth
+        one["grid"] = ["lambda_z", "mu_x", "depth"]
+        one["trial"] += f"+depth~{depth}"
+        trials.append(one)
+    values = [0.2, 0.4, 0.9, 0.1, *[0.3] * 4, *[0.6] * 4, *[0.7, 0.9], *[0.5] * 2]
+    found = plots.cells(grid_rows(trials, values, None), trials)
+    assert found["value"].to_numpy() == pytest.approx(np.array([[0.5, 0.3], [0.6, 0.8]]))
+
+
+def test_axes_that_vary_are_shown_before_those_that_do_not():
+    """Else a heat map of lambda and mu alone would hide that the learning rate was halved in one setting."""
+    trials = [fixture.age(1000, 10), fixture.age(1000, 10)]
+    for one, every in zip(trials, (0, 200), strict=True):
+        one["options"]["halve_every"] = every
+        one["grid"] = ["lambda_z", "mu_x", "halve_every"]
+        one["trial"] += f"+halve_every~{every}"
+    found = plots.cells(grid_rows(trials, [0.2, 0.4], trials[1]["trial"]), trials)
+    assert (found["value"].columns.name, list(found["value"].columns)) == ("lambda_z", [1000])
+    assert (found["value"].index.name, list(found["value"].index)) == ("halve_every", [0, 200])
+    np.testing.assert_array_equal(found["value"], [[0.2], [0.4]])
+
+
+def test_cells_of_one_thing_at_a_time_are_a_row_per_setting_in_the_configs_order():
+    trials = fixture.one_at_a_time(seeds=(0, 1))
+    values = [0.3, 0.5, 0.2, 0.2, 0.1, 0.1, 0.6, 0.8, np.nan, 0.9, np.nan, np.nan]
+    rows = grid_rows(trials, values, trials[6]["trial"])
+    rows.loc[rows["trial"] == trials[10]["trial"], "status"] = "collapsed"
+    found = plots.cells(rows, trials)
+    assert list(found["value"].index) == [
+        "nothing changed", "kl exact", "lambda_z 500", "lambda_z 2000", "mu_x 50", "latent 64",
+    ]  # fmt: skip
+    np.testing.assert_allclose(found["value"][""], [0.4, 0.2, 0.1, 0.7, 0.9, np.nan])
+    assert list(found["words"][""].str.replace("\N{NO-BREAK SPACE}", " ")) == [
+        "40.0 %", "20.0 %", "10.0 %", "70.0 %, chosen", "90.0 %", "collapsed",
+    ]  # fmt: skip
+    assert list(found["chosen"][""]) == [False, False, False, True, False, False]
+
+
+def test_cells_of_two_axes_say_which_pairs_have_no_result():
+    trials = [fixture.age(lam, mu) for lam, mu in ((1000, 10), (500, 10), (2000, 10), (1000, 50))]
+    found = plots.cells(grid_rows(trials, [0.4, 0.3, 0.5, 0.2], trials[2]["trial"]), trials)
+    np.testing.assert_array_equal(found["value"], [[0.3, 0.4, 0.5], [np.nan, 0.2, np.nan]])
+    assert list(found["words"].loc[50]) == ["no result", "20.0\N{NO-BREAK SPACE}%", "no result"]
+    assert found["chosen"].to_numpy().tolist() == [[False, False, True], [False] * 3]
+
+
+def test_one_thing_at_a_time_is_drawn(tmp_path, monkeypatch):
+    monkeypatch.setattr(plots, "FIGURES", ["heatmap.svg", "curves.svg"])
+    trials = fixture.one_at_a_time()
+    values = {("age", one["trial"]): (0.9 + number / 100,) * 4 for number, one in enumerate(trials)}
+    values["age", trials[1]["trial"]] = None
+    results = write(tmp_path, trials, values)
+    drawn = draw(results, trials)
+    for words in ("nothing changed", "kl exact", "latent 64", "collapsed", "95.0", "chosen"):
+        assert words in drawn["heatmap.svg"]
+    assert "no result" not in drawn["heatmap.svg"]
+    # A curve is named by the headline and by what its own grid sets, not by every axis of the others.
+    assert "lambda_z 1000, mu_x 10, latent 64 (chosen)" in drawn["curves.svg"]
+    assert "latent 128" not in drawn["curves.svg"]
+
+
+def test_long_names_are_broken_after_commas_only():
+    text = "age: lambda_z 1000, mu_x 10, iterations 6250, halve_every 1667 (chosen)"
+    assert plots._wrapped(text, 50) == text.replace(" halve", "\nhalve")
+    assert plots._wrapped(text[:40], 50) == text[:40]
+    assert plots._wrapped("a" * 60, 50) == "a" * 60
 
 
 def test_thin_keeps_extremes():

@@ -116,6 +116,20 @@ def test_a_setting_is_set_beside_the_chosen_one_query_by_query(tmp_path):
     assert list(grid["beside_chosen"].fillna("")) == ["", "worse", "not resolved"]
 
 
+def test_one_thing_changed_at_a_time(tmp_path):
+    trials = fixture.one_at_a_time()
+    values = {("age", one["trial"]): (0.9 + number / 100,) * 4 for number, one in enumerate(trials)}
+    results = write(tmp_path, trials, values)
+    grid = read(results, "grid")
+    # Every axis has a column, and every trial a value in it.
+    assert list(grid.columns)[5:9] == ["lambda_z", "mu_x", "kl", "latent"]
+    assert list(grid["latent"]) == [128] * 5 + [64]
+    assert list(grid["kl"]) == ["reference", "exact"] + ["reference"] * 4
+    assert list(grid["chosen"]) == [False] * 5 + [True]
+    row = read(results, "leaderboard").iloc[0]
+    assert (row["setting"], row["settings"]) == ("lambda_z 1000, mu_x 10, latent 64", 6)
+
+
 def test_all_collapsed_gives_a_row_without_score(tmp_path):
     trials = [fixture.age(500, 10), fixture.age(1000, 10)]
     results = write(tmp_path, trials, {(one["encoder"], one["trial"]): None for one in trials})

@@ -1,10 +1,14 @@
 import copy
+from pathlib import Path
 
 import pytest
+import yaml
 
 from visrec import trials
+from visrec.config import check
 from visrec.errors import UserError
 
+ROOT = Path(__file__).parents[2]
 CONFIG = {
     "experiment": "x",
     "seeds": [0, 1],
@@ -41,6 +45,72 @@ def test_a_new_axis_renames_no_old_trial():
     names = [trial.name for trial in trials.grid(config) if trial.encoder == "age"]
     assert {trial.name for trial in trials.grid(CONFIG) if trial.encoder == "age"} < set(names)
     assert "lambda_z~500+mu_x~10+latent~64+seed~0" in names
+
+
+def of_age(grid):
+    """Names and axes of the trials at 32 px, seed 0."""
+    config = copy.deepcopy(CONFIG)
+    config["encoders"]["age"]["grid"] = grid
+    found = [trial for trial in trials.grid(config) if (trial.encoder, trial.size, trial.seed) == ("age", 32, 0)]
+    return [trial.name.removesuffix("+seed~0") for trial in found], [trial.axes for trial in found]
+
+
+def test_a_list_of_grids_changes_one_thing_at_a_time():
+    names, axes = of_age([{}, {"lambda_z": [500, 1000, 2000]}, {"mu_x": [50]}, {"kl": ["reference", "exact"]}, {}])
+    assert names == [
+        "lambda_z~1000+mu_x~10",
+        "lambda_z~500+mu_x~10",
+        "lambda_z~2000+mu_x~10",
+        "lambda_z~1000+mu_x~50",
+        "lambda_z~1000+mu_x~10+kl~exact",
+    ]
+    assert axes == [(), ("lambda_z",), ("lambda_z",), ("mu_x",), ("kl",)]
+
+
+def test_a_trial_of_several_grids_keeps_its_first_place():
+    names, axes = of_age([{"mu_x": [50, 10]}, {"lambda_z": [1000, 500], "mu_x": [10]}])
+    assert names == ["lambda_z~1000+mu_x~50", "lambda_z~1000+mu_x~10", "lambda_z~500+mu_x~10"]
+    assert axes == [("mu_x",), ("mu_x",), ("lambda_z", "mu_x")]
+
+
+def test_every_seed_of_a_setting_comes_before_the_next_grid():
+    config = copy.deepcopy(CONFIG)
+    config["encoders"] = {"age": {"grid": [{}, {"mu_x": [50]}]}}
+    ends = [(trial.size, trial.name.split("+", 1)[1]) for trial in trials.grid(config)]
+    assert ends == [(size, f"mu_x~{mu}+seed~{seed}") for size in (32, 64) for mu in (10, 50) for seed in (0, 1)]
+
+
+def test_one_grid_in_a_list_is_that_grid():
+    grid = CONFIG["encoders"]["age"]["grid"]
+    assert of_age([grid]) == of_age(grid)
+    assert of_age([{}]) == of_age({}) == (["lambda_z~1000+mu_x~10"], [()])
+
+
+def test_the_axes_of_a_list_are_those_of_all_its_grids_in_order():
+    config = copy.deepcopy(CONFIG)
+    assert trials.axes(config, "age") == ["lambda_z", "mu_x"]
+    assert trials.axes(config, "pixels") == []
+    config["encoders"]["age"]["grid"] = [{}, {"kl": ["exact"]}, {"mu_x": [50], "kl": ["reference"]}, {"latent": [64]}]
+    assert trials.axes(config, "age") == ["kl", "mu_x", "latent"]
+
+
+def test_the_shipped_lists_of_grids():
+    found = {}
+    for name in ("age", "study"):
+        config = check(yaml.safe_load((ROOT / f"config/cifar10_jpeg_{name}.yaml").read_text()))
+        found[name] = [t.name for t in trials.grid(config) if t.encoder == "age" and t.seed == 0]
+    base = "lambda_z~1000+mu_x~10"
+    assert found["age"] == [f"{base}+iterations~6250+seed~0", f"{base}+halve_every~1667+iterations~6250+seed~0"]
+    assert found["study"] == [
+        f"{base}+seed~0",
+        f"{base}+kl~exact+seed~0",
+        "lambda_z~500+mu_x~10+seed~0",
+        "lambda_z~2000+mu_x~10+seed~0",
+        "lambda_z~1000+mu_x~50+seed~0",
+        f"{base}+latent~64+seed~0",
+        f"{base}+iterations~4000+seed~0",
+        f"{base}+architecture~reference+seed~0",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -78,7 +78,7 @@ def of_all_trials(name):
 
 def trial_records():
     """The trials on the grid as plain data, for the tables, the figures and the report."""
-    axes = {encoder: list(keys.get("grid", {})) for encoder, keys in config["encoders"].items()}
+    axes = {encoder: trials.axes(config, encoder) for encoder in config["encoders"]}
     return [
         {
             "dataset": each.dataset,
@@ -89,6 +89,7 @@ def trial_records():
             "options": dict(each.options),
             "headline": registry.declared("encoders", each.encoder).get("HEADLINE", []),
             "grid": axes[each.encoder],
+            "axes": list(each.axes),
             "stage": registry.declared("encoders", each.encoder).get("STAGE"),
             "atlas": has_atlas(each.encoder),
         }

@@ -33,6 +33,14 @@ def _axis(option: Mapping[str, Any]) -> dict[str, Any]:
     return {"type": "array", "items": dict(option), "minItems": 1, "uniqueItems": True}
 
 
+def _grid(options: Mapping[str, Any]) -> dict[str, Any]:
+    """One grid, or a list of them."""
+    # What JSON Schema says of objects does not touch arrays, nor the other way round: with both in one schema, an error
+    # speaks of the form that was written. Of `anyOf` it would say that neither fits.
+    one = _closed({name: _axis(option) for name, option in options.items()})
+    return {**one, "type": ["object", "array"], "items": one, "minItems": 1}
+
+
 def component_of(config: Mapping[str, Any], dataset: str) -> str:
     """The file in `datasets/` that reads a dataset: its `kind`, or the one that has its name."""
     return config["datasets"].get(dataset, {}).get("kind", dataset)
@@ -61,10 +69,7 @@ def schema(datasets: Mapping[str, str] | None = None) -> dict[str, Any]:
     kinds = {name: name for name in registry.names("datasets")} | dict(datasets or {})
     components = {
         "datasets": {name: dataset_schema(kind) for name, kind in kinds.items()},
-        "encoders": {
-            name: _closed({**options, "grid": _closed({key: _axis(option) for key, option in options.items()})})
-            for name, options in encoders.items()
-        },
+        "encoders": {name: _closed({**options, "grid": _grid(options)}) for name, options in encoders.items()},
         "evaluators": {
             name: _closed(registry.declared("evaluators", name)["OPTIONS"]) for name in registry.names("evaluators")
         },
@@ -94,8 +99,8 @@ def check(config: Mapping[str, Any]) -> dict[str, Any]:
     error = min(validator.iter_errors(config), key=lambda error: list(map(str, error.absolute_path)), default=None)
     if error is not None:
         raise UserError(f"config: {_explain(error)}")
-    for encoder, given in config["encoders"].items():
-        files = set(registry.declared("encoders", encoder).get("FILES", ())) & set(given.get("grid", {}))
+    for encoder in config["encoders"]:
+        files = set(registry.declared("encoders", encoder).get("FILES", ())) & set().union(*grids(config, encoder))
         if files:
             raise UserError(
                 f"config: encoders.{encoder}.grid: '{files.pop()}' names a file, and values of a grid become names of "
@@ -148,6 +153,12 @@ def combinations(config: Mapping[str, Any]) -> Iterator[tuple[str, int, str]]:
         for size in keys["sizes"]:
             for encoder in config["encoders"]:
                 yield dataset, size, encoder
+
+
+def grids(config: Mapping[str, Any], encoder: str) -> list[Mapping[str, list]]:
+    """An encoder's grids, each option -> values, in the config's order; without any, one that sets nothing."""
+    given = config["encoders"][encoder].get("grid", {})
+    return given if isinstance(given, list) else [given]
 
 
 def options(config: Mapping[str, Any], kind: str, name: str) -> dict[str, Any]:

@@ -11,11 +11,11 @@ Light on purpose (no torch, no pandas): imported while the Snakefile is parsed.
 import itertools
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from visrec import registry
-from visrec.config import check_size, combinations, encoder_options
+from visrec.config import check_size, combinations, encoder_options, grids
 from visrec.errors import UserError
 
 LARGE = 1e15  # from here on numbers are written with an exponent
@@ -23,7 +23,7 @@ LARGE = 1e15  # from here on numbers are written with an exponent
 
 @dataclass(frozen=True)
 class Trial:
-    """One trial; `options` holds every option of the encoder, defaults included."""
+    """One trial; `options` holds every option of the encoder, defaults included, `axes` names those asked for."""
 
     dataset: str
     size: int
@@ -31,6 +31,7 @@ class Trial:
     options: Mapping[str, Any]
     seed: int
     name: str
+    axes: tuple[str, ...] = field(default=(), compare=False)  # it is the same trial on another grid
 
     @property
     def folder(self) -> str:
@@ -97,7 +98,7 @@ def make(config: Mapping[str, Any], dataset: str, size: int, encoder: str, chose
     headline = registry.declared("encoders", encoder).get("HEADLINE", ())
     named = [*headline, *(key for key in sorted(options) if key not in headline and options[key] != base[key])]
     parts = [f"{key}~{format_value(options[key])}" for key in named]
-    return Trial(dataset, size, encoder, options, seed, "+".join([*parts, f"seed~{seed}"]))
+    return Trial(dataset, size, encoder, options, seed, "+".join([*parts, f"seed~{seed}"]), tuple(chosen))
 
 
 def parse(config: Mapping[str, Any], dataset: str, size: int, encoder: str, name: str) -> Trial:
@@ -126,13 +127,18 @@ def parse(config: Mapping[str, Any], dataset: str, size: int, encoder: str, name
     return trial
 
 
+def axes(config: Mapping[str, Any], encoder: str) -> list[str]:
+    """Every option that stands on a grid of an encoder, in order of first appearance."""
+    return list(dict.fromkeys(itertools.chain.from_iterable(grids(config, encoder))))
+
+
 def grid(config: Mapping[str, Any]) -> list[Trial]:
-    """Every trial the config asks for, in a stable order."""
-    found = []
+    """Every trial the config asks for, in a stable order; one that several grids of an encoder give, once."""
+    found: dict[str, Trial] = {}
     for dataset, size, encoder in combinations(config):
-        axes = config["encoders"][encoder].get("grid", {})
         seeds = config["seeds"] if registry.declared("encoders", encoder).get("SEEDED", True) else [0]
-        for values in itertools.product(*axes.values()):
-            for seed in seeds:
-                found.append(make(config, dataset, size, encoder, dict(zip(axes, values, strict=True)), seed))
-    return found
+        for one in grids(config, encoder):
+            for values, seed in itertools.product(itertools.product(*one.values()), seeds):
+                trial = make(config, dataset, size, encoder, dict(zip(one, values, strict=True)), seed)
+                found.setdefault(trial.folder, trial)
+    return list(found.values())

@@ -39,13 +39,18 @@ def setting(trial: Mapping[str, Any]) -> str:
 
 
 def named(trial: Mapping[str, Any]) -> list[str]:
-    """The options that say which trial of its encoder this is: headline keys, then the other axes of the grid."""
+    """The options that may differ between trials of its encoder: headline keys, then the other axes of the grid."""
     return list(dict.fromkeys([*trial["headline"], *trial["grid"]]))
 
 
 def words(trial: Mapping[str, Any]) -> str:
-    """A setting for people: "lambda_z 500, mu_x 10"."""
-    return ", ".join(f"{key} {trial['options'][key]}" for key in named(trial))
+    """A setting for people: "lambda_z 500, mu_x 10"; of a list of grids, what its own one does not set is left out."""
+    return listed(trial, dict.fromkeys([*trial["headline"], *trial["axes"]]))
+
+
+def listed(trial: Mapping[str, Any], keys: Iterable[str]) -> str:
+    """Some options with their values: "lambda_z 500, mu_x 10"."""
+    return ", ".join(f"{key} {trial['options'][key]}" for key in keys)
 
 
 def by_setting(trials: Iterable[Mapping]) -> dict[str, list[Mapping]]:

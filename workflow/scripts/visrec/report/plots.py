@@ -5,7 +5,9 @@ screen is more, and a file's name must not depend on what is in it.
 """
 
 import io
+import math
 import re
+import textwrap
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -27,8 +29,8 @@ from matplotlib.ticker import EngFormatter, MaxNLocator, PercentFormatter
 from visrec import store
 from visrec.losses import kl_ideal
 from visrec.report import FIGURES, style
+from visrec.report.draws import GROUP, folder, listed, setting, words
 from visrec.report.sections import variant_name
-from visrec.report.tables import GROUP, folder, setting
 from visrec.report.verdict import METRICS, percent
 
 PATHS = re.compile(r' d="([^"]+)"')
@@ -40,6 +42,10 @@ HEALTHY = (0.5, 1.6)  # of M v_j in one batch of 64 uniform on the sphere: its l
 FLOOR = 1e-3  # of the logarithmic axis of M v_j; below it there is nothing left to tell apart
 WIDE, COLUMN, PHONE = 10.6, 4.2, 3.75  # inches
 LINE = 0.205  # inches, of a row of the atlas
+LEGEND, ROW = 58, 36  # letters in a line, of what a phone's width holds beside a line or a cell
+CELL, SETTING = 0.62, 0.36  # inches, of a row of a heat map over axes, and of one setting by setting
+AS_IS = "nothing changed"  # a grid that sets nothing, {}
+ABSENT = "no result"  # a pair that was not tried, or whose trials have not ended
 # statistics of batch norm: (what they are called, how far below its line a dot stands)
 MODES = {"running": ("running statistics", -0.16), "reestimated": ("re-estimated statistics", 0.16)}
 # panel: title
@@ -122,8 +128,24 @@ def _axes_of_grid(trials: Sequence[Mapping]) -> list[str]:
     return list(dict.fromkeys(axis for trial in trials for axis in trial["grid"]))
 
 
+def _axes_shown(trials: Sequence[Mapping]) -> list[str]:
+    """The axes of one encoder's heat map: two at most, those that vary before those that do not.
+
+    None where more than two vary and not all combinations were tried, as where one thing is changed at a time: the best
+    of many settings would stand in one cell, a single one in the next.
+    """
+    axes = _axes_of_grid(trials)
+    values = {axis: {trial["options"][axis] for trial in trials} for axis in axes}
+    varied = [axis for axis in axes if len(values[axis]) > 1]
+    tried = {tuple(trial["options"][axis] for axis in varied) for trial in trials}
+    if len(varied) > 2 and len(tried) < math.prod(len(values[axis]) for axis in varied):
+        return []
+    first = sorted(axes, key=lambda axis: axis not in varied)[:2]
+    return [axis for axis in axes if axis in first]
+
+
 def heatmap(grid: pd.DataFrame, trials: Sequence[Mapping], theme: str) -> Figure:
-    """Validation precision over the first two axes of each encoder's grid; the chosen pair framed.
+    """Validation precision over two axes of each encoder's grid, or setting by setting; the chosen cell framed.
 
     Where the grid has more axes, a cell is the best of its settings; with several seeds a setting is their mean.
     """
@@ -135,7 +157,7 @@ def heatmap(grid: pd.DataFrame, trials: Sequence[Mapping], theme: str) -> Figure
     if not tables:
         return _nothing("No encoder has a grid of hyper-parameters.")
     # Inches by hand, so that cells are equally tall in every panel.
-    heights = [0.62 * len(table["value"]) for table in tables.values()]
+    heights = [(CELL if table["value"].columns.name else SETTING) * len(table["value"]) for table in tables.values()]
     figure, axes = plt.subplots(
         len(tables), 1, squeeze=False, figsize=(COLUMN, sum(heights) + 0.95 * len(tables)), height_ratios=heights
     )
@@ -160,10 +182,14 @@ def heatmap(grid: pd.DataFrame, trials: Sequence[Mapping], theme: str) -> Figure
             linecolor=style.GROUND[theme],
         )
         for y, x in np.argwhere(value.isna().to_numpy()):
+            text = table["words"].iat[y, x]
+            if text == ABSENT:
+                axis.text(x + 0.5, y + 0.5, text, ha="center", va="center", fontsize=8, color=style.MUTED[theme])
+                continue
             axis.add_patch(
                 plt.Rectangle((x, y), 1, 1, fill=False, hatch="////", ec=style.RULE[theme], lw=0, zorder=0.5)
             )
-            axis.text(x + 0.5, y + 0.5, table["words"].iat[y, x], ha="center", va="center", fontsize=8.5)
+            axis.text(x + 0.5, y + 0.5, text, ha="center", va="center", fontsize=8.5)
         for y, x in np.argwhere(table["chosen"].to_numpy()):
             axis.add_patch(
                 plt.Rectangle(
@@ -173,38 +199,40 @@ def heatmap(grid: pd.DataFrame, trials: Sequence[Mapping], theme: str) -> Figure
         axis.set_title(name)
         axis.set_ylabel(value.index.name if value.index.name != "" else "", rotation=90)
         axis.tick_params(length=0, labelcolor=style.INK[theme])
-        axis.set_yticklabels(axis.get_yticklabels(), rotation=0)
+        axis.set_yticklabels([_wrapped(label.get_text(), ROW) for label in axis.get_yticklabels()], rotation=0)
     return figure
 
 
 def cells(rows: pd.DataFrame, trials: Sequence[Mapping]) -> dict[str, pd.DataFrame]:
     """What stands in one encoder's heat map: frames `value`, `words` and `chosen`, second axis down, first across.
 
+    Where there are no axes to show, every setting has a row, in the config's order.
+
     Args:
         rows: the encoder's rows of grid.csv, of one dataset and size.
         trials: its trials.
     """
-    axes = _axes_of_grid(trials)[:2]
-    named = {trial["trial"]: setting(trial) for trial in trials}
-    rows = rows.assign(setting=rows["trial"].map(named))
-    if len(axes) == 1:
-        rows = rows.assign(**{"": ""})
-    across, down = axes[0], axes[1] if len(axes) > 1 else ""
-    value, words, chosen = {}, {}, {}
-    for place, cell in rows.groupby([down, across], sort=True):
+    axes = _axes_shown(trials)
+    across, down = (*axes, "", "")[:2]
+    rows = rows.assign(setting=rows["trial"].map({trial["trial"]: setting(trial) for trial in trials}))
+    if axes:
+        rows = rows.assign(x=rows[across], y=rows[down] if down else "")
+    else:
+        changes = {trial["trial"]: listed(trial, trial["axes"]) or AS_IS for trial in trials}
+        rows = rows.assign(x="", y=rows["trial"].map(changes))
+    value, text, chosen = {}, {}, {}
+    for place, cell in rows.groupby(["y", "x"], sort=bool(axes)):
         mean = cell.groupby("setting")["val_precision"].mean()
         best = cell[cell["setting"] == (mean.idxmax() if mean.notna().any() else mean.index[0])]
         value[place] = best["val_precision"].mean()
-        words[place] = percent(value[place]) if mean.notna().any() else str(best["status"].iloc[0])
+        text[place] = percent(value[place]) if mean.notna().any() else str(best["status"].iloc[0])
         chosen[place] = bool(cell["chosen"].any()) and bool(mean.notna().any())
-        words[place] += "\nchosen" if chosen[place] else ""
+        text[place] += ("\nchosen" if axes else ", chosen") if chosen[place] else ""
     frames = {}
-    for name, table in (("value", value), ("words", words), ("chosen", chosen)):
-        frame = pd.Series(table).unstack()
+    for name, table, absent in (("value", value, math.nan), ("words", text, ABSENT), ("chosen", chosen, False)):
+        frame = pd.Series(table).unstack(fill_value=absent, sort=bool(axes))
         frame.index.name, frame.columns.name = down, across
         frames[name] = frame
-    frames["chosen"] = frames["chosen"].fillna(False).astype(bool)
-    frames["words"] = frames["words"].fillna("not in the grid")
     frames["value"] = frames["value"].astype(float)
     return frames
 
@@ -307,9 +335,15 @@ def _frame(axis: Axes, name: str, histories: Sequence[tuple[Mapping, pd.DataFram
 
 
 def _legend(trial: Mapping[str, Any], chosen: bool) -> str:
-    named = list(dict.fromkeys([*trial["headline"], *trial["grid"]]))
-    words = ", ".join(f"{key} {trial['options'][key]}" for key in named) or trial["trial"]
-    return f"{trial['encoder']}: {words}" + (" (chosen)" if chosen else "")
+    text = f"{trial['encoder']}: {words(trial) or trial['trial']}" + (" (chosen)" if chosen else "")
+    return _wrapped(text, LEGEND)
+
+
+def _wrapped(text: str, width: int) -> str:
+    """A list of options in lines of about `width` letters, broken after commas only."""
+    tied = re.sub("(?<!,) ", "\N{NO-BREAK SPACE}", text)
+    lines = textwrap.fill(tied, width, break_long_words=False, break_on_hyphens=False)
+    return lines.replace("\N{NO-BREAK SPACE}", " ")
 
 
 def layers(rows: pd.DataFrame, theme: str) -> Figure:

@@ -331,8 +331,8 @@ def tables(
 
     Args:
         results_dir: results/{experiment}.
-        trials: dicts with dataset, size, encoder, trial, seed, options, headline, grid, stage and atlas (whether it has
-            an atlas.csv).
+        trials: dicts with dataset, size, encoder, trial, seed, options, headline, grid (every axis of its encoder's),
+            axes (of the one grid in a list that gave it), stage and atlas (whether it has an atlas.csv).
         evaluators: names of the evaluators whose csv and h5 files to gather.
         out: the keys of `visrec.report.TABLES` -> path.
 
