@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 REPORT := results/demo/report/index.html
 
-.PHONY: demo test test-slow test-slurm bench-data bench-eval bench-train status lint format lock clean distclean help
+.PHONY: demo test test-slow test-slurm bench-data bench-eval bench-train status partial resume site lint format lock clean distclean help
 
 demo: $(READY)
 	@$(BIN)/snakemake
@@ -22,8 +22,9 @@ test: $(READY)
 test-slow: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow --numprocesses logical --maxprocesses 4
 
+# The workflow on a real Slurm that is started for it, with its GPUs made up, and every fault a cluster knows.
 test-slurm: $(READY)
-	$(BIN)/python -m pytest -m slurm
+	$(BIN)/python -m pytest -m slurm -p no:xdist
 
 # Images per second from JPEG files to images.h5 beside a plain loop over Pillow, and peak memory.
 bench-data: $(READY)
@@ -42,6 +43,20 @@ bench-train: $(READY)
 # One line per trial: its state, progress and time left. It reads files and touches no lock.
 status: $(READY)
 	@$(BIN)/python -m visrec.status $(if $(CONFIG),--configfile $(CONFIG))
+
+# The report of the trials that are finished, while another Snakemake may be running: without its lock, on this machine.
+partial: $(READY)
+	@$(BIN)/snakemake partial --nolock --cores 1 --executor local --profile none --workflow-profile none \
+	  --quiet host progress rules $(if $(CONFIG),--configfile $(CONFIG))
+
+# On a cluster, after Snakemake itself was killed: cancels what it left in Slurm's queue, unlocks, and runs on.
+resume: $(READY)
+	@$(BIN)/python profiles/slurm/resume.py $(if $(CONFIG),--configfile $(CONFIG)) $(ARGS)
+
+# Asks Slurm for its partitions and their limits. An account, if one has to be named, is added by hand.
+site: $(READY)
+	@test ! -e profiles/slurm/site.yaml || { echo "profiles/slurm/site.yaml is there already; edit it, or delete it"; exit 1; }
+	$(BIN)/generate-slurm-partition-config -o profiles/slurm/site.yaml
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -83,6 +98,10 @@ help:
 	@echo "make bench-eval k-NN and linear probes beside other libraries"
 	@echo "make bench-train a training step beside the AGE authors' way of it"
 	@echo "make status    how far an experiment is: CONFIG=config/paper.yaml, say"
+	@echo "make resume    on Slurm, go on after Snakemake itself was killed, CONFIG as above"
+	@echo "make site      on Slurm, write down the partitions for profiles/slurm"
+	@echo "make test-slurm the workflow on a real Slurm, with faults"
+	@echo "make partial   the report of the trials that are finished, CONFIG as above"
 	@echo "make test-slow twenty kills of a training, trainings at full width"
 	@echo "make format    let both mend what they can"
 	@echo "make lock      renew requirements.lock from pyproject.toml"

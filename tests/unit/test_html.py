@@ -220,7 +220,7 @@ def test_one_encoder_without_training_renders(tmp_path):
     assert "Only pixels could be scored" in text
     assert "No network was trained here" in text
     assert "not from a git checkout" in text
-    assert "randomnot in this experiment" in text  # name and note are two elements
+    assert "randomnot in this report" in text  # name and note are two elements
 
 
 def test_all_collapsed_renders(tmp_path):
@@ -292,7 +292,7 @@ def test_every_score_stands_beside_chance_majority_random_and_pixels(standard):
 def test_random_and_pixels_are_named_even_if_they_are_not_there(tmp_path):
     trials = [fixture.trial("pca", {"components": 128}, stage="fit"), fixture.age(500, 10)]
     text = Page(make(tmp_path, trials, fixture.STANDARD, full=True)).all_text()
-    assert "Test score pca age randomnot in this experiment pixelsnot in this experiment" in text
+    assert "Test score pca age randomnot in this report pixelsnot in this report" in text
 
 
 def test_pairs_are_compared_in_words_and_signs(standard):

@@ -113,7 +113,7 @@ def test_findings_set_a_trained_encoder_beside_its_untrained_self_pixels_chance_
 def test_a_baseline_that_was_not_run_is_named():
     found = v.verdict([row("age", 0.5), row("pixels", 0.4)], ["age"], []).findings
     assert found[0].word == "not measured"
-    assert "random is not in this experiment" in found[0].detail
+    assert "random is not in this report" in found[0].detail
 
 
 def test_nothing_measured_and_one_measured():
@@ -123,7 +123,7 @@ def test_nothing_measured_and_one_measured():
     assert none.caveats == ["2 of 2 trials of age gave no score: collapsed, diverged or unfinished, see the runs."]
     one = v.verdict([row("pixels", 0.5)], [], [])
     assert "nothing to compare" in one.heading
-    assert one.caveats == ["No trained network is in this experiment."]
+    assert one.caveats == ["No trained network is in this report."]
 
 
 def test_one_seed_is_said():

@@ -426,6 +426,7 @@ def report(
     queries: int,
     neighbours: int,
     configfiles: Sequence[str] = (),
+    unfinished: Mapping[str, Any] | None = None,
 ) -> None:
     """Write the report.
 
@@ -441,6 +442,8 @@ def report(
         queries: query images in the gallery.
         neighbours: neighbours of each.
         configfiles: files to name in the commands that rebuild a run; none for the default config.
+        unfinished: of a partial report, how many trials there are (`total`), which of them `failed`, as (trial, how),
+            and how many are still `open`.
 
     Raises:
         UserError: a figure, images.h5 or an image that a gallery names is missing or damaged.
@@ -502,5 +505,6 @@ def report(
         words=enumerate_words,
         queries=queries,
         neighbours=neighbours,
+        unfinished=unfinished,
     )
     store.write_text(out_html, page)

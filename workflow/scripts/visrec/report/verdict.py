@@ -171,7 +171,7 @@ def _compare(
         if other == subject:
             continue
         if other not in rows:
-            yield Finding(f"{subject} beside {words}", NOT_MEASURED, f"the encoder {other} is not in this experiment")
+            yield Finding(f"{subject} beside {words}", NOT_MEASURED, f"the encoder {other} is not in this report")
             continue
         word, difference = compared(comparisons, subject, other, metric)
         detail = f"{name}: {mine} beside {score(rows[other], metric)}"
@@ -220,7 +220,7 @@ def verdict(
 
     caveats = []
     if not trained:
-        caveats.append("No trained network is in this experiment.")
+        caveats.append("No trained network is in this report.")
     for row in rows:
         if row["trials"] > row["trials_ok"]:
             lost = f"{row['trials'] - row['trials_ok']} of {row['trials']} trials of {row['encoder']}"
