@@ -24,7 +24,10 @@ def test_a_user_error_is_one_line_on_screen_and_in_the_log(tmp_path):
     done = run("raise UserError('x.h5: is empty; delete it')", tmp_path / "logs/a.log")
     assert done.returncode == 1
     assert done.stderr == "error: x.h5: is empty; delete it\n"
-    assert (tmp_path / "logs/a.log").read_text() == "error: x.h5: is empty; delete it\n"
+    first, last = (tmp_path / "logs/a.log").read_text().splitlines()
+    assert " attempt 1 on " in first
+    assert last == "error: x.h5: is empty; delete it"
+    assert (tmp_path / "logs/a.1.log").read_text() == (tmp_path / "logs/a.log").read_text()
 
 
 def test_another_error_has_its_traceback_in_the_log(tmp_path):
@@ -38,6 +41,8 @@ def test_threads_are_those_given_and_messages_are_logged(tmp_path):
     done = run("import torch; log.info('threads %d', torch.get_num_threads())", tmp_path / "a.log")
     assert done.returncode == 0
     assert "threads 1" in (tmp_path / "a.log").read_text()
+    assert (tmp_path / "a.log").read_text().splitlines()[-1].startswith("done after ")
+    assert (tmp_path / "a.1.log").read_text() == (tmp_path / "a.log").read_text()
 
 
 def test_device():

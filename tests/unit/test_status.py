@@ -14,6 +14,7 @@ from visrec.config import check
 
 AGE = "digits/32px/age/lambda_z~1000+mu_x~10+seed~0"
 PCA = "digits/32px/pca/seed~0"
+FILES = ("knn.csv", "svm.csv", "neighbours.csv", "atlas.csv", "selectors.csv")
 CONFIG = {
     "experiment": "tiny",
     "datasets": {"digits": {"sizes": [32]}},
@@ -66,18 +67,76 @@ def test_a_training_that_left_after_a_signal_waits_where_it_was(results):
     assert state(results) == ("waiting", "5,000 of 6,250", "")
 
 
-def test_a_failure_says_in_which_rule_and_why(results):
-    log = results / f"logs/evaluate/{AGE}/svm.log"
+def test_a_failure_says_in_which_rule_at_which_attempt_and_why(results):
+    log = results / f"logs/evaluate/{AGE}/svm"
     log.parent.mkdir(parents=True)
     (results / AGE / "embeddings.h5").touch()
     (results / AGE / "knn.csv").touch()
-    assert state(results) == ("embedded", "1 of 2 scores", "")
-    log.write_text("reading\nerror: x.h5: is empty; delete it\n")
-    assert state(results) == ("failed in evaluate: x.h5: is empty; delete it", "", "")
-    log.write_text("Traceback (most recent call last):\n  File\nMemoryError\n")
-    assert state(results)[0] == "failed in evaluate: MemoryError"
+    assert state(results) == ("embedded", "1 of 5 results", "")
+    first = f"2026-11-23 06:50:08 attempt 1 on node7, process {os.getpid()}\nreading\n"
+    Path(f"{log}.1.log").write_text(f"{first}error: x.h5: is empty; delete it\n")
+    assert state(results) == ("failed in evaluate at attempt 1: x.h5: is empty; delete it", "", "")
+    Path(f"{log}.2.log").write_text(
+        first.replace("attempt 1", "attempt 2") + "Traceback (most recent call last):\n  File\nMemoryError\n"
+    )
+    assert state(results)[0] == "failed in evaluate at attempt 2: MemoryError"
     (results / AGE / "svm.csv").touch()  # it was run again
+    for name in FILES:
+        (results / AGE / name).touch()
     assert state(results) == ("done", "", "")
+
+
+def test_what_runs_now_is_named_with_its_node(results):
+    log = results / f"logs/embed/{PCA}.1.log"
+    log.parent.mkdir(parents=True)
+    log.write_text(f"2026-11-23 06:50:08 attempt 1 on {platform.node()}, process {os.getpid()}\n")
+    since = "06:50" if time.strftime("%Y-%m-%d") == "2026-11-23" else "2026-11-23 06:50"
+    assert state(results, PCA)[0] == f"embed on {platform.node()} since {since}"
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    log.write_text(f"2026-11-23 06:50:08 attempt 1 on {platform.node()}, process {gone.pid}\n")
+    assert state(results, PCA)[0] == "waiting"
+
+
+def job(number: str, rule: str, state: str, trial: str = "digits_32_age_lambda_z~1000+mu_x~10+seed~0") -> status.Queued:
+    return status.Queued(number, state, "gpu2" if state == "RUNNING" else "", "2026-11-23T06:50:08", rule, trial)
+
+
+def test_slurm_knows_what_became_of_a_training(results):
+    claim(results, host="gpu2", job="12")
+    config = check(CONFIG)
+
+    def shown(*jobs: status.Queued) -> str:
+        (row,) = (row for row in status.table(config, results, jobs) if row["trial"] == AGE)
+        return row["state"]
+
+    assert shown(job("12", "train", "RUNNING")).startswith("training on gpu2 since ")
+    assert shown(job("13", "train", "RUNNING")) == "stopped on gpu2"
+    (results / AGE / "checkpoints/claim.json").unlink()
+    assert shown(job("12", "train", "PENDING")) == "queued for train"
+    assert shown(job("12", "evaluate", "PENDING", "digits_32_age_lambda_z~1000+mu_x~10+seed~0_knn")) == (
+        "queued for evaluate"
+    )
+    assert shown(job("12", "train", "PENDING", "digits_32_age_lambda_z~1000+mu_x~10+seed~01")) == "waiting"
+
+
+def test_the_queue_is_read_as_slurm_prints_it(tmp_path, monkeypatch):
+    program = tmp_path / "squeue"
+    program.write_text(
+        "#!/bin/sh\n"
+        "echo '2|RUNNING|gpu1|2026-11-23T06:43:20|rule_train_wildcards_digits_32_age_lambda_z~1000+mu_x~10+seed~0'\n"
+        "echo '5|PENDING||N/A|rule_tables'\n"
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    assert status.queue() == [
+        status.Queued(
+            "2", "RUNNING", "gpu1", "2026-11-23T06:43:20", "train", "digits_32_age_lambda_z~1000+mu_x~10+seed~0"
+        ),
+        status.Queued("5", "PENDING", "", "N/A", "tables", ""),
+    ]
+    program.write_text("#!/bin/sh\necho 'slurm_load_jobs error: Unable to contact slurm controller' >&2; exit 1\n")
+    assert status.queue() is None
 
 
 @pytest.mark.parametrize("how, shown", [("ok", ""), ("diverged", ", diverged"), ("collapsed", ", collapsed")])
@@ -85,8 +144,8 @@ def test_how_a_training_ended(results, how, shown):
     (results / AGE / "status.json").write_text(json.dumps({"status": how}))
     assert state(results)[0] == f"trained{shown}"
     (results / AGE / "embeddings.h5").touch()
-    assert state(results) == (f"embedded{shown}", "0 of 2 scores", "")
-    for name in ("knn.csv", "svm.csv"):
+    assert state(results) == (f"embedded{shown}", "0 of 5 results", "")
+    for name in FILES:
         (results / AGE / name).touch()
     (results / AGE / "embeddings.h5").unlink()  # to save space
     assert state(results) == (f"done{shown}", "", "")
@@ -103,7 +162,7 @@ def test_files_that_are_being_written_or_are_none_do_not_stop_it(results, conten
 def test_the_command_prints_a_table_and_is_light(results, tmp_path):
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(CONFIG, sort_keys=False))
     (tmp_path / "results/tiny" / PCA).mkdir(parents=True)
-    for name in ("knn.csv", "svm.csv"):
+    for name in FILES:
         (tmp_path / "results/tiny" / PCA / name).touch()
     program = (
         "import sys; from visrec.status import main; main(); "

@@ -14,7 +14,6 @@ import hashlib
 import json
 import logging
 import os
-import platform
 import secrets
 import signal
 import threading
@@ -32,6 +31,7 @@ import torch
 from torch import Tensor
 
 from visrec import store
+from visrec.attempts import node
 from visrec.errors import StoppedError, SupersededError, UserError
 
 log = logging.getLogger(__name__)
@@ -49,7 +49,7 @@ class Claim:
     """Who trains a trial.
 
     Attributes:
-        host: name of the machine.
+        host: name of the machine, as Slurm calls it inside a job.
         pid: of the process there.
         started: when that process started, seconds since the machine did: a number is used again, a number and its time
             are not, and the machine's clock may be set meanwhile.
@@ -68,11 +68,11 @@ class Claim:
         """A new claim."""
         pid = os.getpid()
         job = os.environ.get("SLURM_JOB_ID")
-        return cls(platform.node(), pid, _started(psutil.Process(pid)), job, secrets.token_hex(16))
+        return cls(node(), pid, _started(psutil.Process(pid)), job, secrets.token_hex(16))
 
     def lives_here(self) -> bool:
         """Whether the process that made it runs on this very machine."""
-        if self.host != platform.node():
+        if self.host != node():
             return False
         try:
             process = psutil.Process(self.pid)

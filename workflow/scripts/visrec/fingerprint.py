@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PACKAGE = Path(__file__).parent
-SILENT = {"errors", "fingerprint", "job", "progress", "registry", "symptoms"}
+SILENT = {"attempts", "errors", "fingerprint", "job", "progress", "registry", "symptoms"}
 LOGGERS = {"log", "bar", "board"}
 
 

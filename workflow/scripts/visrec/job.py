@@ -4,11 +4,13 @@ import logging
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from visrec import attempts
 from visrec.errors import UserError
 
 if TYPE_CHECKING:
@@ -26,7 +28,7 @@ def job(log_file: str | Path, threads: int) -> Iterator[None]:
     Import torch and its kin inside: their thread pools are made from the environment when they are first imported.
 
     Args:
-        log_file: gets the log messages, and the traceback of an error.
+        log_file: gets the log messages, and the traceback of an error; a copy for every attempt stays beside it.
         threads: number of threads this job was given; the host's cores are never counted.
 
     Raises:
@@ -35,20 +37,21 @@ def job(log_file: str | Path, threads: int) -> Iterator[None]:
     for variable in THREAD_VARIABLES:
         os.environ[variable] = str(threads)
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it cuBLAS is not reproducible
-    Path(log_file).parent.mkdir(parents=True, exist_ok=True)
-    screen, file = logging.StreamHandler(), logging.FileHandler(log_file, mode="w", encoding="utf-8")
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s: %(message)s", handlers=[screen, file])
+    started = time.monotonic()
+    files = [Path(log_file), attempts.begin(Path(log_file))]
+    handlers = [logging.StreamHandler(), *(logging.FileHandler(file, encoding="utf-8") for file in files)]
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s: %(message)s", handlers=handlers)
     log.setLevel(logging.INFO)
     try:
         yield
     except UserError as error:
-        with Path(log_file).open("a", encoding="utf-8") as stream:
-            print(f"error: {error}", file=stream)
+        attempts.say(f"{attempts.ERROR}{error}", *files)
         print(f"error: {error}", file=sys.stderr, flush=True)
         sys.exit(error.exit_status)
     except Exception:
         log.exception("failed")
         sys.exit(1)
+    attempts.say(f"{attempts.DONE} {time.monotonic() - started:.1f} s", *files)
 
 
 def device(name: str) -> "torch.device":

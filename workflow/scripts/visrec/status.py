@@ -1,4 +1,6 @@
-"""How far an experiment is, one line per trial, read from its files: it submits nothing and touches no lock.
+"""How far an experiment is, one line per trial, read from its files and, where there is a Slurm, from its queue.
+
+It submits nothing and touches no lock.
 
     python -m visrec.status --configfile config/paper.yaml
 
@@ -8,10 +10,11 @@ Light on purpose (no torch, no pandas): one wants to look often.
 import argparse
 import csv
 import json
-import platform
+import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,45 +23,126 @@ import yaml
 
 from visrec import config as configs
 from visrec import progress, registry, trials
+from visrec.attempts import Attempt, node, read
 from visrec.errors import UserError
 
 COLUMNS = ("trial", "state", "progress", "left")
+SQUEUE = ("squeue", "--me", "--noheader", "--format=%i|%T|%N|%S|%k")
 
 
-def table(config: Mapping[str, Any], results: Path) -> list[dict[str, str]]:
+@dataclass(frozen=True)
+class Queued:
+    """A job in Slurm's queue, as the Slurm plugin submitted it.
+
+    Attributes:
+        job: its number.
+        state: such as RUNNING or PENDING.
+        node: where it runs, "" while it waits.
+        since: when it began, or will, "2026-11-23T06:50:08".
+        rule: the rule.
+        wildcards: their values, joined by "_"; "" for a group of jobs.
+    """
+
+    job: str
+    state: str
+    node: str
+    since: str
+    rule: str
+    wildcards: str
+
+
+def queue() -> list[Queued] | None:
+    """One's own jobs in Slurm's queue; None where there is no Slurm that answers."""
+    try:
+        lines = subprocess.run(SQUEUE, check=True, capture_output=True, text=True, timeout=20).stdout.splitlines()
+    except (OSError, subprocess.SubprocessError):
+        return None
+    found = []
+    for line in lines:
+        job, state, node, since, comment = line.split("|", 4)
+        rule, _, wildcards = comment.removeprefix("rule_").partition("_wildcards_")
+        found.append(Queued(job, state, node, since, rule, wildcards))
+    return found
+
+
+def table(config: Mapping[str, Any], results: Path, jobs: Sequence[Queued] | None = None) -> list[dict[str, str]]:
     """Trial, state, progress and time left, for every trial of the config, in its order.
 
     Args:
         config: checked.
         results: the experiment's folder.
+        jobs: from `queue`, None if there is no Slurm.
     """
-    return [{"trial": trial.folder, **_trial(config, results, trial)} for trial in trials.grid(config)]
+    return [{"trial": trial.folder, **_trial(config, results, trial, jobs)} for trial in trials.grid(config)]
 
 
-def _trial(config: Mapping[str, Any], results: Path, trial: trials.Trial) -> dict[str, str]:
+def _trial(
+    config: Mapping[str, Any], results: Path, trial: trials.Trial, jobs: Sequence[Queued] | None
+) -> dict[str, str]:
     folder = results / trial.folder
-    stage = registry.declared("encoders", trial.encoder).get("STAGE")
-    wanted = ["embeddings.h5", *(f"{name}.csv" for name in config["evaluators"])]
-    there = [name for name in wanted if (folder / name).exists()]
     ended = _json(folder / "status.json").get("status", "ok")
     outcome = "" if ended == "ok" else f", {ended}"
-    if set(wanted[1:]) <= set(there) and there:  # embeddings may be deleted once everything is scored
+    wanted = _wanted(config, trial)
+    there = [name for name in wanted if (folder / name).exists()]
+    if there and len(there) == len(wanted):  # embeddings may be deleted once everything is scored
         return _row(f"done{outcome}")
     claim = _json(folder / "checkpoints/claim.json")
     if claim:
         since = _clock((folder / "checkpoints/claim.json").stat().st_mtime)
-        gone = claim.get("host") == platform.node() and not psutil.pid_exists(int(claim.get("pid", -1)))
-        state = f"stopped on {claim.get('host')}" if gone else f"training on {claim.get('host')} since {since}"
-        return _row(state, *_progress(folder / "history.csv", trial.options, running=not gone))
-    error = _last_error(results, trial)
-    if error:
-        return _row(error)
-    scored = f"{len(there) - ('embeddings.h5' in there)} of {len(wanted) - 1} scores"
-    if there:
-        return _row(f"embedded{outcome}", scored)
+        alive = _alive(claim.get("host", ""), claim.get("pid", -1), claim.get("job"), jobs)
+        state = f"training on {claim.get('host')} since {since}" if alive else f"stopped on {claim.get('host')}"
+        return _row(state, *_progress(folder / "history.csv", trial.options, running=alive))
+    latest = _latest(results, trial)
+    for rule, attempt in latest:
+        if not attempt.ended and _alive(attempt.node, attempt.pid, attempt.job, jobs):
+            return _row(f"{rule} on {attempt.node} since {_clock(attempt.since)}")
+    waiting = [job.rule for job in jobs or () if job.state == "PENDING" and _is_of(job, trial)]
+    if waiting:
+        return _row(f"queued for {waiting[0]}", *_progress(folder / "history.csv", trial.options, running=False))
+    for rule, attempt in latest:
+        if attempt.ended == "failed":
+            return _row(f"failed in {rule} at attempt {attempt.number}: {attempt.last}")
+    if (folder / "embeddings.h5").exists():
+        return _row(f"embedded{outcome}", f"{len(there)} of {len(wanted)} results")
+    stage = registry.declared("encoders", trial.encoder).get("STAGE")
     if stage and (folder / "status.json").exists():
         return _row(f"{'trained' if stage == 'train' else 'fitted'}{outcome}")
     return _row("waiting", *_progress(folder / "history.csv", trial.options, running=False))
+
+
+def _wanted(config: Mapping[str, Any], trial: trials.Trial) -> list[str]:
+    """The files in a trial's folder that its story ends with."""
+    about = registry.declared("encoders", trial.encoder)
+    return [
+        *(f"{name}.csv" for name in config["evaluators"]),
+        "neighbours.csv",
+        *(["atlas.csv"] if about.get("ATLAS") and config["evaluators"] else []),
+        *(["selectors.csv"] if about.get("STAGE") == "train" else []),
+    ]
+
+
+def _alive(host: str, pid: int, job: str | None, jobs: Sequence[Queued] | None) -> bool:
+    """Whether a process runs, as far as can be seen from here; what runs elsewhere without Slurm is believed to."""
+    if job and jobs is not None:
+        return any(each.job == job and each.state in ("RUNNING", "COMPLETING") for each in jobs)
+    return host != node() or psutil.pid_exists(int(pid))
+
+
+def _is_of(job: Queued, trial: trials.Trial) -> bool:
+    named = f"{trial.dataset}_{trial.size}_{trial.encoder}_{trial.name}"
+    return job.wildcards == named or job.wildcards.startswith(f"{named}_")  # an evaluator's name comes last
+
+
+def _latest(results: Path, trial: trials.Trial) -> list[tuple[str, Attempt]]:
+    """(rule, its newest attempt) of all that was begun for a trial, the newest first."""
+    found = []
+    for rule in sorted(path for path in results.glob("logs/*") if path.is_dir()):
+        # evaluate has a log for each evaluator; Snakemake deletes the one that it knows before it restarts a job
+        parts = {path.name.split(".")[0] for path in (rule / trial.folder).glob("*.log")}
+        for name in (trial.folder, *(f"{trial.folder}/{part}" for part in sorted(parts))):
+            begun = read(rule / f"{name}.log")
+            found += [(rule.name, begun[-1])] if begun else []
+    return sorted(found, key=lambda each: each[1].until, reverse=True)
 
 
 def _row(state: str, progress: str = "", left: str = "") -> dict[str, str]:
@@ -84,17 +168,6 @@ def _progress(history: Path, options: Mapping[str, Any], running: bool) -> tuple
         return "", ""
     left = progress.duration((whole - done) * batch / speed) if running and speed > 0 else ""
     return f"{done:,} of {whole:,}", left
-
-
-def _last_error(results: Path, trial: trials.Trial) -> str:
-    """The newest of the trial's logs that ends with an error, as "failed in RULE: last line"; "" if there is none."""
-    logs = [*results.glob(f"logs/*/{trial.folder}.log"), *results.glob(f"logs/evaluate/{trial.folder}/*.log")]
-    for log in sorted(logs, key=lambda path: path.stat().st_mtime, reverse=True):
-        lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-        if lines and (lines[-1].startswith("error: ") or "Traceback (most recent call last):" in lines):
-            rule = log.relative_to(results / "logs").parts[0]
-            return f"failed in {rule}: {lines[-1].removeprefix('error: ')}"
-    return ""
 
 
 def _clock(seconds: float) -> str:
@@ -123,7 +196,7 @@ def main() -> None:
         config = configs.check(yaml.safe_load(Path(given.configfile).read_text(encoding="utf-8")))
     except (UserError, OSError) as error:
         sys.exit(f"error: {error}")
-    print(show(table(config, Path(given.results) / config["experiment"])))
+    print(show(table(config, Path(given.results) / config["experiment"], queue())))
 
 
 if __name__ == "__main__":
