@@ -1,0 +1,313 @@
+"""The workflow on a real Slurm, with each fault that a cluster knows: what comes out is what comes out undisturbed.
+
+A fault is always made in the middle of a training: after its first checkpoint.
+"""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import psutil
+import pytest
+import yaml
+from conftest import TINY, Checkout, checkout
+from local_slurm import GPU_NODES, LocalSlurm, missing, wait_for
+
+from visrec import attempts
+
+pytestmark = [pytest.mark.slurm, pytest.mark.timeout(1800)]
+
+CONFIG = TINY | {
+    "experiment": "cluster",
+    "device": "auto",
+    "seeds": [0, 1],
+    "encoders": {"pixels": {}, "age": {"iterations": 4, "batch": 16, "grid": {"lambda_z": [1000], "mu_x": [10]}}},
+    "evaluators": {"knn": {"k": [1, 3], "features": ["raw"]}},
+    "checkpoints": {"iterations": 20},
+}
+SITE = {"partitions": {"cpu": {"max_threads": 64}, "gpu": {"max_threads": 64, "max_gpu": 2}}}
+# Long enough to be hit in the middle. On no grid, so nothing else waits for them.
+LONG = [f"digits/32px/age/lambda_z~1000+mu_x~10+iterations~120+seed~{seed}" for seed in (0, 1)]
+ONE_THREAD = [f"{rule}=1" for rule in ("prepare", "train", "embed", "evaluate", "neighbours", "atlas", "selection")]
+# Short waits, for a test; nothing else differs from what a site runs.
+QUICK = ["--slurm-init-seconds-before-status-checks", "5", "--latency-wait", "10", "--set-threads", *ONE_THREAD, "--"]
+PATIENCE = 400  # seconds for anything; the machine may be slow
+
+
+@dataclass
+class Cluster:
+    """A checkout whose Snakemake submits to a Slurm."""
+
+    slurm: LocalSlurm
+    checkout: Checkout
+
+    @property
+    def folder(self) -> Path:
+        return self.checkout.folder
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return self.slurm.environment | {"PYTHONPATH": str(self.folder / "workflow/scripts")}
+
+    def start(self, *arguments: str, program: tuple[str, ...] = ("-m", "snakemake", "--profile", "profiles/slurm")):
+        """Start Snakemake, or what stands in for it, as a user would."""
+        (self.folder / "tiny.yaml").write_text(yaml.safe_dump(self.checkout.config))
+        log = (self.folder / "snakemake.log").open("a")
+        return subprocess.Popen(
+            [sys.executable, *program, "--configfile", "tiny.yaml", *arguments],
+            cwd=self.folder,
+            env=self.environment,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+
+    def finish(self, process: subprocess.Popen) -> str:
+        """Wait for Snakemake, which has to succeed, and return all it has said in this folder."""
+        code = process.wait(PATIENCE)
+        said = (self.folder / "snakemake.log").read_text()
+        assert code == 0, said[-5000:]
+        return said
+
+    def make(self, *arguments: str) -> str:
+        return self.finish(self.start(*arguments))
+
+
+@pytest.fixture(scope="session")
+def slurm(tmp_path_factory) -> Iterator[LocalSlurm]:
+    why = missing()
+    if why and os.environ.get("VISREC_SLURM") == "required":
+        pytest.fail(f"the Slurm tests are required here: {why}")
+    if why:
+        pytest.skip(why)
+    made = LocalSlurm(tmp_path_factory.mktemp("slurm"))
+    try:
+        made.start()
+        yield made
+    finally:
+        made.stop()
+
+
+@pytest.fixture(scope="session")
+def undisturbed(slurm, tmp_path_factory) -> Checkout:
+    """The same on this machine alone: the whole workflow, and the long trainings that faults will hit."""
+    here = checkout(tmp_path_factory.mktemp("undisturbed"), CONFIG)
+    targets = [f"results/{CONFIG['experiment']}/{trial}/encoder.safetensors" for trial in LONG]
+    here.make("--set-threads", *ONE_THREAD, "--", "all", *targets)
+    return here
+
+
+@pytest.fixture
+def cluster(slurm, undisturbed, tmp_path) -> Iterator[Cluster]:
+    """A checkout in which nothing was done yet."""
+    folder = tmp_path / "checkout"
+    folder.mkdir()
+    made = checkout(folder, CONFIG)
+    (folder / "profiles/slurm/site.yaml").write_text(yaml.safe_dump(SITE))
+    yield Cluster(slurm, made)
+    slurm.run("scancel", "--user", str(os.geteuid()))
+    wait_for(lambda: not slurm.jobs("RUNNING", "COMPLETING", "PENDING"), "the queue to be empty", 60)
+
+
+@dataclass
+class Training:
+    """A long training on the cluster, and Snakemake waiting for it."""
+
+    cluster: Cluster
+    trial: str
+    snakemake: subprocess.Popen | None = None
+    process: psutil.Process | None = None
+
+    @property
+    def folder(self) -> Path:
+        return self.cluster.checkout.results / self.trial
+
+    @property
+    def target(self) -> str:
+        return str((self.folder / "encoder.safetensors").relative_to(self.cluster.folder))
+
+    @property
+    def attempts(self) -> list[attempts.Attempt]:
+        return attempts.read(self.cluster.checkout.results / f"logs/train/{self.trial}.log")
+
+    @property
+    def job(self) -> str:
+        """Slurm's number of the newest attempt."""
+        return self.attempts[-1].job
+
+    def stop_in_the_middle(self) -> None:
+        """Wait for the first checkpoint and hold the process, so that the fault hits a training that is not over.
+
+        Slurm wakes what it ends.
+        """
+        wait_for(lambda: any((self.folder / "checkpoints").glob("*.safetensors")), "a checkpoint", PATIENCE)
+        self.process = psutil.Process(self.attempts[0].pid)
+        self.process.suspend()
+
+    def check(self, undisturbed: Checkout, starts: int) -> None:
+        """It ended as if nothing had happened, and no two attempts ran at once."""
+        said = self.cluster.finish(self.snakemake)
+        same(self.folder, undisturbed.results / self.trial)
+        assert not (self.folder / "checkpoints").exists()
+        assert len(self.attempts) == starts, said[-5000:]
+        for before, after in zip(self.attempts, self.attempts[1:], strict=False):
+            assert before.until <= after.since + 1  # the log's clock counts whole seconds
+        assert self.attempts[-1].ended == "done"
+        lines = (self.cluster.checkout.results / f"logs/train/{self.trial}.{starts}.log").read_text()
+        assert re.search("going on from iteration [1-9]", lines)
+
+
+def same(one: Path, other: Path) -> None:
+    """Weights, pictures and history (but for speeds) are equal, bit by bit."""
+    for name in ("encoder.safetensors", "generator.safetensors", "samples.png", "reconstructions.png"):
+        assert (one / name).read_bytes() == (other / name).read_bytes(), name
+    histories = [pd.read_csv(folder / "history.csv").drop(columns="images_per_second") for folder in (one, other)]
+    pd.testing.assert_frame_equal(*histories, check_exact=True)
+
+
+@pytest.fixture
+def training(cluster) -> Training:
+    """A training, held in its middle."""
+    started = Training(cluster, LONG[0])
+    started.snakemake = cluster.start(*QUICK, started.target)
+    started.stop_in_the_middle()
+    return started
+
+
+def test_the_whole_workflow_gives_what_one_machine_gives(cluster, undisturbed):
+    said = cluster.make(*QUICK, "all")
+    for name in ("scores.csv", "leaderboard.csv", "comparisons.csv", "overlap.csv", "selection.csv", "atlas.csv"):
+        ours, theirs = (pd.read_csv(each.results / "tables" / name) for each in (cluster.checkout, undisturbed))
+        timings = [column for column in ours if re.search("seconds|per_second|_mb|minutes", column)]
+        pd.testing.assert_frame_equal(ours.drop(columns=timings), theirs.drop(columns=timings), check_exact=True)
+    logs = cluster.checkout.results / "logs"
+    done = {log: attempts.read(log) for log in logs.rglob("*.log") if not re.search(r"\.\d+\.log$", log.name)}
+    assert all(len(each) == 1 and each[0].ended == "done" for each in done.values())
+    where = {log.relative_to(logs).as_posix(): each[0] for log, each in done.items()}
+    on_gpus = {name: each for name, each in where.items() if name.startswith("train/") or "embed/" in name}
+    on_gpus = {name: each for name, each in on_gpus.items() if "/age/" in name}
+    assert len(on_gpus) == 4
+    for name, each in where.items():
+        if name in on_gpus:
+            assert each.node in GPU_NODES and re.fullmatch("[01]", each.gpus), name
+        elif name.split("/")[0].removesuffix(".log") in ("tables", "figures", "report"):
+            assert each.job is None, name  # where Snakemake runs
+        else:
+            assert each.node == "cpu1" and each.gpus is None, name
+    for name, one in on_gpus.items():
+        for other_name, other in on_gpus.items():
+            if name < other_name and (one.node, one.gpus) == (other.node, other.gpus):
+                assert one.until <= other.since + 1 or other.until <= one.since + 1, f"{name} and {other_name} shared"
+    assert "results/slurm/rule_train" in said
+    # And what runs again when something changes, asked of the same profile.
+    cluster.make("--dry-run", *QUICK, "all")
+    assert plan(cluster, "all") == {}
+
+
+def plan(cluster: Cluster, *arguments: str) -> dict[tuple[str, str], int]:
+    """What Snakemake would do with the profile."""
+    profile = ("--profile", "profiles/slurm", *QUICK, *arguments)
+    found: dict[tuple[str, str], int] = cluster.checkout.plan(*profile)
+    return found
+
+
+def test_a_cancelled_training_is_resubmitted_and_goes_on(training, undisturbed, slurm):
+    slurm.run("scancel", training.job)
+    training.check(undisturbed, starts=2)
+    assert training.attempts[0].ended == "failed"  # with the line that says that it is saved
+    assert training.attempts[0].job != training.attempts[1].job
+
+
+def test_a_requeued_training_goes_on(training, undisturbed, slurm):
+    job = training.job
+    slurm.run("scontrol", "requeue", job)
+    wait_for(lambda: slurm.jobs("PENDING"), "the job to be in the queue again", 60)
+    slurm.run("scontrol", "update", f"JobId={job}", "StartTime=now")  # Slurm would wait for two minutes
+    training.check(undisturbed, starts=2)
+    assert [each.job for each in training.attempts] == [job, job]
+
+
+def test_a_training_whose_time_is_over_goes_on_with_more(cluster, undisturbed):
+    training = Training(cluster, LONG[0])
+    short = ["--set-resources", "train:runtime=1 if attempt == 1 else 10"]
+    training.snakemake = cluster.start(*short, *QUICK, training.target)
+    training.stop_in_the_middle()
+    training.check(undisturbed, starts=2)
+    assert "TIMEOUT" in (cluster.folder / "snakemake.log").read_text()
+
+
+def test_a_lost_node_is_replaced_and_comes_back(training, undisturbed, slurm):
+    node, job = training.attempts[0].node, training.job
+    slurm.kill_node(node, processes=True)
+    wait_for(lambda: slurm.jobs("PENDING"), "the job to be in the queue again", PATIENCE)
+    slurm.run("scontrol", "update", f"JobId={job}", "StartTime=now")
+    training.check(undisturbed, starts=2)
+    assert training.attempts[1].node != node
+    slurm.start_node(node)
+
+
+def test_an_orphan_on_a_lost_node_does_no_harm(training, undisturbed, slurm):
+    node, job = training.attempts[0].node, training.job
+    slurm.kill_node(node, processes=False)
+    wait_for(lambda: slurm.jobs("PENDING"), "the job to be in the queue again", PATIENCE)
+    slurm.run("scontrol", "update", f"JobId={job}", "StartTime=now")
+    wait_for(lambda: len(training.attempts) == 2, "its successor", PATIENCE)
+    claim = training.folder / "checkpoints/claim.json"
+    wait_for(
+        lambda: claim.exists() and f'"pid": {training.attempts[1].pid}' in claim.read_text(), "its claim", PATIENCE
+    )
+    training.process.resume()
+    training.cluster.finish(training.snakemake)
+    wait_for(lambda: not training.process.is_running(), "the orphan to leave", PATIENCE)
+    time.sleep(5)  # its Snakemake has an end of its own
+    same(training.folder, undisturbed.results / training.trial)
+    assert "another process" in training.attempts[0].last
+    assert training.attempts[1].ended == "done"
+    slurm.start_node(node)
+
+
+def test_after_ctrl_c_the_same_command_goes_on(training, undisturbed):
+    training.snakemake.send_signal(signal.SIGINT)
+    assert training.snakemake.wait(PATIENCE) != 0
+    wait_for(lambda: not training.cluster.slurm.jobs("RUNNING", "COMPLETING"), "its job to end", 60)
+    training.snakemake = training.cluster.start(*QUICK, training.target)
+    training.check(undisturbed, starts=2)
+
+
+def test_after_snakemake_was_killed_resume_goes_on(training, undisturbed, slurm):
+    resume = ("profiles/slurm/resume.py",)
+    refused = training.cluster.start(*QUICK, training.target, program=resume)
+    assert refused.wait(PATIENCE) == 1
+    assert f"Snakemake runs here (process {training.snakemake.pid})" in _said(training)
+    training.snakemake.kill()
+    training.snakemake.wait()
+    assert slurm.jobs("RUNNING")
+    training.snakemake = training.cluster.start(*QUICK, training.target, program=resume)
+    training.check(undisturbed, starts=2)
+    assert f"cancelling 1 jobs of a run that was killed: {training.attempts[0].job}" in _said(training)
+
+
+def _said(training: Training) -> str:
+    return (training.cluster.folder / "snakemake.log").read_text()
+
+
+def test_trainings_share_a_gpu_when_they_are_grouped(cluster, undisturbed, slurm):
+    trainings = [Training(cluster, trial) for trial in LONG]
+    packed = ["--groups", "train=gpu", "--group-components", "gpu=2"]
+    process = cluster.start(*packed, *QUICK, *(each.target for each in trainings))
+    cluster.finish(process)
+    one, other = (each.attempts[0] for each in trainings)
+    assert (one.job, one.node, one.gpus) == (other.job, other.node, other.gpus)
+    assert re.fullmatch("[01]", one.gpus)
+    assert one.since < other.until and other.since < one.until
+    (job,) = [each for each in slurm.jobs() if each["JobId"] == one.job]
+    assert job["NumCPUs"] == "2"
+    for each in trainings:
+        same(each.folder, undisturbed.results / each.trial)
