@@ -98,7 +98,7 @@ def checkout(folder: Path, config: dict) -> Checkout:
     for name in ("Snakefile", "workflow", "profiles"):
         source = ROOT / name
         if source.is_dir():
-            shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__", "site.yaml"))
         else:
             shutil.copy(source, folder / name)
     return Checkout(folder, yaml.safe_load(yaml.safe_dump(config)))

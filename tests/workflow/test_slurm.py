@@ -3,8 +3,10 @@
 A fault is always made in the middle of a training: after its first checkpoint.
 """
 
+import itertools
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -104,14 +106,17 @@ def undisturbed(slurm, tmp_path_factory) -> Checkout:
     return here
 
 
-@pytest.fixture
-def cluster(slurm, undisturbed, tmp_path) -> Iterator[Cluster]:
-    """A checkout in which nothing was done yet."""
-    folder = tmp_path / "checkout"
-    folder.mkdir()
+def cluster_in(folder: Path, slurm: LocalSlurm) -> Cluster:
+    """A checkout in which nothing was done yet, with the site's file filled in."""
     made = checkout(folder, CONFIG)
     (folder / "profiles/slurm/site.yaml").write_text(yaml.safe_dump(SITE))
-    yield Cluster(slurm, made)
+    return Cluster(slurm, made)
+
+
+@pytest.fixture
+def cluster(slurm, undisturbed, tmp_path) -> Iterator[Cluster]:
+    (tmp_path / "checkout").mkdir()
+    yield cluster_in(tmp_path / "checkout", slurm)
     slurm.run("scancel", "--user", str(os.geteuid()))
     wait_for(lambda: not slurm.jobs("RUNNING", "COMPLETING", "PENDING"), "the queue to be empty", 60)
 
@@ -181,41 +186,73 @@ def training(cluster) -> Training:
     return started
 
 
-def test_the_whole_workflow_gives_what_one_machine_gives(cluster, undisturbed):
-    said = cluster.make(*QUICK, "all")
+@pytest.fixture(scope="session")
+def whole(slurm, undisturbed, tmp_path_factory) -> Cluster:
+    """The whole workflow, run once on the cluster."""
+    made = cluster_in(tmp_path_factory.mktemp("whole"), slurm)
+    made.make(*QUICK, "all")
+    return made
+
+
+def test_the_whole_workflow_gives_what_one_machine_gives(whole, undisturbed):
     for name in ("scores.csv", "leaderboard.csv", "comparisons.csv", "overlap.csv", "selection.csv", "atlas.csv"):
-        ours, theirs = (pd.read_csv(each.results / "tables" / name) for each in (cluster.checkout, undisturbed))
+        ours, theirs = (pd.read_csv(each.results / "tables" / name) for each in (whole.checkout, undisturbed))
         timings = [column for column in ours if re.search("seconds|per_second|_mb|minutes", column)]
         pd.testing.assert_frame_equal(ours.drop(columns=timings), theirs.drop(columns=timings), check_exact=True)
-    logs = cluster.checkout.results / "logs"
-    done = {log: attempts.read(log) for log in logs.rglob("*.log") if not re.search(r"\.\d+\.log$", log.name)}
-    assert all(len(each) == 1 and each[0].ended == "done" for each in done.values())
-    where = {log.relative_to(logs).as_posix(): each[0] for log, each in done.items()}
-    on_gpus = {name: each for name, each in where.items() if name.startswith("train/") or "embed/" in name}
-    on_gpus = {name: each for name, each in on_gpus.items() if "/age/" in name}
+    assert (whole.checkout.results / "report/index.html").exists()
+
+
+def test_every_job_lands_where_it_belongs(whole):
+    logs = whole.checkout.results / "logs"
+    begun = {log.relative_to(logs).as_posix(): attempts.read(log) for log in logs.rglob("*.log")}
+    where = {name: each[0] for name, each in begun.items() if each}  # the logs that stay have none of their own
+    assert all(len(each) <= 1 for each in begun.values())
+    assert all(each.ended == "done" for each in where.values())
+    on_gpus = {name: each for name, each in where.items() if re.match("(train|embed)/.*/age/", name)}
     assert len(on_gpus) == 4
     for name, each in where.items():
         if name in on_gpus:
             assert each.node in GPU_NODES and re.fullmatch("[01]", each.gpus), name
-        elif name.split("/")[0].removesuffix(".log") in ("tables", "figures", "report"):
-            assert each.job is None, name  # where Snakemake runs
+        elif "/" not in name:
+            assert each.job is None, name  # tables, figures, report: where Snakemake runs
         else:
             assert each.node == "cpu1" and each.gpus is None, name
-    for name, one in on_gpus.items():
-        for other_name, other in on_gpus.items():
-            if name < other_name and (one.node, one.gpus) == (other.node, other.gpus):
-                assert one.until <= other.since + 1 or other.until <= one.since + 1, f"{name} and {other_name} shared"
-    assert "results/slurm/rule_train" in said
-    # And what runs again when something changes, asked of the same profile.
-    cluster.make("--dry-run", *QUICK, "all")
-    assert plan(cluster, "all") == {}
+    for (name, one), (other_name, other) in itertools.combinations(on_gpus.items(), 2):
+        if (one.node, one.gpus) == (other.node, other.gpus):
+            assert one.until <= other.since + 1 or other.until <= one.since + 1, f"{name}, {other_name}: one GPU"
 
 
-def plan(cluster: Cluster, *arguments: str) -> dict[tuple[str, str], int]:
-    """What Snakemake would do with the profile."""
-    profile = ("--profile", "profiles/slurm", *QUICK, *arguments)
-    found: dict[tuple[str, str], int] = cluster.checkout.plan(*profile)
-    return found
+TABLES = {("tables", ""): 1, ("figures", ""): 1, ("report", ""): 1}
+
+
+def of_new_trials(count: int) -> dict[tuple[str, str], int]:
+    """What `count` new trials of AGE need."""
+    rules = ("train", "embed", "neighbours", "atlas", "selection")
+    return TABLES | {(rule, "age"): count for rule in rules} | {("evaluate", "knn"): count}
+
+
+def test_only_what_changed_runs_again(whole, tmp_path):
+    shutil.copytree(whole.folder, tmp_path / "copy")
+    copy = Checkout(tmp_path / "copy", whole.checkout.config)
+
+    def plan(target: str = "all", **changed: object) -> dict[tuple[str, str], int]:
+        there = Checkout(copy.folder, yaml.safe_load(yaml.safe_dump(whole.checkout.config | changed)))
+        return dict(there.plan("--profile", "profiles/slurm", *QUICK, target))
+
+    assert plan() == {}
+    age = whole.checkout.config["encoders"]["age"]
+    assert plan(seeds=[0, 1, 2]) == of_new_trials(1)
+    one_more = {"pixels": {}, "age": age | {"grid": {"lambda_z": [1000, 500], "mu_x": [10]}}}
+    assert plan(encoders=one_more) == of_new_trials(2)
+    assert plan(evaluators={"knn": {"k": [1, 3, 5], "features": ["raw"]}}) == TABLES | {("evaluate", "knn"): 3}
+    again = {"digits": {"sizes": [32]}, "again": {"kind": "digits", "sizes": [32]}}
+    pixels = {("embed", "pixels"): 1, ("neighbours", "pixels"): 1}
+    new = of_new_trials(2) | pixels | {("evaluate", "knn"): 3, ("prepare", ""): 1}
+    assert plan(datasets=again) == new
+    target = "results/cluster/digits/32px/age/lambda_z~500+mu_x~10+seed~0/knn.csv"
+    assert plan(target) == {("train", "age"): 1, ("embed", "age"): 1, ("evaluate", "knn"): 1}
+    (copy.results / "digits/32px/pixels/seed~0/knn.csv").unlink()
+    assert plan() == TABLES | {("evaluate", "knn"): 1}
 
 
 def test_a_cancelled_training_is_resubmitted_and_goes_on(training, undisturbed, slurm):
