@@ -273,7 +273,8 @@ def test_a_requeued_training_goes_on(training, undisturbed, slurm):
 
 def test_a_training_whose_time_is_over_goes_on_with_more(cluster, undisturbed):
     training = Training(cluster, LONG[0])
-    short = ["--set-resources", "train:runtime=1 if attempt == 1 else 10"]
+    # The command line replaces all of the profile's set-resources, so the GPU is asked for again.
+    short = ["--set-resources", "train:runtime=1 if attempt == 1 else 10", "train:gres='gpu:1'"]
     training.snakemake = cluster.start(*short, *QUICK, training.target)
     training.stop_in_the_middle()
     training.check(undisturbed, starts=2)
