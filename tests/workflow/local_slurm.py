@@ -9,6 +9,7 @@ import getpass
 import os
 import platform
 import shutil
+import socket
 import subprocess
 import time
 from collections.abc import Callable
@@ -22,7 +23,6 @@ NODES = ("cpu1", "gpu1", "gpu2")
 GPU_NODES = ("gpu1", "gpu2")
 # A node's GPUs; any character device will do.
 DEVICES = {"gpu1": ("/dev/null", "/dev/zero"), "gpu2": ("/dev/full", "/dev/random")}
-FIRST_PORT = 26817
 
 SLURM_CONF = """
 ClusterName=visrec
@@ -123,13 +123,14 @@ class LocalSlurm:
     def _configure(self) -> None:
         host, conf = platform.node().split(".")[0], self.folder / "conf"
         nodes, gpus = [], []
-        for number, name in enumerate(NODES):
+        ports = _free_ports(1 + len(NODES))
+        for name, port in zip(NODES, ports[1:], strict=True):
             devices = DEVICES.get(name, ())
             gres = f"Gres=gpu:fake:{len(devices)} " if devices else ""
-            nodes.append(NODE.format(name=name, host=host, port=FIRST_PORT + 1 + number, gres=gres))
+            nodes.append(NODE.format(name=name, host=host, port=port, gres=gres))
             gpus += [GPU_NODE.format(name=name, device=device) for device in devices]
         text = SLURM_CONF.format(
-            host=host, user=getpass.getuser(), port=FIRST_PORT, folder=self.folder, nodes="\n".join(nodes)
+            host=host, user=getpass.getuser(), port=ports[0], folder=self.folder, nodes="\n".join(nodes)
         )
         (conf / "slurm.conf").write_text(text)
         (conf / "gres.conf").write_text("\n".join(gpus) + "\n")
@@ -145,17 +146,25 @@ class LocalSlurm:
         self._note(f"slurmd.{node}")
         wait_for(lambda: self.state(node).rstrip("*") in ("IDLE", "MIXED", "ALLOCATED"), f"{node} to be up", 60)
 
+    def revive(self) -> None:
+        """Start the daemons of lost nodes again."""
+        for node in NODES:
+            if f"slurmd.{node}" not in self._daemons:
+                self.start_node(node)
+
     def kill_node(self, node: str, processes: bool) -> None:
         """Lose a node: its daemon is killed and, with `processes`, all that runs there as well."""
         victims = [psutil.Process(self._daemons.pop(f"slurmd.{node}"))]
         for process in psutil.process_iter() if processes else ():
             try:  # a job's processes are told by what Slurm put into their environment, a step's daemon by its log
                 there = process.environ().get("SLURMD_NODENAME") == node
-                if there or (process.name() == "slurmstepd" and _log_of(process) == f"slurmd.{node}.log"):
+                if there or (process.name() == "slurmstepd" and f"slurmd.{node}.log" in _open_files(process)):
                     victims.append(process)
             except psutil.Error:
                 continue
-        for process in victims:
+        (self.folder / "run" / f"slurmd.{node}.pid").unlink()
+        # Slurm's own first: a step's daemon would report the others' death.
+        for process in sorted(victims, key=lambda process: _name(process) not in ("slurmd", "slurmstepd")):
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
 
@@ -198,8 +207,23 @@ class LocalSlurm:
                 _end(self._daemons[daemon], daemon.split(".")[0])
 
 
-def _log_of(process: psutil.Process) -> str:
-    return next((Path(file.path).name for file in process.open_files() if file.path.endswith(".log")), "")
+def _free_ports(count: int) -> list[int]:
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+
+
+def _name(process: psutil.Process) -> str:
+    try:
+        return process.name()
+    except psutil.NoSuchProcess:
+        return ""
+
+
+def _open_files(process: psutil.Process) -> set[str]:
+    return {Path(file.path).name for file in process.open_files()}
 
 
 def _end(pid: int, name: str) -> None:
