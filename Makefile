@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 REPORT := results/demo/report/index.html
 
-.PHONY: demo test test-slow test-slurm bench-data bench-eval bench-train status partial resume site lint format lock clean distclean help
+.PHONY: demo test test-slow test-slurm bench-data bench-eval bench-train bench-scale status partial resume site lint format lock clean distclean help
 
 demo: $(READY)
 	@$(BIN)/snakemake
@@ -39,6 +39,10 @@ bench-eval: $(READY)
 # A training step beside one built like the AGE authors' code; several trainings at once. A quarter of an hour.
 bench-train: $(READY)
 	$(BIN)/python benchmarks/training.py $(if $(DEVICE),--device $(DEVICE)) $(if $(BATCHES),--batches $(BATCHES))
+
+# Planning and scheduling of thousands of jobs that do nothing, and how much disk they would take. A quarter of an hour.
+bench-scale: $(READY)
+	$(BIN)/python benchmarks/scale.py $(if $(SEEDS),--seeds $(SEEDS))
 
 # One line per trial: its state, progress and time left. It reads files and touches no lock.
 status: $(READY)
@@ -97,6 +101,7 @@ help:
 	@echo "make bench-data images per second of decoding and preparing"
 	@echo "make bench-eval k-NN and linear probes beside other libraries"
 	@echo "make bench-train a training step beside the AGE authors' way of it"
+	@echo "make bench-scale thousands of jobs that do nothing, and their disk"
 	@echo "make status    how far an experiment is: CONFIG=config/paper.yaml, say"
 	@echo "make resume    on Slurm, go on after Snakemake itself was killed, CONFIG as above"
 	@echo "make site      on Slurm, write down the partitions for profiles/slurm"

@@ -31,6 +31,8 @@ def test_defaults_are_filled_in():
     checked = check({key: DEMO[key] for key in ("experiment", "datasets", "encoders", "evaluators")})
     assert (checked["device"], checked["seeds"], checked["report"]) == ("auto", [0], {"queries": 12, "neighbours": 5})
     assert check(DEMO | {"report": {"queries": 3}})["report"] == {"queries": 3, "neighbours": 5}
+    assert checked["embeddings"] == {"dtype": "float32", "keep": True}
+    assert check(DEMO | {"embeddings": {"keep": False}})["embeddings"] == {"dtype": "float32", "keep": False}
 
 
 def broken(path: str, value) -> dict:
@@ -73,6 +75,13 @@ def broken(path: str, value) -> dict:
         ("seeds", [], "seeds: [] should be non-empty"),
         ("experiment", "../up", "experiment: '../up' does not match"),
         ("device", "gpu", "device: unknown value 'gpu'"),
+        (
+            "embeddings",
+            {"dtype": "float64"},
+            "embeddings.dtype: unknown value 'float64'; did you mean 'float16'? known: ",
+        ),
+        ("embeddings", {"keep": "no"}, "embeddings.keep: 'no' is not of type 'boolean'"),
+        ("embeddings", {"kep": False}, "embeddings: unknown key 'kep'; did you mean 'keep'?"),
     ],
 )
 def test_what_does_not_fit_is_named_in_one_line(path, value, message):

@@ -10,6 +10,7 @@ import time
 import h5py
 import numpy as np
 import pandas as pd
+import pytest
 from conftest import DIVERGED, HEALTHY, TINY
 
 from visrec import store
@@ -134,6 +135,37 @@ def test_embeddings_may_be_deleted_to_save_space(copy):
     copy.config["evaluators"]["knn"]["k"] = [1, 5]
     plan = copy.plan()
     assert (plan["embed", "age"], plan["train", "age"], plan["evaluate", "knn"]) == (1, 0, 5)
+
+
+def test_embeddings_that_are_not_kept(copy):
+    copy.config["embeddings"] = {"keep": False}
+    assert copy.plan() == {}  # the switch alone
+    for path in copy.results.rglob("embeddings.h5"):
+        path.unlink()  # as at the end of a run with this switch
+    assert copy.plan() == {}
+    copy.config["evaluators"]["svm"]["C"] = [1e-3]
+    plan = copy.plan()  # every evaluator: they all read what is made again
+    assert [plan["evaluate", name] for name in TINY["evaluators"]] == [5, 5, 5, 5]
+    assert (plan["embed", "age"], plan["train", "age"], plan["fit", "pca"], plan["atlas", "age"]) == (2, 0, 0, 0)
+    copy.config["embeddings"]["dtype"] = "float16"
+    folder = copy.results / "digits/32px/pixels/seed~0"
+    target = str((folder / "knn.csv").relative_to(copy.folder))
+    assert copy.plan(target) == {("embed", "pixels"): 1, ("evaluate", "knn"): 1}
+    before = pd.read_csv(folder / "knn.csv")
+    copy.make(target)
+    after = pd.read_csv(folder / "knn.csv")
+    precision = before.metric == "precision"
+    assert after.value[precision].tolist() == pytest.approx(before.value[precision].tolist(), abs=0.02)
+    assert not (folder / "embeddings.h5").exists()
+    assert copy.plan(target) == {}
+
+
+def test_a_changed_dtype_embeds_again_without_training(copy):
+    copy.config["embeddings"] = {"dtype": "float16"}
+    plan = copy.plan()
+    assert {plan[job] for job in (("train", "age"), ("fit", "pca"), ("atlas", "age"), ("atlas", "random"))} == {0}
+    assert [plan["embed", name] for name in TINY["encoders"]] == [1, 1, 1, 2]
+    assert [plan["evaluate", name] for name in TINY["evaluators"]] == [5, 5, 5, 5]
 
 
 def test_a_changed_template_renders_again(copy):

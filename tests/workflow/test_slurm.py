@@ -34,6 +34,7 @@ CONFIG = TINY | {
     "evaluators": {"knn": {"k": [1, 3], "features": ["raw"]}},
     "checkpoints": {"iterations": 20},
 }
+IMAGES = "digits/32px/images.h5"
 SITE = {"partitions": {"cpu": {"max_threads": 64}, "gpu": {"max_threads": 64, "max_gpu": 2}}}
 # Long enough to be hit in the middle. On no grid, so nothing else waits for them.
 LONG = [f"digits/32px/age/lambda_z~1000+mu_x~10+iterations~120+seed~{seed}" for seed in (0, 1)]
@@ -126,8 +127,13 @@ def cluster_in(folder: Path, slurm: LocalSlurm) -> Cluster:
 
 @pytest.fixture
 def cluster(slurm, undisturbed, tmp_path) -> Iterator[Cluster]:
-    (tmp_path / "checkout").mkdir()
-    made = cluster_in(tmp_path / "checkout", slurm)
+    folder = tmp_path / "checkout"
+    folder.mkdir()
+    made = cluster_in(folder, slurm)
+    # The images are there, as far as Snakemake is concerned, too; nothing else is.
+    shutil.copytree(undisturbed.folder / ".snakemake/metadata", folder / ".snakemake/metadata")
+    (made.checkout.results / IMAGES).parent.mkdir(parents=True)
+    shutil.copy2(undisturbed.results / IMAGES, made.checkout.results / IMAGES)
     yield made
     for process in made.started:  # of a test that failed: it would submit again
         process.kill()

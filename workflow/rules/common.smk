@@ -35,7 +35,10 @@ for target in sys.argv[1:]:
 
 @functools.cache
 def code(rule_name, *roots, templates=""):
-    """Fingerprint of a rule's script and of all the code it reaches: a parameter, so that a change re-runs the rule."""
+    """Fingerprint of a rule's script and of all the code it reaches: a parameter, so that a change re-runs the rule.
+
+    Rules ask for it in a function, also where it needs no wildcards: a cluster job then computes its own rule's alone.
+    """
     scripts = Path(workflow.basedir) / "workflow/scripts"
     files = (scripts / "visrec" / templates).iterdir() if templates else ()
     return fingerprint(scripts / f"{rule_name}.py", *roots, files=files)
@@ -98,6 +101,9 @@ def trial_records():
 
 
 BELOW = "/{dataset}/{size}px/{encoder}/{trial}"
+
+# Where embeddings are temporary, what reads them goes first: else most are made before the first is deleted.
+READERS_PRIORITY = 0 if config["embeddings"]["keep"] else 1
 
 
 wildcard_constraints:

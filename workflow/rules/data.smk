@@ -26,7 +26,7 @@ rule download:
         runtime=600,
     params:
         archive=lambda wildcards: archives(config, wildcards.dataset)[wildcards.file],
-        code=code("download"),
+        code=lambda wildcards: code("download"),
     script:
         "../scripts/download.py"
 

@@ -19,7 +19,8 @@ rule embed:
         images=IMAGES,
         given=given_files,
     output:
-        embeddings=f"{TRIAL}/embeddings.h5",
+        # Temporary or not is no parameter: to change it re-runs nothing.
+        embeddings=f"{TRIAL}/embeddings.h5" if config["embeddings"]["keep"] else temp(f"{TRIAL}/embeddings.h5"),
         layers=f"{TRIAL}/layers.csv",
     log:
         log_of("embed", BELOW),
@@ -32,6 +33,7 @@ rule embed:
     params:
         options=lambda wildcards: dict(trial(wildcards).options),
         seed=lambda wildcards: trial(wildcards).seed,
+        dtype=config["embeddings"]["dtype"],
         code=lambda wildcards: code("embed", f"encoders.{wildcards.encoder}:extractor"),
     script:
         "../scripts/embed.py"

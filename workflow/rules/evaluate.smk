@@ -13,6 +13,7 @@ rule evaluate:
         log_of("evaluate", f"{BELOW}/{{evaluator}}"),
     benchmark:
         benchmark_of("evaluate", f"{BELOW}/{{evaluator}}")
+    priority: READERS_PRIORITY
     threads: share(len(TRIALS))
     resources:
         mem_mb=lambda wildcards, attempt: 8000 * attempt,
@@ -34,6 +35,7 @@ rule neighbours:
         log_of("neighbours", BELOW),
     benchmark:
         benchmark_of("neighbours", BELOW)
+    priority: READERS_PRIORITY
     threads: share(len(TRIALS))
     resources:
         mem_mb=lambda wildcards, attempt: 8000 * attempt,
@@ -41,7 +43,7 @@ rule neighbours:
     params:
         queries=config["report"]["queries"],
         neighbours=config["report"]["neighbours"],
-        code=code("neighbours"),
+        code=lambda wildcards: code("neighbours"),
     script:
         "../scripts/neighbours.py"
 
@@ -86,6 +88,7 @@ rule selection:
         benchmark_of("selection", BELOW)
     wildcard_constraints:
         encoder=names("encoders", "train"),
+    priority: READERS_PRIORITY
     threads: share(sum(has_stage(each, "train") for each in TRIALS))
     resources:
         mem_mb=lambda wildcards, attempt: 8000 * attempt,
@@ -93,6 +96,6 @@ rule selection:
     params:
         options=lambda wildcards: dict(trial(wildcards).options),
         seed=lambda wildcards: trial(wildcards).seed,
-        code=code("selection"),
+        code=lambda wildcards: code("selection"),
     script:
         "../scripts/selection.py"

@@ -4,6 +4,13 @@ def given_configfiles():
     return [] if paths == ["config/config.yaml"] else paths
 
 
+def printed_config():
+    """The config as the report prints it: without what only says which files stay, so that this re-runs nothing."""
+    others = {key: value for key, value in config.items() if key != "embeddings"}
+    # At the end wherever it stands in the file: Snakemake compares parameters as text.
+    return {**others, "embeddings": {"dtype": config["embeddings"]["dtype"]}}
+
+
 rule report:
     input:
         rules.tables.output,
@@ -31,8 +38,8 @@ rule report:
     params:
         results=RESULTS,
         trials=trial_records(),
-        config=config,
+        config=printed_config(),
         configfiles=given_configfiles(),
-        code=code("report", templates="report/templates"),
+        code=lambda wildcards: code("report", templates="report/templates"),
     script:
         "../scripts/report.py"

@@ -34,7 +34,7 @@ rule tables:
         results=RESULTS,
         trials=trial_records(),
         evaluators=list(config["evaluators"]),
-        code=code("tables", "evaluators.knn:HEADLINE_K"),
+        code=lambda wildcards: code("tables", "evaluators.knn:HEADLINE_K"),
     script:
         "../scripts/tables.py"
 
@@ -69,6 +69,6 @@ rule figures:
     params:
         results=RESULTS,
         trials=trial_records(),
-        code=code("figures"),
+        code=lambda wildcards: code("figures"),
     script:
         "../scripts/figures.py"

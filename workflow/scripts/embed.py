@@ -15,4 +15,5 @@ with job(snakemake.log[0], snakemake.threads):
         device(snakemake.config["device"]),
         snakemake.output.embeddings,
         snakemake.output.layers,
+        snakemake.params.dtype,
     )

@@ -102,7 +102,7 @@ def _trial(
     for rule, attempt in latest:
         if attempt.ended == "failed":
             return _row(f"failed in {rule} at attempt {attempt.number}: {attempt.last}")
-    if (folder / "embeddings.h5").exists():
+    if (folder / "layers.csv").exists():  # made with embeddings.h5, and stays where that is temporary
         return _row(f"embedded{outcome}", f"{len(there)} of {len(wanted)} results")
     stage = registry.declared("encoders", trial.encoder).get("STAGE")
     if stage and (folder / "status.json").exists():

@@ -7,7 +7,7 @@
 and, where the dataset has them, `attributes` uint8 (N, A) and `identity` int64 (N,). Pairs of images that are the same
 or nearly so are in `duplicates` (see `visrec.duplicates`).
 `embeddings.h5` has the same groups with
-    features  float32 (N, D), contiguous
+    features  float32 or float16 (N, D), contiguous; read as float32
     labels, ids, attributes, identity  as above, in the same order
 the same `duplicates`, and file attributes: `layers` (JSON: name -> [start, stop] into D), `status` ("ok" or why
 training ended), `spec` (JSON: what made it) and `images_fingerprint`.
@@ -387,6 +387,7 @@ def write_embeddings(
     *,
     spec: Mapping[str, Any],
     status: str = "ok",
+    dtype: str = "float32",
 ) -> None:
     """Write embeddings.h5 batch by batch; what is known of the images is copied from images.h5.
 
@@ -396,9 +397,11 @@ def write_embeddings(
         batches: per split an iterable of {layer name: float (n, D_layer)}, stacked in the order of the keys.
         spec: what makes the features (encoder, options, seed), kept as JSON.
         status: "ok", or how training ended; then `batches` are not read and features are (N, 0).
+        dtype: "float32" or "float16", of the features in the file. float16 rounds a feature x by at most |x| / 2^11, or
+            by 2^-25 where |x| < 2^-14.
 
     Raises:
-        UserError: a feature is not finite under status "ok", or rows are missing.
+        UserError: a feature is not finite under status "ok", is too large for `dtype`, or rows are missing.
     """
     info = read_image_info(images)
     layers: dict[str, list[int]] = {}
@@ -418,9 +421,10 @@ def write_embeddings(
                 rows = np.concatenate([np.asarray(part, np.float32) for part in batch.values()], axis=1)
                 if not np.isfinite(rows).all():
                     raise UserError(f"{path}: a feature of {split} row {start} or after is not finite")
+                _refuse_too_large(rows, dtype, f"{path}: a feature of {split} row {start} or after")
                 if features is None:
                     # Contiguous, so that a slice of rows is one read: chunks made random rows 13 to 30 times slower.
-                    features = group.create_dataset("features", (len(ids), rows.shape[1]), np.float32)
+                    features = group.create_dataset("features", (len(ids), rows.shape[1]), dtype)
                     stops = np.cumsum([part.shape[1] for part in batch.values()])
                     layers = {
                         name: [int(stop - part.shape[1]), int(stop)]
@@ -429,7 +433,7 @@ def write_embeddings(
                 features[start : start + len(rows)] = rows
                 start += len(rows)
             if features is None:
-                group.create_dataset("features", (len(ids), 0), np.float32)
+                group.create_dataset("features", (len(ids), 0), dtype)
             if status == "ok" and start != len(ids):
                 raise UserError(f"{path}: {split} has {len(ids)} images but {start} embeddings")
         file.attrs.update(
@@ -440,6 +444,15 @@ def write_embeddings(
             status=status,
             spec=json.dumps(dict(spec), sort_keys=True),
             images_fingerprint=info.fingerprint,
+        )
+
+
+def _refuse_too_large(rows: np.ndarray, dtype: str, what: str) -> None:
+    largest, limit = max(rows.max(initial=0), -rows.min(initial=0)), np.finfo(dtype).max
+    if largest > limit:
+        raise UserError(
+            f"{what} is {largest:.6g}, beyond the {limit:.0f} that {dtype} holds; "
+            "say `embeddings: {dtype: float32}` in the config and run again"
         )
 
 
@@ -458,7 +471,7 @@ def read_embeddings(path: str | Path) -> Embeddings:
         return Embeddings(
             splits={
                 split: EmbeddingSplit(
-                    file[split]["features"][:],
+                    file[split]["features"].astype(np.float32)[:],  # converts while it reads: no second array
                     file[split]["labels"][:],
                     _strings(file[split]["ids"]),
                     *(file[split][name][:] if name in file[split] else None for name in ("attributes", "identity")),

@@ -96,6 +96,7 @@ def embed(
     device: "torch.device",
     out: str | Path,
     layer_table: str | Path,
+    dtype: str = "float32",
 ) -> None:
     """Embed all images of all splits; write embeddings.h5 and the table of its layers.
 
@@ -109,9 +110,10 @@ def embed(
         device: where to compute.
         out: embeddings.h5.
         layer_table: CSV, see `visrec.layers`.
+        dtype: of the features in embeddings.h5, "float32" or "float16"; they are computed in float32.
 
     Raises:
-        UserError: a feature is not finite though the status is "ok".
+        UserError: a feature is not finite though the status is "ok", or is too large for `dtype`.
     """
     how_it_ended = json.loads(Path(status).read_text(encoding="utf-8"))["status"] if status else "ok"
     spec = {"encoder": name, "options": dict(options), "seed": seed, "seen": "train"}
@@ -123,7 +125,7 @@ def embed(
         batches = {split: _batches(source, split, extract) for split in store.SPLITS}
     else:
         log.warning("training ended as '%s': no features", how_it_ended)
-    store.write_embeddings(out, images, batches, spec=spec, status=how_it_ended)
+    store.write_embeddings(out, images, batches, spec=spec, status=how_it_ended, dtype=dtype)
     layers.write(out, layer_table)
 
 
