@@ -7,6 +7,7 @@ them. So the jobs of every run that was started here and is dead are cancelled (
 removed, and Snakemake runs on.
 """
 
+import os
 import platform
 import re
 import subprocess
@@ -42,28 +43,44 @@ def runs(logs: Path) -> dict[str, str]:
         text = log.read_text(encoding="utf-8", errors="replace")
         run, host = re.search(r"^SLURM run ID: (\S+)", text, re.M), re.search(r"^\s*Host: (\S+)", text, re.M)
         if run:
-            found[run[1]] = host[1] if host else ""
+            found[run[1]] = host[1] if host else "an unknown host"
     return found
 
 
 def queued(run_ids: dict[str, str]) -> dict[str, str]:
-    """Slurm job id -> run id, of those runs' jobs that are not over."""
-    command = ["squeue", "--me", "--noheader", "--format=%i %j"]
-    lines = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
-    jobs = dict(line.split(maxsplit=1) for line in lines)
-    return {job: run.strip() for job, run in jobs.items() if run.strip() in run_ids}
+    """Slurm job id -> run id, of those runs' jobs in this folder that are not over.
+
+    Raises:
+        SystemExit: Slurm does not answer.
+    """
+    command = ["squeue", "--me", "--noheader", "--format=%A %j %Z"]
+    try:
+        lines = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
+    except (OSError, subprocess.CalledProcessError) as error:
+        sys.exit(f"error: squeue does not answer ({error}); run this where Slurm's commands are")
+    jobs = [line.split(maxsplit=2) for line in lines]
+    # A copy of the checkout has the run ids of the original, whose jobs are none of its business.
+    return {job: run for job, run, folder in jobs if run in run_ids and Path(folder) == Path.cwd()}
 
 
-def cancel(run_ids: dict[str, str]) -> None:
+def cancel(run_ids: dict[str, str], locked: bool = False) -> None:
     """Cancel what is left of dead runs and wait until it is gone.
+
+    Args:
+        run_ids: from `runs`, the newest last.
+        locked: whether there is a lock, so that the newest may be alive though no job of it is in the queue.
 
     Raises:
         SystemExit: a run was started on another host, where it may be alive; or jobs do not end.
     """
     jobs = queued(run_ids)
-    elsewhere = {run_ids[run] for run in jobs.values()} - {platform.node()}
+    suspects = {*jobs.values(), *([*run_ids][-1:] if locked else [])}
+    elsewhere = {run_ids[run] for run in suspects} - {platform.node()}
     if elsewhere:
-        sys.exit(f"error: jobs in the queue were submitted from {', '.join(sorted(elsewhere))}; run this there")
+        sys.exit(
+            f"error: Snakemake was started on {', '.join(sorted(elsewhere))} and may still run there; run this there, "
+            f"or, if that is gone: scancel --name={','.join(sorted(suspects))}, then snakemake --unlock"
+        )
     if not jobs:
         return
     print(f"cancelling {len(jobs)} jobs of a run that was killed: {', '.join(jobs)}", file=sys.stderr)
@@ -75,18 +92,23 @@ def cancel(run_ids: dict[str, str]) -> None:
         time.sleep(1)
 
 
-def main() -> int:
+def main() -> None:
     """Cancel, unlock, run on."""
+    if {"-d", "--directory"} & {word.split("=")[0] for word in sys.argv[1:]}:
+        sys.exit("error: --directory is not understood here; change to that folder and run this there")
     alive = running(Path.cwd())
     if alive:
         sys.exit(
             f"error: Snakemake runs here (process {', '.join(map(str, alive))}); wait for it, or stop it with Ctrl-C "
             "and run the same command again"
         )
-    cancel(runs(Path(".snakemake/log")))
-    unlocked = subprocess.run([*SNAKEMAKE, *sys.argv[1:], "--unlock"]).returncode
-    return unlocked or subprocess.run([*SNAKEMAKE, *sys.argv[1:]]).returncode
+    locks = Path(".snakemake/locks")
+    cancel(runs(Path(".snakemake/log")), locked=locks.is_dir() and any(locks.iterdir()))
+    unlocked = subprocess.run([*SNAKEMAKE, "--unlock", *sys.argv[1:]]).returncode
+    if unlocked:
+        sys.exit(unlocked)
+    os.execv(sys.executable, [*SNAKEMAKE, *sys.argv[1:]])  # in our place, so that Ctrl-C is Snakemake's alone
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

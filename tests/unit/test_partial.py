@@ -77,13 +77,13 @@ def test_numbers_are_those_of_the_finished_trials_alone(results, tmp_path):
     files = files_of(results)
     (results / PLACE / SMALL / "svm.h5").unlink()  # the best on validation, and the one that the whole would choose
     (results / PLACE / LARGE / "svm.csv").unlink()
-    log = results / f"logs/evaluate/{PLACE}/{LARGE}/svm.log"
+    log = results / f"logs/evaluate/{PLACE}/{LARGE}/svm.1.log"
     log.parent.mkdir(parents=True)
-    log.write_text("error: <x.h5>: is empty; delete it\n")
+    log.write_text("2026-11-23 06:50:08 attempt 1 on node7, process 3\nerror: <x.h5>: is empty; delete it\n")
     text = words(make(results, files))
     assert "Partial: 5 of 7 trials. Only finished trials are here" in text
     assert "1 is waiting or being computed, 1 failed." in text
-    assert f"{PLACE}/{LARGE} failed in evaluate: <x.h5>: is empty; delete it" in text
+    assert f"{PLACE}/{LARGE} failed in evaluate at attempt 1: <x.h5>: is empty; delete it" in text
     assert f"snakemake 'results/demo/{PLACE}/{COLLAPSED}/knn.csv'" in text
 
     left = [one for one in TRIALS if f"age/{one['trial']}" not in (SMALL, LARGE)]

@@ -21,7 +21,10 @@ def queue(tmp_path, monkeypatch):
     for name in ("squeue", "scancel"):
         (tmp_path / name).chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
-    (tmp_path / "queue").write_text("11 visrec_aaaa\n12 visrec_bbbb\n13 visrec_aaaa\n14 other\n")
+    monkeypatch.chdir(tmp_path)
+    jobs = ((11, "visrec_aaaa"), (12, "visrec_bbbb"), (13, "visrec_aaaa"), (14, "other"))
+    here = [f"{number} {name} {tmp_path}\n" for number, name in jobs]
+    (tmp_path / "queue").write_text("".join(here) + "15 visrec_aaaa /the/original\n")
     return tmp_path
 
 
@@ -45,15 +48,28 @@ def test_only_jobs_of_runs_that_were_started_here_are_cancelled(queue, capsys):
 
 
 def test_runs_of_another_host_may_be_alive_there(queue):
-    with pytest.raises(SystemExit, match=r"^error: jobs in the queue were submitted from login9; run this there$"):
+    with pytest.raises(SystemExit, match=r"^error: Snakemake was started on login9 and may still run there"):
         resume.cancel({"visrec_aaaa": platform.node(), "visrec_bbbb": "login9"})
     assert not (queue / "cancelled").exists()
 
 
 def test_nothing_is_cancelled_where_nothing_is_left(queue):
-    (queue / "queue").write_text("14 other\n")
+    (queue / "queue").write_text(f"14 other {queue}\n")
     resume.cancel({"visrec_aaaa": platform.node()})
+    resume.cancel({"visrec_aaaa": "login9", "visrec_cccc": platform.node()}, locked=True)
     assert not (queue / "cancelled").exists()
+
+
+def test_a_lock_of_another_host_is_left_alone_though_no_job_is_in_the_queue(queue):
+    (queue / "queue").write_text("")
+    with pytest.raises(SystemExit, match=r"or, if that is gone: scancel --name=visrec_cccc, then snakemake --unlock$"):
+        resume.cancel({"visrec_aaaa": platform.node(), "visrec_cccc": "login9"}, locked=True)
+
+
+def test_where_slurm_does_not_answer_there_is_one_line(queue):
+    (queue / "squeue").write_text("#!/bin/sh\nexit 1\n")
+    with pytest.raises(SystemExit, match=r"^error: squeue does not answer"):
+        resume.cancel({"visrec_aaaa": platform.node()})
 
 
 def test_a_snakemake_that_runs_here_is_seen_and_its_jobs_are_not(tmp_path):

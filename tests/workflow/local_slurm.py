@@ -24,6 +24,9 @@ GPU_NODES = ("gpu1", "gpu2")
 # A node's GPUs; any character device will do.
 DEVICES = {"gpu1": ("/dev/null", "/dev/zero"), "gpu2": ("/dev/full", "/dev/random")}
 
+MARK = "VISREC_TEST_SLURM"  # in the environment of all its jobs, so that nothing else is ever killed
+ON_NODE = "SLURMD_NODENAME"
+
 SLURM_CONF = """
 ClusterName=visrec
 SlurmctldHost={host}(127.0.0.1)
@@ -43,7 +46,7 @@ SchedulerType=sched/backfill
 SchedulerParameters=sched_interval=2,bf_interval=2,sched_min_interval=100000
 ReturnToService=2
 SlurmctldTimeout=30
-SlurmdTimeout=10
+SlurmdTimeout=20
 InactiveLimit=0
 MinJobAge=300
 KillWait=15
@@ -89,7 +92,7 @@ class LocalSlurm:
         self.folder = folder
         self._daemons: dict[str, int] = {}
         path = f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}"
-        self.environment = os.environ | {"SLURM_CONF": str(folder / "conf/slurm.conf"), "PATH": path}
+        self.environment = os.environ | {"SLURM_CONF": str(folder / "conf/slurm.conf"), "PATH": path, MARK: str(folder)}
 
     def start(self) -> None:
         """Start munge, the controller and the nodes, and wait until jobs can be submitted."""
@@ -152,19 +155,24 @@ class LocalSlurm:
             if f"slurmd.{node}" not in self._daemons:
                 self.start_node(node)
 
+    def processes(self, node: str) -> list[psutil.Process]:
+        """What runs in this Slurm's jobs on a node, Slurm's own daemons of the jobs' steps first."""
+        daemons, others = [], []
+        log = str(self.folder / f"log/slurmd.{node}.log")
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                if process.name() == "slurmstepd" and log in [file.path for file in process.open_files()]:
+                    daemons.append(process)
+                elif (about := process.environ()).get(MARK) == str(self.folder) and about.get(ON_NODE) == node:
+                    others.append(process)
+        return daemons + others
+
     def kill_node(self, node: str, processes: bool) -> None:
         """Lose a node: its daemon is killed and, with `processes`, all that runs there as well."""
-        victims = [psutil.Process(self._daemons.pop(f"slurmd.{node}"))]
-        for process in psutil.process_iter() if processes else ():
-            try:  # a job's processes are told by what Slurm put into their environment, a step's daemon by its log
-                there = process.environ().get("SLURMD_NODENAME") == node
-                if there or (process.name() == "slurmstepd" and f"slurmd.{node}.log" in _open_files(process)):
-                    victims.append(process)
-            except psutil.Error:
-                continue
+        daemon = psutil.Process(self._daemons.pop(f"slurmd.{node}"))
         (self.folder / "run" / f"slurmd.{node}.pid").unlink()
-        # Slurm's own first: a step's daemon would report the others' death.
-        for process in sorted(victims, key=lambda process: _name(process) not in ("slurmd", "slurmstepd")):
+        # Daemons first: they would report the others' death.
+        for process in [daemon, *(self.processes(node) if processes else ())]:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
 
@@ -199,9 +207,10 @@ class LocalSlurm:
 
     def stop(self) -> None:
         """End all jobs, and then exactly the daemons that were started."""
-        subprocess.run(["scancel", "--user", getpass.getuser()], env=self.environment, check=False)
         try:
-            wait_for(lambda: not self.jobs("RUNNING", "COMPLETING"), "jobs to end", 30)
+            if "slurmctld" in self._daemons:
+                self.run("scancel", "--user", getpass.getuser())
+                wait_for(lambda: not self.jobs("RUNNING", "COMPLETING"), "jobs to end", 60)
         finally:
             for daemon in sorted(self._daemons, key=lambda name: ("slurmd" not in name, name == "munged")):
                 _end(self._daemons[daemon], daemon.split(".")[0])
@@ -215,28 +224,21 @@ def _free_ports(count: int) -> list[int]:
         return [each.getsockname()[1] for each in sockets]
 
 
-def _name(process: psutil.Process) -> str:
-    try:
-        return process.name()
-    except psutil.NoSuchProcess:
-        return ""
-
-
-def _open_files(process: psutil.Process) -> set[str]:
-    return {Path(file.path).name for file in process.open_files()}
-
-
 def _end(pid: int, name: str) -> None:
     """End a process if it is still the one that was started: numbers are used again."""
-    try:
+    with contextlib.suppress(psutil.NoSuchProcess):
         process = psutil.Process(pid)
-        if process.name().startswith(name[:9]):
+        if process.name().startswith(name):
             process.terminate()
-            process.wait(10)
-    except psutil.NoSuchProcess:
-        pass
-    except psutil.TimeoutExpired:
-        process.kill()
+            try:
+                wait_for(lambda: gone(process), f"{name} to end", 10)
+            except TimeoutError:
+                process.kill()
+
+
+def gone(process: psutil.Process) -> bool:
+    """Whether a process has ended, also one whose parent does not ask for it."""
+    return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
 
 
 def wait_for(condition: Callable[[], object], what: str, seconds: float) -> None:

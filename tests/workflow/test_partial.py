@@ -10,6 +10,8 @@ from pathlib import Path
 import pandas as pd
 from conftest import DIVERGED, HEALTHY, ROOT
 
+from visrec import attempts
+
 
 def make_partial(checkout) -> subprocess.CompletedProcess:
     """What the Makefile runs, in a checkout that has been used and whose environment is that of the tests."""
@@ -39,7 +41,7 @@ def dates(folder: Path) -> dict[str, tuple[int, int]]:
 def test_the_finished_trials_are_reported_while_the_workflow_runs(copy):
     place = copy.results / "digits/32px"
     (place / f"age/{HEALTHY}/svm.csv").unlink()
-    (copy.results / f"logs/evaluate/digits/32px/age/{HEALTHY}/svm.log").write_text("error: out of luck; try again\n")
+    attempts.say("error: out of luck; try again", copy.results / f"logs/evaluate/digits/32px/age/{HEALTHY}/svm.1.log")
     shutil.rmtree(place / "random")
     plan = copy.plan()
     locks = copy.folder / ".snakemake/locks"
@@ -53,7 +55,7 @@ def test_the_finished_trials_are_reported_while_the_workflow_runs(copy):
     page = html.unescape((copy.results / "partial/report/index.html").read_text())
     assert "Partial: 3 of 5 trials." in page
     assert "1 is waiting or being computed,\n1 failed." in page
-    assert f"<code>digits/32px/age/{HEALTHY}</code> failed in evaluate: out of luck; try again" in page
+    assert f"<code>digits/32px/age/{HEALTHY}</code> failed in evaluate at attempt 1: out of luck; try again" in page
     assert "snakemake --configfile tiny.yaml -- 'results/tiny/digits/32px/pca/seed~0/few_labels.csv'" in page
 
     whole, part = (pd.read_csv(copy.results / folder / "scores.csv") for folder in ("tables", "partial/tables"))

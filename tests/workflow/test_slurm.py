@@ -3,14 +3,15 @@
 A fault is always made in the middle of a training: after its first checkpoint.
 """
 
+import contextlib
 import itertools
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,7 +36,12 @@ CONFIG = TINY | {
     "checkpoints": {"iterations": 20},
 }
 IMAGES = "digits/32px/images.h5"
-SITE = {"partitions": {"cpu": {"max_threads": 64}, "gpu": {"max_threads": 64, "max_gpu": 2}}}
+SITE = {
+    "partitions": {
+        "cpu": {"max_runtime": 10080, "max_mem_mb": 512000, "max_threads": 64},
+        "gpu": {"max_runtime": 1440, "max_gpu": 2},
+    }
+}
 # Long enough to be hit in the middle. On no grid, so nothing else waits for them.
 LONG = [f"digits/32px/age/lambda_z~1000+mu_x~10+iterations~120+seed~{seed}" for seed in (0, 1)]
 ONE_THREAD = [f"{rule}=1" for rule in ("prepare", "train", "embed", "evaluate", "neighbours", "atlas", "selection")]
@@ -136,7 +142,8 @@ def cluster(slurm, undisturbed, tmp_path) -> Iterator[Cluster]:
     shutil.copy2(undisturbed.results / IMAGES, made.checkout.results / IMAGES)
     yield made
     for process in made.started:  # of a test that failed: it would submit again
-        process.kill()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait()
     slurm.revive()
     slurm.run("scancel", "--user", str(os.geteuid()))
@@ -174,7 +181,7 @@ class Training:
 
         Slurm wakes what it ends.
         """
-        wait_for(lambda: any((self.folder / "checkpoints").glob("*.safetensors")), "a checkpoint", PATIENCE)
+        wait_for(lambda: any((self.folder / "checkpoints").glob("[0-9]*.safetensors")), "a checkpoint", PATIENCE)
         self.process = psutil.Process(self.attempts[0].pid)
         self.process.suspend()
 
@@ -293,14 +300,12 @@ def test_a_requeued_training_goes_on(training, undisturbed, slurm):
     assert [each.job for each in training.attempts] == [job, job]
 
 
-def test_a_training_whose_time_is_over_goes_on_with_more(cluster, undisturbed):
-    training = Training(cluster, LONG[0])
-    # The command line replaces all of the profile's set-resources, so the GPU is asked for again.
-    short = ["--set-resources", "train:runtime=1 if attempt == 1 else 10", "train:gres='gpu:1'"]
-    training.snakemake = cluster.start(*short, *QUICK, training.target)
-    training.stop_in_the_middle()
+def test_a_training_whose_time_is_over_goes_on_with_more(training, undisturbed, slurm):
+    slurm.run("scontrol", "update", f"JobId={training.job}", "TimeLimit=1")
     training.check(undisturbed, starts=2)
-    assert "TIMEOUT" in (cluster.folder / "snakemake.log").read_text()
+    said = (training.cluster.folder / "snakemake.log").read_text()
+    assert "TIMEOUT" in said
+    assert re.findall(r"runtime=(\d+)", said)[-1] == "480"  # twice what the rule gives at first
 
 
 def test_a_lost_node_is_replaced_and_comes_back(training, undisturbed, slurm):
@@ -324,8 +329,7 @@ def test_an_orphan_on_a_lost_node_does_no_harm(training, undisturbed, slurm):
     )
     training.process.resume()
     training.cluster.finish(training.snakemake)
-    wait_for(lambda: not training.process.is_running(), "the orphan to leave", PATIENCE)
-    time.sleep(5)  # its Snakemake has an end of its own
+    wait_for(lambda: not slurm.processes(node), "the orphan and its Snakemake to leave", PATIENCE)
     same(training.folder, undisturbed.results / training.trial)
     assert "has taken over this trial; leaving without writing" in training.attempts[0].last
     assert training.attempts[1].ended == "done"
@@ -356,16 +360,53 @@ def _said(training: Training) -> str:
     return (training.cluster.folder / "snakemake.log").read_text()
 
 
-def test_trainings_share_a_gpu_when_they_are_grouped(cluster, undisturbed, slurm):
-    trainings = [Training(cluster, trial) for trial in LONG]
-    packed = ["--groups", "train=gpu", "--group-components", "gpu=2"]
-    process = cluster.start(*packed, *QUICK, *(each.target for each in trainings))
-    cluster.finish(process)
+def together(trainings: list[Training]) -> tuple[attempts.Attempt, attempts.Attempt]:
+    """The attempts of two trainings that had one Slurm job and one GPU between them."""
     one, other = (each.attempts[0] for each in trainings)
     assert (one.job, one.node, one.gpus) == (other.job, other.node, other.gpus)
-    assert re.fullmatch("[01]", one.gpus)
-    assert one.since < other.until and other.since < one.until
+    assert one.node in GPU_NODES and re.fullmatch("[01]", one.gpus)
+    return one, other
+
+
+def test_grouped_trainings_share_a_job_and_its_gpu(cluster, undisturbed, slurm):
+    trainings = [Training(cluster, trial) for trial in LONG]
+    packed = ["--groups", "train=gpu", "--group-components", "gpu=2"]
+    cluster.make(*packed, *QUICK, *(each.target for each in trainings))
+    one, _ = together(trainings)  # one after the other, with this version of the plugin
     (job,) = [each for each in slurm.jobs() if each["JobId"] == one.job]
-    assert job["NumCPUs"] == "2"
+    assert (job["NumNodes"], job["NumCPUs"], job["JOB_GRES"]) == ("1", "2", "gpu:fake:1")
+    for each in trainings:
+        same(each.folder, undisturbed.results / each.trial)
+
+
+def test_trainings_run_side_by_side_on_the_gpu_of_one_allocation(cluster, undisturbed):
+    trainings = [Training(cluster, trial) for trial in LONG]
+    (cluster.folder / "tiny.yaml").write_text(yaml.safe_dump(CONFIG))
+    command = [
+        sys.executable,
+        "-m",
+        "snakemake",
+        "--configfile",
+        "tiny.yaml",
+        "--cores",
+        "2",
+        "--set-threads",
+        "train=1",
+    ]
+    words = shlex.join([*command, "--", *(each.target for each in trainings)])
+    options = [
+        "--partition=gpu",
+        "--gres=gpu:1",
+        "--cpus-per-task=2",
+        "--mem=12000",
+        "--output=allocation.log",
+        "--wait",
+    ]
+    done = subprocess.run(
+        ["sbatch", *options, f"--wrap={words}"], cwd=cluster.folder, env=cluster.environment, timeout=PATIENCE
+    )
+    assert done.returncode == 0, (cluster.folder / "allocation.log").read_text()
+    one, other = together(trainings)
+    assert one.since < other.until and other.since < one.until
     for each in trainings:
         same(each.folder, undisturbed.results / each.trial)

@@ -109,10 +109,10 @@ def _parse(path: Path) -> Attempt | None:
         return None
     last = lines[-1]
     ended = ""
-    if last.startswith(ERROR) or TRACEBACK in lines:
-        ended = "failed"
-    elif DONE in last:
+    if last.startswith(DONE):
         ended = "done"
+    elif last.startswith(ERROR) or TRACEBACK in lines:
+        ended = "failed"
     return Attempt(
         number=int(first["number"]),
         node=first["node"],

@@ -27,7 +27,7 @@ from visrec.attempts import Attempt, node, read
 from visrec.errors import UserError
 
 COLUMNS = ("trial", "state", "progress", "left")
-SQUEUE = ("squeue", "--me", "--noheader", "--format=%i|%T|%N|%S|%k")
+SQUEUE = ("squeue", "--me", "--noheader", "--format=%A|%T|%k")
 
 
 @dataclass(frozen=True)
@@ -37,16 +37,12 @@ class Queued:
     Attributes:
         job: its number.
         state: such as RUNNING or PENDING.
-        node: where it runs, "" while it waits.
-        since: when it began, or will, "2026-11-23T06:50:08".
         rule: the rule.
-        wildcards: their values, joined by "_"; "" for a group of jobs.
+        wildcards: their values, joined by "_"; "" for a group of jobs, which is therefore not told from another.
     """
 
     job: str
     state: str
-    node: str
-    since: str
     rule: str
     wildcards: str
 
@@ -59,9 +55,9 @@ def queue() -> list[Queued] | None:
         return None
     found = []
     for line in lines:
-        job, state, node, since, comment = line.split("|", 4)
+        job, state, comment = line.split("|", 2)
         rule, _, wildcards = comment.removeprefix("rule_").partition("_wildcards_")
-        found.append(Queued(job, state, node, since, rule, wildcards))
+        found.append(Queued(job, state, rule, wildcards))
     return found
 
 
@@ -86,28 +82,35 @@ def _trial(
     there = [name for name in wanted if (folder / name).exists()]
     if there and len(there) == len(wanted):  # embeddings may be deleted once everything is scored
         return _row(f"done{outcome}")
-    claim = _json(folder / "checkpoints/claim.json")
-    if claim:
-        since = _clock((folder / "checkpoints/claim.json").stat().st_mtime)
-        alive = _alive(claim.get("host", ""), claim.get("pid", -1), claim.get("job"), jobs)
-        state = f"training on {claim.get('host')} since {since}" if alive else f"stopped on {claim.get('host')}"
-        return _row(state, *_progress(folder / "history.csv", trial.options, running=alive))
     latest = _latest(results, trial)
+    if claim := _json(folder / "checkpoints/claim.json"):
+        alive = _alive(claim.get("host", ""), claim.get("pid", -1), claim.get("job"), jobs)
+        if alive:
+            since = _clock((folder / "checkpoints/claim.json").stat().st_mtime)
+            return _row(
+                f"training on {claim.get('host')} since {since}", *_progress(folder, trial.options, running=True)
+            )
     for rule, attempt in latest:
         if not attempt.ended and _alive(attempt.node, attempt.pid, attempt.job, jobs):
             return _row(f"{rule} on {attempt.node} since {_clock(attempt.since)}")
     waiting = [job.rule for job in jobs or () if job.state == "PENDING" and _is_of(job, trial)]
     if waiting:
-        return _row(f"queued for {waiting[0]}", *_progress(folder / "history.csv", trial.options, running=False))
+        return _row(f"queued for {waiting[0]}", *_progress(folder, trial.options, running=False))
+    if claim:
+        return _row(f"stopped on {claim.get('host')}", *_progress(folder, trial.options, running=False))
     for rule, attempt in latest:
         if attempt.ended == "failed":
             return _row(f"failed in {rule} at attempt {attempt.number}: {attempt.last}")
+        if not attempt.ended:  # out of memory or time, say
+            return _row(
+                f"failed in {rule} at attempt {attempt.number}: killed on {attempt.node}, Slurm's log may say why"
+            )
     if (folder / "layers.csv").exists():  # made with embeddings.h5, and stays where that is temporary
         return _row(f"embedded{outcome}", f"{len(there)} of {len(wanted)} results")
     stage = registry.declared("encoders", trial.encoder).get("STAGE")
     if stage and (folder / "status.json").exists():
         return _row(f"{'trained' if stage == 'train' else 'fitted'}{outcome}")
-    return _row("waiting", *_progress(folder / "history.csv", trial.options, running=False))
+    return _row("waiting", *_progress(folder, trial.options, running=False))
 
 
 def _wanted(config: Mapping[str, Any], trial: trials.Trial) -> list[str]:
@@ -124,7 +127,7 @@ def _wanted(config: Mapping[str, Any], trial: trials.Trial) -> list[str]:
 def _alive(host: str, pid: int, job: str | None, jobs: Sequence[Queued] | None) -> bool:
     """Whether a process runs, as far as can be seen from here; what runs elsewhere without Slurm is believed to."""
     if job and jobs is not None:
-        return any(each.job == job and each.state in ("RUNNING", "COMPLETING") for each in jobs)
+        return any(each.job == job and each.state in ("RUNNING", "COMPLETING", "SUSPENDED") for each in jobs)
     return host != node() or psutil.pid_exists(int(pid))
 
 
@@ -157,10 +160,10 @@ def _json(path: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _progress(history: Path, options: Mapping[str, Any], running: bool) -> tuple[str, str]:
+def _progress(folder: Path, options: Mapping[str, Any], running: bool) -> tuple[str, str]:
     """("5,469 of 6,250", "5 min") from the last row of history.csv."""
     try:
-        with history.open(encoding="utf-8") as file:
+        with (folder / "history.csv").open(encoding="utf-8") as file:
             last = [*csv.DictReader(file)][-1]
         done, speed = int(last["iteration"]), float(last["images_per_second"])
         whole, batch = int(options["iterations"]), int(options["batch"])

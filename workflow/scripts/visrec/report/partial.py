@@ -57,7 +57,7 @@ def partial(
     with tempfile.TemporaryDirectory(prefix=".partial.", dir=results) as scratch:
         new = Path(scratch) / "partial"
         with _undisturbed({file: one for file, one in seen.items() if file.parent in folders}):
-            others = unfinished(status.table(config, results), found)
+            others = unfinished(status.table(config, results, status.queue()), found)
             _render(results, found, new, config, commit=commit, configfiles=configfiles, unfinished=others)
         if (results / "partial").exists():
             (results / "partial").rename(Path(scratch) / "old")
