@@ -24,7 +24,7 @@ test-slow: $(READY)
 
 # The workflow on a real Slurm that is started for it, with its GPUs made up, and every fault a cluster knows.
 test-slurm: $(READY)
-	$(BIN)/python -m pytest -m slurm -p no:xdist
+	$(BIN)/python -m pytest -m slurm
 
 # Images per second from JPEG files to images.h5 beside a plain loop over Pillow, and peak memory.
 bench-data: $(READY)
