@@ -22,7 +22,7 @@ test: $(READY)
 test-slow: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow --numprocesses logical --maxprocesses 4
 
-# The workflow on a real Slurm that is started for it, with its GPUs made up, and every fault a cluster knows.
+# The workflow on a real Slurm that is started for it, with its GPUs made up, and the faults of docs/cluster.md.
 test-slurm: $(READY)
 	$(BIN)/python -m pytest -m slurm
 

@@ -161,7 +161,7 @@ def show_times(found: list[dict[str, Any]]) -> None:
         f"\n{'seconds (of CPU)':34}" + "".join(f"{one['seeds']:>10} seeds" for one in found) + f"{'ms CPU per job':>18}"
     )
     for name in ("trials", "jobs"):
-        print(f"{name:34}" + "".join(f"{one[name]:>16,}" for one in found))
+        show_row(name, [f"{one[name]:,}" for one in found])
     for name, label in (
         ("start", "snakemake --version"),
         ("parse", "Snakefile read: --list-rules"),
@@ -170,17 +170,21 @@ def show_times(found: list[dict[str, Any]]) -> None:
         ("again", "-n, all is there"),
         ("run", f"all jobs as empty files, {AT_ONCE} at once"),
     ):
-        cells = [f"{one[name].seconds:.1f} ({one[name].cpu:.1f})" for one in found]
-        print(f"{label:34}" + "".join(f"{cell:>16}" for cell in cells) + f"{slopes(found, name):>18}")
+        show_row(label, [f"{one[name].seconds:.1f} ({one[name].cpu:.1f})" for one in found], slopes(found, name))
     for name, label in (("plan", "peak MB of -n, nothing there"), ("run", "peak MB of the run")):
-        print(f"{label:34}" + "".join(f"{one[name].peak:>16,.0f}" for one in found))
+        show_row(label, [f"{one[name].peak:,.0f}" for one in found])
     for name, label in (
         ("files", "files in results/"),
         ("records", "files in .snakemake/"),
         ("record_mb", "their MB"),
         ("embeddings", "embeddings.h5 at once, keep: false"),
     ):
-        print(f"{label:34}" + "".join(f"{one[name]:>16,.0f}" for one in found))
+        show_row(label, [f"{one[name]:,.0f}" for one in found])
+
+
+def show_row(label: str, cells: list[str], last: str = "") -> None:
+    """Print a line of the table: a cell for each number of seeds, and one at the end."""
+    print((f"{label:34}" + "".join(f"{cell:>16}" for cell in cells) + f"{last:>18}").rstrip())
 
 
 def slopes(found: list[dict[str, Any]], name: str) -> str:
