@@ -30,9 +30,8 @@ test-slurm: $(READY)
 bench-data: $(READY)
 	$(BIN)/python benchmarks/data.py $(if $(IMAGES),--images $(IMAGES)) $(if $(THREADS),--threads $(THREADS))
 
-# k-NN beside scikit-learn and faiss (which is added to .venv here), linear probes beside LinearSVC. Half an hour.
+# k-NN beside scikit-learn and faiss, linear probes beside LinearSVC. Half an hour.
 bench-eval: $(READY)
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --group bench
 	$(BIN)/python benchmarks/neighbours.py
 	$(BIN)/python benchmarks/probe.py
 
