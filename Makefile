@@ -8,15 +8,14 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 REPORT := results/demo/report/index.html
 
-.PHONY: demo test test-slow test-slurm bench-data bench-eval bench-train bench-scale status partial resume site lint format lock clean distclean help
+.PHONY: demo test test-slow test-slurm bench-data bench-eval bench-train bench-scale bench-index status partial resume site lint format lock clean distclean help
 
 demo: $(READY)
 	@$(BIN)/snakemake
 	@echo "The report is at $(CURDIR)/$(REPORT)"
 
-# Tests that share a finished run of the workflow stay on one worker.
 test: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow and not slurm" --numprocesses logical --maxprocesses 4 --dist loadgroup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow and not slurm" --numprocesses logical --maxprocesses 4
 
 # Twenty kills of a training, trainings at full width.
 test-slow: $(READY)
@@ -42,6 +41,10 @@ bench-train: $(READY)
 # Planning and scheduling of thousands of jobs that do nothing, and how much disk they would take. A quarter of an hour.
 bench-scale: $(READY)
 	$(BIN)/python benchmarks/scale.py $(if $(SEEDS),--seeds $(SEEDS))
+
+# Approximate search in large galleries beside exact search. A quarter of an hour.
+bench-index: $(READY)
+	$(BIN)/python benchmarks/index.py $(if $(ROWS),--rows $(ROWS)) $(if $(DIMS),--dims $(DIMS)) $(if $(THREADS),--threads $(THREADS))
 
 # One line per trial: its state, progress and time left. It reads files and touches no lock.
 status: $(READY)
@@ -101,6 +104,7 @@ help:
 	@echo "make bench-eval k-NN and linear probes beside other libraries"
 	@echo "make bench-train a training step beside the AGE authors' way of it"
 	@echo "make bench-scale thousands of jobs that do nothing, and their disk"
+	@echo "make bench-index approximate search in large galleries beside exact search"
 	@echo "make status    how far an experiment is: CONFIG=config/paper.yaml, say"
 	@echo "make resume    on Slurm, go on after Snakemake itself was killed, CONFIG as above"
 	@echo "make site      on Slurm, write down the partitions for profiles/slurm"

@@ -24,11 +24,11 @@ if "datasets" not in config:
 
 sys.path.insert(0, f"{workflow.basedir}/workflow/scripts")
 
-from visrec import registry, trials
+from visrec import choice, registry, trials
 from visrec.config import archives, check, component_of, options, refuse_repeated_keys
 from visrec.errors import UserError
 from visrec.fingerprint import fingerprint
-from visrec.report import FIGURES, TABLES
+from visrec.report import FIGURES, PROVENANCE, TABLES
 
 try:
     for path in workflow.configfiles:
@@ -50,6 +50,7 @@ include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/tables.smk"
 include: "workflow/rules/report.smk"
 include: "workflow/rules/partial.smk"
+include: "workflow/rules/recommend.smk"
 
 
 rule all:

@@ -11,6 +11,7 @@ import torch
 from small_archives import checksum
 
 from visrec import atlas, datasets, encoders, evaluators, registry, store, trials
+from visrec.choice import embeds_new_pictures
 from visrec.config import encoder_options, options
 
 CPU = torch.device("cpu")
@@ -132,9 +133,12 @@ def make(name, images, folder, seed=0):
             {"iterations": 1, "minutes": 60},
         )
         assert not (folder / "checkpoints").exists()
-    encoders.embed(
-        name, images, model, status, trial.options, seed, CPU, folder / "embeddings.h5", folder / "layers.csv"
-    )
+    out = (folder / file for file in ("embeddings.h5", "layers.csv", "embed.json"))
+    encoders.embed(name, images, model, status, trial.options, seed, CPU, *out, commit="abc1234")
+    cost = json.loads((folder / "embed.json").read_text())
+    counts = store.read_image_info(images).counts
+    assert (cost["images"], cost["device"], cost["commit"]) == (sum(counts.values()), "cpu", "abc1234")
+    assert cost["images_per_second"] == pytest.approx(cost["images"] / cost["seconds"], rel=0.05)  # rounded
     return store.read_embeddings(folder / "embeddings.h5")
 
 
@@ -170,6 +174,18 @@ def test_encoder_never_sees_labels(name, images, tmp_path):
     one, two = make(name, images, tmp_path / "one"), make(name, shuffled, tmp_path / "two")
     for split in store.SPLITS:
         assert np.array_equal(one.splits[split].features, two.splits[split].features)
+
+
+@pytest.mark.parametrize("name", [name for name in registry.names("encoders") if embeds_new_pictures(name)])
+def test_encoder_embeds_pictures_that_are_not_in_its_images(name, images, tmp_path):
+    """The same pixels under another name have the same features, whatever else is in the batch."""
+    made = make(name, images, tmp_path / "made").splits["test"].features
+    model = tmp_path / "made/encoder.safetensors" if registry.declared("encoders", name).get("STAGE") else None
+    chosen = trials.make(CONFIG, "digits", 32, name, SMALL.get(name, {}), 0).options
+    extract = registry.load("encoders", name).extractor(model, store.ImageFile(images), chosen, 0, CPU)
+    batch = store.read_images(images, "test").images[:3]
+    found = np.concatenate([*extract(batch, np.array(["new0", "new1", "new2"])).values()], axis=1)
+    assert found == pytest.approx(made[:3], rel=1e-4, abs=1e-5)
 
 
 @pytest.mark.parametrize("name", registry.names("encoders"))
@@ -259,8 +275,10 @@ def test_evaluator_passes_a_status_on(name, images, tmp_path):
     encoders_status = tmp_path / "status.json"
     encoders_status.write_text(json.dumps({"status": "collapsed"}))
     trial = trials.make(CONFIG, "digits", 32, "age", {}, 0)
-    out = tmp_path / "embeddings.h5", tmp_path / "layers.csv"
+    out = (tmp_path / file for file in ("embeddings.h5", "layers.csv", "embed.json"))
     encoders.embed("age", images, tmp_path / "x", encoders_status, trial.options, 0, CPU, *out)
+    cost = json.loads((tmp_path / "embed.json").read_text())
+    assert (cost["images"], cost["images_per_second"]) == (0, None)
     rows = score(name, tmp_path, tmp_path / "embeddings.h5")
     assert len(rows) > 0
     assert set(rows.status) == {"collapsed"}

@@ -233,7 +233,9 @@ def write_trial(results, one, about, number, reason, queries):
     query_scores(folder / "knn.h5", images, knn, phase, lists=lists(images, number) if status == "ok" else None)
     query_scores(folder / "svm.h5", images, svm, phase)
     embeddings(results, one, folder, status, number)
+    store.write_json(folder / "embed.json", cost(status, number))
     neighbours(results, one, folder, number, queries if status == "ok" else 0)
+    projection(results, one, folder, number, 40 if status == "ok" else 0)
     if one["atlas"]:
         write_atlas(folder / "atlas.csv", status)
     for rule in ("embed", "neighbours", *([one["stage"]] if one["stage"] else [])):
@@ -322,6 +324,17 @@ def embeddings(results, one, folder, status, number):
     layers.write(folder / "embeddings.h5", folder / "layers.csv")
 
 
+def cost(status, number):
+    ok = status == "ok"
+    about = {
+        "images": 500 if ok else 0,
+        "seconds": 0.25 if ok else 0.0,
+        "images_per_second": 2000.0 + number if ok else None,
+    }
+    about |= {"device": "cpu", "precision": "fp32", "threads": 2, "host": "node<1>", "torch": "2.13.0"}
+    return about | {"commit": "abc1234", "gpu_memory_mb": 0}
+
+
 def neighbours(results, one, folder, number, queries):
     path = results / one["dataset"] / f"{one['size']}px" / "images.h5"
     train, test = store.read_images(path, "train"), store.read_images(path, "test")
@@ -330,9 +343,11 @@ def neighbours(results, one, folder, number, queries):
     for query in range(queries):
         label = test.labels[query]
         same, other = np.flatnonzero(train.labels == label), np.flatnonzero(train.labels != label)
+        taken = []
         for rank in range(1, 11):
             pool = same if noise.random() < 0.8 else other
-            found = noise.choice(pool)
+            found = noise.choice(np.setdiff1d(pool, taken))
+            taken.append(found)
             rows.append(
                 {
                     "query_id": test.ids[query],
@@ -345,6 +360,16 @@ def neighbours(results, one, folder, number, queries):
                 }
             )
     _csv(folder / "neighbours.csv", ["query_id", "query_label", "rank", "id", "label", "distance", "correct"], rows)
+
+
+def projection(results, one, folder, number, points):
+    """Places without meaning; the first points are the queries of neighbours.csv."""
+    test = store.read_images(results / one["dataset"] / f"{one['size']}px" / "images.h5", "test")
+    places = np.random.default_rng(200 + number).normal(size=(points, 4)).round(3)
+    columns = ["id", "label", "pca_x", "pca_y", "tsne_x", "tsne_y", "pca_trustworthiness", "tsne_trustworthiness"]
+    labels = [CLASSES[label] for label in test.labels]
+    rows = [(test.ids[i], labels[i], *places[i], 0.8, 0.97) for i in range(points)]
+    _csv(folder / "projection.csv", columns, [dict(zip(columns, row, strict=True)) for row in rows])
 
 
 def train_files(folder, one, status, reason, number):
@@ -380,7 +405,7 @@ def train_files(folder, one, status, reason, number):
         )
     _csv(folder / "history.csv", HISTORY, rows)
     for name in ("samples.png", "reconstructions.png"):
-        data = load_digits().images[16 * number : 16 * number + 64].reshape(4, 16, 8, 8) * 15.9
+        data = load_digits().images[16 * (number % 100) :][:64].reshape(4, 16, 8, 8) * 15.9
         sheet = np.kron(data.transpose(0, 2, 1, 3).reshape(32, 128), np.ones((4, 4))).astype(np.uint8)
         Image.fromarray(sheet // (8 if collapsed else 1)).convert("RGB").save(folder / name)
     store.write_json(

@@ -16,14 +16,17 @@ LAYERS = [
     {"attempts", "errors", "fingerprint"},
     {"registry", "job", "progress"},
     {"config"},
-    {"trials"},
+    {"trials", "choice"},
     {"status"},
     {"store", "metrics", "intervals", "protocols", "archives", "splits"},
     {"networks", "losses", "neighbours", "health", "transforms", "linear_probe", "frechet"},
-    {"layers", "pictures", "download", "duplicates", "checkpoint", "diagnosis", "symptoms"},
+    {"layers", "pictures", "download", "duplicates", "checkpoint", "diagnosis", "symptoms", "projection", "index"},
     {"stack", "game"},
     {"training", "atlas", "selection"},
     {"report", "evaluators", "encoders", "datasets"},
+    {"gallery"},
+    {"recommender"},
+    {"recommend"},
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 HEAVY = {"torch", "torchvision", "pandas", "sklearn", "seaborn", "matplotlib", "scipy"}
@@ -63,7 +66,7 @@ def test_the_library_knows_nothing_of_snakemake(path):
         assert not any(name.split(".")[0] == "snakemake" for name in names)
 
 
-@pytest.mark.parametrize("name", ["config", "trials", "registry", "errors", "fingerprint"])
+@pytest.mark.parametrize("name", ["config", "trials", "choice", "registry", "errors", "fingerprint"])
 def test_what_the_snakefile_imports_is_light(name):
     for node in ast.walk(ast.parse((PACKAGE / f"{name}.py").read_text())):
         names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []

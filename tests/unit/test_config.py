@@ -29,8 +29,9 @@ def test_the_shipped_configs_are_valid():
 
 def test_defaults_are_filled_in():
     checked = check({key: DEMO[key] for key in ("experiment", "datasets", "encoders", "evaluators")})
-    assert (checked["device"], checked["seeds"], checked["report"]) == ("auto", [0], {"queries": 12, "neighbours": 5})
-    assert check(DEMO | {"report": {"queries": 3}})["report"] == {"queries": 3, "neighbours": 5}
+    report = {"queries": 12, "neighbours": 5, "searched": 1000, "points": 400}
+    assert (checked["device"], checked["seeds"], checked["report"]) == ("auto", [0], report)
+    assert check(DEMO | {"report": {"queries": 3}})["report"] == report | {"queries": 3}
     assert checked["embeddings"] == {"dtype": "float32", "keep": True}
     assert check(DEMO | {"embeddings": {"keep": False}})["embeddings"] == {"dtype": "float32", "keep": False}
 
@@ -53,6 +54,8 @@ def broken(path: str, value) -> dict:
         ("datasets.digits.size", 32, "datasets.digits: unknown key 'size'; did you mean 'sizes'?"),
         ("datasets.digits.sizes", [7], "datasets.digits.sizes.0: 7 is less than the minimum of 8"),
         ("datasets.digits.sizes", [0], "datasets.digits.sizes.0: 0 is less than the minimum of 8"),
+        ("report", {"queries": 101}, "report.queries: 101 is greater than the maximum of 100"),
+        ("report", {"neighbours": 51}, "report.neighbours: 51 is greater than the maximum of 50"),
         ("datasets.digits.sizes", [40], "has no 40 px; it knows 32, 64"),
         (
             "datasets.digits.encoders",

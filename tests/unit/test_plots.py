@@ -255,3 +255,81 @@ def test_contrast(theme):
 
 def test_setting_ignores_the_seed():
     assert setting(fixture.age(500, 10, 0)) == setting(fixture.age(500, 10, 7))
+
+
+def test_letters_of_choices_stand_in_their_cells():
+    trials = [fixture.age(lam, 10) for lam in (500, 1000)]
+    rows = grid_rows(trials, [0.3, 0.4], trials[1]["trial"])
+    found = plots.cells(rows, trials, letters={trials[0]["trial"]: "A C", trials[1]["trial"]: "B"})
+    assert found["words"].to_numpy().ravel().tolist() == [
+        "30.0\N{NO-BREAK SPACE}%\nA C",
+        "40.0\N{NO-BREAK SPACE}%\nchosen\nB",
+    ]
+
+
+def test_every_headline_metric_has_a_heat_map_with_the_choices_without_labels(tmp_path, monkeypatch):
+    monkeypatch.setattr(plots, "FIGURES", ["heatmap.svg", "heatmap-narrow.svg"])
+    trials = fixture.standard_trials()
+    drawn = draw(write(tmp_path, trials, fixture.STANDARD), trials)
+    for svg in drawn.values():
+        for words in ("age: precision@3", "age: k-NN accuracy@3", "age: SVM accuracy", "A C", "chosen"):
+            assert words in svg
+        # On validation: k-NN accuracy 97.2 and SVM accuracy 96.2 of the chosen setting.
+        assert "97.2" in svg
+        assert "96.2" in svg
+
+
+def many_settings(count):
+    """Trials that change one thing each, with grid.csv: the last has the best precision and the worst accuracy."""
+    trials = [fixture.age(1000, 10) for _ in range(count)]
+    for number, one in enumerate(trials):
+        key = f"option{number}"
+        one["options"] |= {f"option{other}": int(other == number) for other in range(count)}
+        one["grid"] = ["lambda_z", "mu_x", *(f"option{other}" for other in range(count))]
+        one["axes"], one["trial"] = [key], f"{key}~1+{one['trial']}"
+    rows = grid_rows(trials, [number / 100 for number in range(count)], trials[0]["trial"])
+    return trials, rows.assign(val_knn_accuracy=1 - rows["val_precision"], val_svm_accuracy=np.nan)
+
+
+def test_a_long_list_of_settings_keeps_the_best_and_the_chosen_in_every_panel(monkeypatch):
+    drawn = []
+    monkeypatch.setattr(plots, "_heat", lambda axis, table, *_, **__: drawn.append(table))
+    trials, rows = many_settings(60)
+    plots.plt.close(plots.heatmap(rows, trials, "light", columns=3, k=5))
+    precision, accuracy = drawn
+    # The chosen has the worst precision; the best 40 are the last 40.
+    assert list(precision["value"][""]) == [0.0, *(number / 100 for number in range(20, 60))]
+    assert list(accuracy["value"][""]) == pytest.approx([1.0, *(1 - number / 100 for number in range(20, 60))])
+    for table in drawn:
+        for name in ("value", "words", "chosen"):
+            assert table[name].index.equals(precision["value"].index)
+            assert table[name].index.name == "best 40 of 60 settings by precision@5, and the chosen"
+        assert list(table["chosen"][""]) == [True] + 40 * [False]
+
+
+def test_a_list_is_shortened_where_it_is_too_long_and_counts_the_chosen_once():
+    trials, rows = many_settings(41)
+    table = plots.cells(rows.assign(chosen=rows["trial"] == trials[-1]["trial"]), trials)
+    (found,) = plots.shortened([table], "precision@3")
+    assert found["value"].index.name == "best 40 of 41 settings by precision@3"
+    assert len(found["value"]) == 40
+    assert plots.shortened([found], "precision@3")[0]["value"] is found["value"]  # short enough
+    assert plots.shortened([table | {"axes": ["a", "b"]}], "precision@3")[0]["value"] is table["value"]
+
+
+def test_hundreds_of_curves_are_a_crowd_behind_the_chosen():
+    trials = [fixture.age(number, 10) for number in range(1, 101)]
+    history = pd.DataFrame({"iteration": range(0, 600, 3), "loss_encoder": 1.0, "pixel_match": 0.5})
+    history = history.assign(variance_min=0.5, variance_mean=1.0, variance_max=1.5)
+    chosen = plots.setting(trials[70])
+    with plots.plt.rc_context(style.settings("light")):
+        figure = plots.curves([(one, history) for one in trials], chosen, "light", columns=4, width=8)
+    axis = figure.axes[0]
+    lines = [line for line in axis.lines if len(line.get_xdata()) > 2]
+    assert len(lines) == plots.MANY + 1
+    crowd = max(lines, key=lambda line: len(line.get_xdata()))
+    assert np.isnan(crowd.get_xdata()).sum() == 100 - plots.MANY  # a gap after each
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert labels[0] == "age: lambda_z 71, mu_x 10 (chosen)"
+    assert f"{100 - plots.MANY} other settings" in labels
+    plots.plt.close(figure)

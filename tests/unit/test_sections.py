@@ -311,28 +311,24 @@ def test_atlas_speaks_of_the_mode_that_the_trial_embeds_with():
     assert (wide["probe"], wide["probe_span"], wide["note"]) == ("–", "", "too wide for the probe")
 
 
-def test_the_paper_stands_beside_its_own_protocol():
-    chapter = {"dataset": "svhn", "scores": rows(), "headliner": "age"}
-    found = sections.paper([chapter])
-    ours = {row["label"]: plain(row["ours"][0]["value"]) for row in found["rows"]}
-    # train 0.58; self counted (1 + 2 * 0.58) / 3, of random (1 + 2 * 0.47) / 3
-    assert ours["k-NN precision, the query counts itself; train"] == "72.0 %"
-    assert ours["k-NN precision, the query left out; train"] == "58.0 %"
-    assert ours["the same of an untrained network, counting itself; train"] == "64.7 %"
-    assert ours["k-NN precision; validation"] == "61.0 %"
-    assert ours["chance of k-NN precision; validation"] == "10.0 %"
-    assert ours["SVM on the network's features; validation"] == "81.0 %"
-    assert ours["SVM on raw pixels; train"] == "95.0 %"
-    assert ours["constant answer, the commonest class; test"] == "12.0 %"
-    assert found["all_same"]
-    none = sections.paper([{"dataset": "digits", "scores": {"age": []}, "headliner": "age"}])
-    assert {one["value"] for row in none["rows"] for one in row["ours"]} == {"–"}
-    assert not none["any_same"]
-
-
 @pytest.mark.parametrize(
     ("value", "text"), [(0.013, "+1.3"), (-0.013, "−1.3"), (0.0, "0.0"), (-0.0001, "−0.0"), (-0.0, "0.0")]
 )
 def test_points(value, text):
     assert sections.points(value) == text
     assert sections.points(np.nan) == "–"
+
+
+def test_letters_stand_for_the_choices_without_labels():
+    rows = pd.DataFrame(
+        [
+            ("age", "fid", "a"),
+            ("age", "hubness", "b"),
+            ("vae", "fid", ""),
+            ("vae", "hubness", "c"),
+            ("age", "rme", "a"),
+        ],
+        columns=["encoder", "selector", "trial"],
+    )
+    assert sections.letters(rows) == {"fid": "A", "hubness": "B", "rme": "C"}
+    assert sections.chosen_without(rows) == {("age", "a"): "A C", ("age", "b"): "B", ("vae", "c"): "B"}

@@ -1,6 +1,8 @@
+from pathlib import Path
+
 import pytest
 
-from visrec import symptoms
+from visrec import fingerprint, losses, symptoms
 from visrec.losses import kl_ideal
 
 SPEC = {"kl": "reference", "latent": 128}
@@ -37,6 +39,19 @@ def test_the_first_thousand_iterations_swing_and_one_reading_is_none():
 
 def test_the_range_of_the_divergence_follows_its_form():
     assert symptoms.found(history(10), SPEC | {"latent": 16}).keys() == {"kl_fake"}  # 4.5 is 1.98 times its ideal
+
+
+@pytest.mark.parametrize("name", ["HEALTHY_KL", "HEALTHY_COSINE"])
+def test_the_ranges_that_figures_draw_are_in_their_fingerprint_and_not_in_trainings(name):
+    scripts = Path(losses.__file__).parents[1]
+
+    def reaches(*start):
+        return any(
+            line.startswith("losses Assign") and f"'{name}'" in line for line in fingerprint._Walk().follow(*start)
+        )
+
+    assert reaches(scripts / "figures.py", ())
+    assert not reaches(scripts / "train.py", ("encoders.age:train",))
 
 
 def test_each_is_warned_of_once(caplog):

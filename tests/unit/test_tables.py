@@ -268,3 +268,25 @@ def test_the_plain_table_escapes(tmp_path):
     assert "<script>" not in page
     assert "note &lt;script&gt;" in page
     assert "97.3\N{NO-BREAK SPACE}% [96.3, 98.3]" in page
+
+
+def test_costs_of_embedding_and_memory_are_the_chosen_trials(standard):
+    board = read(standard, "leaderboard").set_index("encoder")
+    # Trials are built in the order pixels, random, pca, age ...: 2000 + number images per second, 400.5 + number MB.
+    speeds = board["embed_images_per_second"]
+    assert (speeds["pixels"], speeds["pca"], speeds["age"]) == (2000, 2002, 2003)
+    assert (board.loc["pixels", "peak_memory_mb"], board.loc["age", "peak_memory_mb"]) == (400.5, 403.5)
+    assert set(board["peak_gpu_memory_mb"]) == {0}
+
+
+def test_costs_that_no_file_records_are_missing(tmp_path):
+    trials = [fixture.age(500, 10)]
+    results = fixture.build(tmp_path, trials, fixture.STANDARD)
+    largest = results / "benchmarks/embed/digits/16px/age" / f"{trials[0]['trial']}.tsv"
+    largest.write_text(largest.read_text().replace("400.5", "900.5"))
+    assert t._cost(results, trials)["peak_memory_mb"] == 900.5  # embedding needed more than training
+    (t.folder(results, trials[0]) / "embed.json").unlink()
+    for path in (results / "benchmarks").rglob("*.tsv"):
+        path.unlink()
+    row = t._cost(results, trials)
+    assert [key for key, value in row.items() if np.isnan(value)] == list(row)

@@ -36,7 +36,7 @@ def catalogue(fresh, tmp_path):
     return fresh
 
 
-def test_a_catalogue_from_folder_to_report(catalogue):
+def test_a_catalogue_from_folder_to_report_and_recommendations(catalogue, tmp_path):
     catalogue.make()
     scores = pd.read_csv(catalogue.results / "tables/scores.csv")
     one = scores.query("metric == 'precision' and split == 'test' and k == 1 and duplicates == 'kept'")
@@ -47,6 +47,16 @@ def test_a_catalogue_from_folder_to_report(catalogue):
     html = (catalogue.results / "report/index.html").read_text()
     assert "alert(1)" in html
     assert "<script>alert(1)" not in html
+
+    # A picture that came after the training is recommended, and the trial is the leaderboard's.
+    photograph(999, 100).save(tmp_path / "shoes/sandals/new.png")
+    said = catalogue.make("recommend", "--config", f"query={tmp_path}/shoes/sandals/new.png")
+    assert "trial pixels/seed~0 of shoes at 32 px: the best on validation, with precision@3 100.0 %" in said
+    assert "gallery: left out boots/empty.jpg: is empty (0 bytes)" in said
+    found = pd.read_csv(catalogue.results / "recommend/recommendations.csv")
+    assert found.path[0] == str(tmp_path / "shoes/sandals/new.png")
+    assert (found.label[0], found.distance[0], len(found)) == ("sandals", 0, 10)
+    assert "same features as a gallery picture" in (catalogue.results / "recommend/recommendations.html").read_text()
 
 
 def test_a_broken_picture_stops_unless_told_to_skip(catalogue):

@@ -8,9 +8,10 @@ import sys
 from pathlib import Path
 
 import pandas as pd
-from conftest import DIVERGED, HEALTHY, ROOT
+from tiny import DIVERGED, HEALTHY, ROOT
 
 from visrec import attempts
+from visrec.report import FIGURES
 
 
 def make_partial(checkout) -> subprocess.CompletedProcess:
@@ -62,7 +63,7 @@ def test_the_finished_trials_are_reported_while_the_workflow_runs(copy):
     assert set(part.trial + " of " + part.encoder) == {"seed~0 of pixels", "seed~0 of pca", f"{DIVERGED} of age"}
     left = whole[whole.encoder.isin(["pixels", "pca"]) | (whole.trial == DIVERGED)].reset_index(drop=True)
     pd.testing.assert_frame_equal(part, left)
-    assert len(list((copy.results / "partial/figures/digits/32px").iterdir())) == 14
+    assert len(list((copy.results / "partial/figures/digits/32px").iterdir())) == len(FIGURES)
 
     assert dates(copy.folder) == before  # locks and records included
     assert copy.plan() == plan

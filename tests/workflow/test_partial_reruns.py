@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import DIVERGED, HEALTHY, TINY
+from tiny import DIVERGED, HEALTHY, TINY
 
 from visrec import store
 
@@ -21,7 +21,7 @@ AFTER = {("tables", ""): 1, ("figures", ""): 1, ("report", ""): 1}
 def scored(encoder: str, count: int) -> dict:
     """All that is made of the embeddings of some trials of a network, once they are there."""
     jobs = {("evaluate", name): count for name in TINY["evaluators"]}
-    jobs |= {("neighbours", encoder): count, ("atlas", encoder): count}
+    jobs |= {("neighbours", encoder): count, ("projection", encoder): count, ("atlas", encoder): count}
     return jobs | ({("selection", encoder): count} if encoder == "age" else {})
 
 
@@ -98,6 +98,9 @@ def test_comments_logs_and_a_fresh_checkout_rerun_nothing(copy):
         path.touch()
     (copy.folder / "Snakefile").touch()
     assert copy.plan() == {}
+    with (copy.folder / "docs/ladder.csv").open("a") as ladder:  # the report prints it
+        ladder.write("digits,theirs,accuracy,98.0,linear SVM,,read,nobody,linear,\n")
+    assert copy.plan() == {("report", ""): 1}
 
 
 def test_moving_the_results_keeps_them(copy):
@@ -170,6 +173,7 @@ def test_a_changed_dtype_embeds_again_without_training(copy):
 
 def test_a_changed_template_renders_again(copy):
     edit(copy, "visrec/report/templates/report.css", "}", "}\n", 1)
+    copy.config["report"]["queries"] = 2  # of those whose neighbours are there
     assert copy.plan() == {("report", ""): 1}
 
 
@@ -236,4 +240,5 @@ def test_features_made_elsewhere(copy):
     assert copy.plan() == {}
     write(2.0)
     jobs = {("evaluate", name): 1 for name in TINY["evaluators"]}
-    assert copy.plan() == {("embed", "precomputed"): 1, ("neighbours", "precomputed"): 1, **jobs, **AFTER}
+    jobs |= {("embed", "precomputed"): 1, ("neighbours", "precomputed"): 1, ("projection", "precomputed"): 1}
+    assert copy.plan() == {**jobs, **AFTER}

@@ -20,8 +20,8 @@ import pandas as pd
 import psutil
 import pytest
 import yaml
-from conftest import TINY, Checkout, checkout
 from local_slurm import GPU_NODES, LocalSlurm, missing, wait_for
+from tiny import TINY, Checkout, checkout
 
 from visrec import attempts
 
@@ -256,7 +256,7 @@ TABLES = {("tables", ""): 1, ("figures", ""): 1, ("report", ""): 1}
 
 def of_new_trials(count: int) -> dict[tuple[str, str], int]:
     """What `count` new trials of AGE need."""
-    rules = ("train", "embed", "neighbours", "atlas", "selection")
+    rules = ("train", "embed", "neighbours", "projection", "atlas", "selection")
     return TABLES | {(rule, "age"): count for rule in rules} | {("evaluate", "knn"): count}
 
 
@@ -275,7 +275,7 @@ def test_only_what_changed_runs_again(whole, tmp_path):
     assert plan(encoders=one_more) == of_new_trials(2)
     assert plan(evaluators={"knn": {"k": [1, 3, 5], "features": ["raw"]}}) == TABLES | {("evaluate", "knn"): 3}
     again = {"digits": {"sizes": [32]}, "again": {"kind": "digits", "sizes": [32]}}
-    pixels = {("embed", "pixels"): 1, ("neighbours", "pixels"): 1}
+    pixels = {("embed", "pixels"): 1, ("neighbours", "pixels"): 1, ("projection", "pixels"): 1}
     new = of_new_trials(2) | pixels | {("evaluate", "knn"): 3, ("prepare", ""): 1}
     assert plan(datasets=again) == new
     target = "results/cluster/digits/32px/age/lambda_z~500+mu_x~10+seed~0/knn.csv"

@@ -5,6 +5,7 @@ RESULTS = f"results/{config['experiment']}"
 IMAGES = f"{RESULTS}/{{dataset}}/{{size}}px/images.h5"
 TRIAL = f"{RESULTS}/{{dataset}}/{{size}}px/{{encoder}}/{{trial}}"
 TRIALS = trials.grid(config)
+LADDER = os.path.relpath(f"{workflow.basedir}/docs/ladder.csv")
 
 
 def names(kind, stage=None):

@@ -22,6 +22,7 @@ rule embed:
         # Temporary or not is no parameter: to change it re-runs nothing.
         embeddings=f"{TRIAL}/embeddings.h5" if config["embeddings"]["keep"] else temp(f"{TRIAL}/embeddings.h5"),
         layers=f"{TRIAL}/layers.csv",
+        cost=f"{TRIAL}/embed.json",
     log:
         log_of("embed", BELOW),
     benchmark:

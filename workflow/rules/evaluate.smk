@@ -41,11 +41,32 @@ rule neighbours:
         mem_mb=lambda wildcards, attempt: 8000 * attempt,
         runtime=lambda wildcards, attempt: 30 * attempt,
     params:
-        queries=config["report"]["queries"],
+        queries=config["report"]["searched"],
         neighbours=config["report"]["neighbours"],
         code=lambda wildcards: code("neighbours"),
     script:
         "../scripts/neighbours.py"
+
+
+rule projection:
+    input:
+        embeddings=f"{TRIAL}/embeddings.h5",
+    output:
+        projection=f"{TRIAL}/projection.csv",
+    log:
+        log_of("projection", BELOW),
+    benchmark:
+        benchmark_of("projection", BELOW)
+    priority: READERS_PRIORITY
+    threads: 1  # so few points gain nothing from more
+    resources:
+        mem_mb=lambda wildcards, attempt: 4000 * attempt,
+        runtime=lambda wildcards, attempt: 30 * attempt,
+    params:
+        points=config["report"]["points"],
+        code=lambda wildcards: code("projection"),
+    script:
+        "../scripts/projection.py"
 
 
 rule atlas:

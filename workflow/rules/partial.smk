@@ -13,5 +13,6 @@ rule partial:
         trials=trial_records(),
         files=[str(file) for each in (rules.tables, rules.figures, rules.report) for file in each.input],
         configfiles=given_configfiles(),
+        ladder=LADDER,
     script:
         "../scripts/partial.py"

@@ -5,8 +5,8 @@ def given_configfiles():
 
 
 def printed_config():
-    """The config as the report prints it: without what only says which files stay, so that this re-runs nothing."""
-    others = {key: value for key, value in config.items() if key != "embeddings"}
+    """The config as the report prints it: without what only keeps files or recommends, so that this re-runs nothing."""
+    others = {key: value for key, value in config.items() if key not in ("embeddings", "query", "recommend")}
     # At the end wherever it stands in the file: Snakemake compares parameters as text.
     return {**others, "embeddings": {"dtype": config["embeddings"]["dtype"]}}
 
@@ -16,6 +16,7 @@ rule report:
         rules.tables.output,
         rules.figures.output,
         neighbours=of_all_trials("neighbours.csv"),
+        projections=of_all_trials("projection.csv"),
         status=[f"{RESULTS}/{each.folder}/status.json" for each in TRIALS if has_stage(each)],
         pictures=[
             f"{RESULTS}/{each.folder}/{name}.png"
@@ -23,9 +24,16 @@ rule report:
             if has_stage(each, "train")
             for name in ("samples", "reconstructions")
         ],
+        ladder=LADDER,
         images=sorted({f"{RESULTS}/{each.dataset}/{each.size}px/images.h5" for each in TRIALS}),
     output:
-        f"{RESULTS}/report/index.html",
+        page=f"{RESULTS}/report/index.html",
+        provenance=report(
+            f"{RESULTS}/tables/{PROVENANCE}",
+            caption="../report/provenance.rst",
+            category="Results",
+            labels={"what": "provenance (CSV)", "dataset": "all", "size": "all"},
+        ),
     log:
         log_of("report"),
     benchmark:

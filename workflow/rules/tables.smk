@@ -11,6 +11,7 @@ rule tables:
         scores=[path for evaluator in config["evaluators"] for path in of_all_trials(f"{evaluator}.csv")],
         queries=[path for evaluator in config["evaluators"] for path in of_all_trials(f"{evaluator}.h5")],
         layers=of_all_trials("layers.csv"),
+        costs=of_all_trials("embed.json"),
         atlas=[f"{RESULTS}/{each.folder}/atlas.csv" for each in TRIALS if has_atlas(each.encoder)],
         selectors=[f"{RESULTS}/{each.folder}/selectors.csv" for each in TRIALS if has_stage(each, "train")],
     output:

@@ -1,6 +1,6 @@
 """Rule embed: all images of a dataset through an encoder, as embeddings.h5."""
 
-from visrec.job import device, job
+from visrec.job import commit, device, job
 
 with job(snakemake.log[0], snakemake.threads):
     from visrec.encoders import embed
@@ -15,5 +15,7 @@ with job(snakemake.log[0], snakemake.threads):
         device(snakemake.config["device"]),
         snakemake.output.embeddings,
         snakemake.output.layers,
+        snakemake.output.cost,
         snakemake.params.dtype,
+        commit(snakemake.scriptdir),
     )

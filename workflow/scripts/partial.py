@@ -12,4 +12,5 @@ with job(snakemake.log[0], snakemake.threads):
         snakemake.config,
         commit(snakemake.scriptdir),
         snakemake.params.configfiles,
+        snakemake.params.ladder,
     )

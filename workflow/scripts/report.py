@@ -15,6 +15,8 @@ with job(snakemake.log[0], snakemake.threads):
         snakemake.output[0],
         config,
         commit(snakemake.scriptdir),
-        **config["report"],
+        queries=config["report"]["queries"],
+        neighbours=config["report"]["neighbours"],
         configfiles=snakemake.params.configfiles,
+        ladder_csv=snakemake.input.ladder,
     )

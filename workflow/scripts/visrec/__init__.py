@@ -5,4 +5,25 @@ The library behind the workflow. It knows nothing of Snakemake: the rules in `wo
 
 Imports point one way, and a test guards it:
 report, evaluators, encoders, datasets -> training, stack -> networks, losses -> store, metrics -> config, trials.
+
+    trial = visrec.load("results/demo/digits/32px/age/lambda_z~1000+mu_x~10+seed~0")
+    found = trial.search(trial.embed(["photo.jpg"]), k=5)
 """
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from visrec.recommender import Recommender
+
+
+def load(folder: str, gallery: str | None = None, **options: Any) -> "Recommender":
+    """A finished trial that embeds new pictures and finds their nearest.
+
+    Args:
+        folder: of the trial.
+        gallery: a folder of pictures to recommend; None: the training images.
+        options: what `visrec.recommender.Recommender` takes beside.
+    """
+    from visrec.recommender import Recommender  # torch takes a second
+
+    return Recommender(folder, gallery, **options)

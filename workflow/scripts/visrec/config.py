@@ -16,7 +16,7 @@ from visrec.errors import UserError
 
 SCHEMA = Path(__file__).parents[2] / "schemas" / "config.schema.yaml"
 STAGES = ("fit", "train", "embed")
-SECTIONS = ("checkpoints", "embeddings", "atlas", "selection", "report")
+SECTIONS = ("checkpoints", "embeddings", "atlas", "selection", "report", "recommend")
 
 
 def encoder_options(encoder: str) -> dict[str, dict[str, Any]]:

@@ -34,18 +34,18 @@ class _Module:
     always: list[ast.stmt]
 
 
-def fingerprint(script: str | Path, *roots: str, files: Iterable[Path] = ()) -> str:
+def fingerprint(script: str | Path | None, *roots: str, files: Iterable[Path] = ()) -> str:
     """16 hex digits that change when code reached from a script, or from a root, changes.
 
     Args:
-        script: the rule's script.
+        script: the rule's script; None for roots alone.
         roots: further definitions that are loaded by name, as "encoders.age:train"; without a colon the whole module.
         files: other files that the code reads, such as templates, by content.
     """
     digest = hashlib.sha256()
     for file in sorted(files):
         digest.update(file.read_bytes())
-    for line in sorted(_Walk().follow(Path(script), roots)):
+    for line in sorted(_Walk().follow(Path(script) if script else None, roots)):
         digest.update(line.encode())
         digest.update(b"\n")
     return digest.hexdigest()[:16]
@@ -58,11 +58,12 @@ class _Walk:
         self.seen: set[tuple[str, str]] = set()
         self.lines: set[str] = set()
 
-    def follow(self, script: Path, roots: tuple[str, ...]) -> set[str]:
-        parsed = _parse(script)
-        for name in parsed.definitions:
-            self._definition(f"scripts/{script.name}", parsed, name)
-        self._always(f"scripts/{script.name}", parsed)
+    def follow(self, script: Path | None, roots: tuple[str, ...]) -> set[str]:
+        if script:
+            parsed = _parse(script)
+            for name in parsed.definitions:
+                self._definition(f"scripts/{script.name}", parsed, name)
+            self._always(f"scripts/{script.name}", parsed)
         for root in roots:
             module, _, name = root.partition(":")
             self._name(module, name or None)

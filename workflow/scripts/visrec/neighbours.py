@@ -410,7 +410,8 @@ def _ieee_float32() -> Iterator[None]:
 def choose_queries(labels: np.ndarray, ids: np.ndarray, count: int) -> np.ndarray:
     """Rows to show as queries: a fixed choice that depends on labels and ids alone and takes classes in turn.
 
-    In each class ids are ordered by their SHA-256; the first of all classes come before the second, and so on.
+    In each class ids are ordered by their SHA-256; the first of all classes come before the second, and so on. So a
+    smaller choice is the beginning of a larger one.
 
     Args:
         labels: int64 (N,), -1 = none.
@@ -418,23 +419,22 @@ def choose_queries(labels: np.ndarray, ids: np.ndarray, count: int) -> np.ndarra
         count: how many; all rows if there are fewer.
 
     Returns:
-        int64 (min(count, N),), ordered by class.
+        int64 (min(count, N),), in the order of being chosen.
     """
     digests = np.array([hashlib.sha256(str(image).encode()).hexdigest() for image in ids])
     turn = np.empty(len(ids), np.int64)
     for label in np.unique(labels):
         (rows,) = np.nonzero(labels == label)
         turn[rows[np.argsort(digests[rows])]] = np.arange(len(rows))
-    chosen = np.lexsort((digests, turn))[:count]
-    return chosen[np.lexsort((digests[chosen], labels[chosen]))]
+    return np.lexsort((digests, turn))[:count]
 
 
 def write_neighbours(embeddings_path: str | Path, out_csv: str | Path, queries: int, k: int) -> None:
-    """Write the k nearest training images of some test images as CSV, for people to look at.
+    """Write the k nearest training images of some test images as CSV, for the report to choose from.
 
-    Columns: query_id, query_label, rank (1..k), id, label, distance (L2), correct (True or False). Labels are class
-    names; without labels, they and `correct` are empty. Equal distances are ordered by id. If training failed, there
-    is only the header.
+    Queries are in the order of `choose_queries`. Columns: query_id, query_label, rank (1..k), id, label, distance (L2),
+    correct (True or False). Labels are class names; without labels, they and `correct` are empty. Equal distances are
+    ordered by id. If training failed, there is only the header.
 
     Args:
         embeddings_path: embeddings.h5.

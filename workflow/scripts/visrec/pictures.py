@@ -214,3 +214,26 @@ def _fill(
         except PictureError as error:
             errors.append((offset, error))
     return errors
+
+
+def thumbnail(source: Source, side: int, name: str = "picture") -> Image.Image:
+    """A small picture to look at: upright, RGB, its longer side at most `side` px, its aspect ratio kept.
+
+    Raises:
+        PictureError: as `decode`.
+    """
+    name = str(source) if isinstance(source, Path) else name
+    data = _bytes(source, name)
+    try:
+        with Image.open(BytesIO(data), formats=_formats()) as picture:
+            if picture.width * picture.height > MAX_PIXELS:
+                raise PictureError(name, TOO_LARGE)
+            picture.draft("RGB", (2 * side, 2 * side))  # JPEGs are decoded small at once
+            ImageOps.exif_transpose(picture, in_place=True)
+            small = _rgb(picture, name)
+            small.thumbnail((side, side))
+            return small
+    except Image.DecompressionBombError as error:
+        raise PictureError(name, TOO_LARGE) from error
+    except DAMAGE as error:
+        raise PictureError(name, "cannot be decoded") from error

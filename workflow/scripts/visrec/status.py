@@ -119,6 +119,7 @@ def _wanted(config: Mapping[str, Any], trial: trials.Trial) -> list[str]:
     return [
         *(f"{name}.csv" for name in config["evaluators"]),
         "neighbours.csv",
+        "projection.csv",
         *(["atlas.csv"] if about.get("ATLAS") and config["evaluators"] else []),
         *(["selectors.csv"] if about.get("STAGE") == "train" else []),
     ]

@@ -7,18 +7,13 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from visrec import losses
+from visrec.losses import HEALTHY_COSINE, HEALTHY_KL, HEALTHY_VARIANCE, kl_ideal
 
 log = logging.getLogger(__name__)
 
 # The game swings widely in its first hundreds of iterations.
 AFTER = 1000  # iterations
 READINGS = 5
-# Set by two trainings on CIFAR-10 at 32 px. In the steadier one, while the cosine was best (iterations 2,500 to 5,000),
-# the mean variance was 0.6 to 0.8 and the divergence of fakes 1.2 to 1.4 times the sphere's. Both came off later.
-HEALTHY_VARIANCE = 0.3  # of the uniform sphere's, mean over the components
-HEALTHY_KL = 1.6  # times the uniform sphere's
-HEALTHY_COSINE = 0.1
 
 
 def found(history: Sequence[Mapping[str, float]], spec: Mapping[str, Any]) -> dict[str, str]:
@@ -43,7 +38,7 @@ def found(history: Sequence[Mapping[str, float]], spec: Mapping[str, Any]) -> di
             f"latents of real images have {variance:.2f} of the healthy variance: the encoder is collapsing; "
             "a smaller `latent`, larger `mu_x` and `lambda_z` or more `generator_steps` have helped"
         )
-    ideal = losses.kl_ideal(spec["kl"], spec["latent"])
+    ideal = kl_ideal(spec["kl"], spec["latent"])
     if (kl := median("kl_fake")) > HEALTHY_KL * ideal:
         names["kl_fake"] = (
             f"the divergence of fakes is {kl / ideal:.2f} times that of the uniform sphere: the encoder gains by "

@@ -230,7 +230,7 @@ def _one_split(root: Path, folder: str, split: str, files: Sequence[str], folder
 
 
 def _from_csv(root: Path, files: Sequence[str], table: Path) -> list[Picture]:
-    rows = _rows(table)
+    rows = table_rows(table)
     known, pictures, line_of = set(files), {}, {}
     for line, row in rows:
         where = f"{table} line {line}"
@@ -264,8 +264,12 @@ def _from_csv(root: Path, files: Sequence[str], table: Path) -> list[Picture]:
     return [pictures[path] for path in sorted(pictures)]
 
 
-def _rows(table: Path) -> list[tuple[int, dict[str, str]]]:
-    """(line, column -> text) of every row."""
+def table_rows(table: Path) -> list[tuple[int, dict[str, str]]]:
+    """(line, column -> text) of every row of `labels`.
+
+    Raises:
+        UserError: the file cannot be read, a column is missing or unknown, or a row has another number of fields.
+    """
     try:
         with table.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file, strict=True)

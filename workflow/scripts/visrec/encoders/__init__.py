@@ -2,6 +2,7 @@
 
 import json
 import logging
+import platform
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -96,9 +97,14 @@ def embed(
     device: "torch.device",
     out: str | Path,
     layer_table: str | Path,
+    cost: str | Path,
     dtype: str = "float32",
+    commit: str | None = None,
 ) -> None:
-    """Embed all images of all splits; write embeddings.h5 and the table of its layers.
+    """Embed all images of all splits; write embeddings.h5, the table of its layers and what it cost.
+
+    `seconds` in `cost` are of reading the pictures from images.h5 and computing their features, all splits together;
+    imports, the loading of the network, the re-estimation of batch norm and the writing of embeddings.h5 do not count.
 
     Args:
         name: of the encoder.
@@ -110,31 +116,63 @@ def embed(
         device: where to compute.
         out: embeddings.h5.
         layer_table: CSV, see `visrec.layers`.
+        cost: JSON file to write: images, seconds, images_per_second (null if there are no features), device, precision,
+            threads, host, torch, commit, gpu_memory_mb.
         dtype: of the features in embeddings.h5, "float32" or "float16"; they are computed in float32.
+        commit: of the code, to be kept in `cost`; None outside a checkout.
 
     Raises:
         UserError: a feature is not finite though the status is "ok", or is too large for `dtype`.
     """
+    import torch
+
     how_it_ended = json.loads(Path(status).read_text(encoding="utf-8"))["status"] if status else "ok"
     spec = {"encoder": name, "options": dict(options), "seed": seed, "seen": "train"}
     batches: dict[str, Iterator[dict[str, np.ndarray]]] = {}
+    spent = {"images": 0, "seconds": 0.0}
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
     if how_it_ended == "ok":
         source = store.ImageFile(images)
         encoder = registry.load("encoders", name)
         extract = encoder.extractor(Path(model) if model else None, source, options, seed, device)
-        batches = {split: _batches(source, split, extract) for split in store.SPLITS}
+        batches = {split: _batches(source, split, extract, spent) for split in store.SPLITS}
     else:
         log.warning("training ended as '%s': no features", how_it_ended)
     store.write_embeddings(out, images, batches, spec=spec, status=how_it_ended, dtype=dtype)
     layers.write(out, layer_table)
+    gpu_memory = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else 0
+    store.write_json(
+        cost,
+        {
+            "images": spent["images"],
+            "seconds": round(spent["seconds"], 6),
+            "images_per_second": round(spent["images"] / spent["seconds"], 1) if spent["images"] else None,
+            # Raw pixels and components never leave the CPU, whatever device the job was given.
+            "device": torch.cuda.get_device_name(device) if gpu_memory else "cpu",
+            "precision": "fp32",
+            "threads": torch.get_num_threads(),
+            "host": platform.node(),
+            "torch": torch.__version__,
+            "commit": commit,
+            "gpu_memory_mb": round(gpu_memory / 1e6),
+        },
+    )
 
 
 def _batches(
-    source: store.ImageFile, split: str, extract: Callable[[np.ndarray, np.ndarray], dict[str, np.ndarray]]
+    source: store.ImageFile,
+    split: str,
+    extract: Callable[[np.ndarray, np.ndarray], dict[str, np.ndarray]],
+    spent: dict[str, float],
 ) -> Iterator[dict[str, np.ndarray]]:
     images, ids = source.images(split), source.ids(split)
     with progress.bar(total=len(ids), desc=f"embedding {split}", unit="img") as bar:
         for start in range(0, len(ids), BATCH):
             part = slice(start, start + BATCH)
-            yield extract(images[part], ids[part])
+            began = time.perf_counter()
+            features = extract(images[part], ids[part])  # arrays of the CPU: a GPU is done with them
+            spent["seconds"] += time.perf_counter() - began
+            spent["images"] += len(ids[part])
+            yield features
             bar.update(len(ids[part]))

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 SEEDED = False
 FILES = ["path"]
+NEW_PICTURES = False
 OPTIONS = {
     "embed": {
         "path": {

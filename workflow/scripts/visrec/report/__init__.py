@@ -17,11 +17,14 @@ TABLES = {
     "overlap": "overlap.csv",
     "atlas": "atlas.csv",
 }
+PROVENANCE = "provenance.csv"  # beside the tables, made with the report
 FIGURES = (
     "leaderboard.svg",
     "leaderboard-dark.svg",
     "heatmap.svg",
     "heatmap-dark.svg",
+    "heatmap-narrow.svg",
+    "heatmap-narrow-dark.svg",
     "curves.svg",
     "curves-dark.svg",
     "curves-narrow.svg",

@@ -34,6 +34,7 @@ def partial(
     config: Mapping[str, Any],
     commit: str | None,
     configfiles: Sequence[str] = (),
+    ladder_csv: str | Path | None = None,
 ) -> None:
     """Write tables/, figures/ and report/ of the finished trials under results_dir/partial/, as a full run would.
 
@@ -44,6 +45,7 @@ def partial(
         config: the experiment's config, checked.
         commit: as for `html.report`.
         configfiles: as for `html.report`.
+        ladder_csv: as for `html.report`.
 
     Raises:
         UserError: no trial is finished, or a file was deleted or replaced while it was read. Nothing is written.
@@ -58,7 +60,8 @@ def partial(
         new = Path(scratch) / "partial"
         with _undisturbed({file: one for file, one in seen.items() if file.parent in folders}):
             others = unfinished(status.table(config, results, status.queue()), found)
-            _render(results, found, new, config, commit=commit, configfiles=configfiles, unfinished=others)
+            about = {"commit": commit, "configfiles": configfiles, "unfinished": others, "ladder_csv": ladder_csv}
+            _render(results, found, new, config, **about)
         if (results / "partial").exists():
             (results / "partial").rename(Path(scratch) / "old")
         new.rename(results / "partial")
@@ -80,7 +83,8 @@ def _render(
         out / "figures",
         out / "report/index.html",
         config,
-        **config["report"],
+        queries=config["report"]["queries"],
+        neighbours=config["report"]["neighbours"],
         **about,
     )
 

@@ -27,10 +27,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator, PercentFormatter
 
 from visrec import store
-from visrec.losses import kl_ideal
+from visrec.losses import HEALTHY_COSINE, HEALTHY_KL, kl_ideal
 from visrec.report import FIGURES, style
 from visrec.report.draws import GROUP, folder, listed, setting, words
-from visrec.report.sections import variant_name
+from visrec.report.sections import chosen_without, variant_name
 from visrec.report.verdict import METRICS, percent
 
 PATHS = re.compile(r' d="([^"]+)"')
@@ -45,6 +45,9 @@ LINE = 0.205  # inches, of a row of the atlas
 LEGEND, ROW = 58, 36  # letters in a line, of what a phone's width holds beside a line or a cell
 CELL, SETTING = 0.62, 0.36  # inches, of a row of a heat map over axes, and of one setting by setting
 AS_IS = "nothing changed"  # a grid that sets nothing, {}
+ACROSS = 6  # columns of cells that panels side by side have room for
+SETTINGS = 40  # rows of a heat map setting by setting
+MANY = 12  # settings whose curves can be told apart
 ABSENT = "no result"  # a pair that was not tried, or whose trials have not ended
 # statistics of batch norm: (what they are called, how far below its line a dot stands)
 MODES = {"running": ("running statistics", -0.16), "reestimated": ("re-estimated statistics", 0.16)}
@@ -61,11 +64,11 @@ CURVES = {
 }
 
 
-def thin(history: pd.DataFrame) -> pd.DataFrame:
-    """At most `POINTS` rows: means of equal runs of rows, but least and greatest variance stay least and greatest."""
-    if len(history) <= POINTS:
+def thin(history: pd.DataFrame, points: int = POINTS) -> pd.DataFrame:
+    """At most `points` rows: means of equal runs of rows, but least and greatest variance stay least and greatest."""
+    if len(history) <= points:
         return history
-    runs = np.arange(len(history)) * POINTS // len(history)
+    runs = np.arange(len(history)) * points // len(history)
     how = dict.fromkeys(history, "mean") | {"variance_min": "min", "variance_max": "max"}
     return history.groupby(runs).agg({column: how[column] for column in history})
 
@@ -144,73 +147,140 @@ def _axes_shown(trials: Sequence[Mapping]) -> list[str]:
     return [axis for axis in axes if axis in first]
 
 
-def heatmap(grid: pd.DataFrame, trials: Sequence[Mapping], theme: str) -> Figure:
-    """Validation precision over two axes of each encoder's grid, or setting by setting; the chosen cell framed.
+def heatmap(
+    grid: pd.DataFrame,
+    trials: Sequence[Mapping],
+    theme: str,
+    columns: int = 1,
+    width: float = COLUMN,
+    choices: Mapping[tuple[str, str], str] | None = None,
+    k: int = 3,
+) -> Figure:
+    """The headline scores on validation over two axes of each encoder's grid, or setting by setting; the chosen framed.
 
     Where the grid has more axes, a cell is the best of its settings; with several seeds a setting is their mean.
+
+    Args:
+        grid: rows of grid.csv, of one dataset and size.
+        trials: of the same.
+        theme: "light" or "dark".
+        columns: panels side by side, one per metric.
+        width: inches.
+        choices: (encoder, trial) -> letters of the measures without labels that would choose it, "A C".
+        k: the headline's number of neighbours.
     """
     by_encoder: dict[str, list[Mapping]] = {}
     for trial in trials:
         if trial["grid"]:
             by_encoder.setdefault(trial["encoder"], []).append(trial)
-    tables = {name: cells(grid[grid["encoder"] == name], members) for name, members in by_encoder.items()}
-    if not tables:
+    if not by_encoder:
         return _nothing("No encoder has a grid of hyper-parameters.")
+    metrics = [name for name in METRICS if grid[f"val_{name}"].notna().any()] or ["precision"]
+    tables = {}
+    for encoder, members in by_encoder.items():
+        own = grid[grid["encoder"] == encoder]
+        letters = {trial: text for (whose, trial), text in (choices or {}).items() if whose == encoder}
+        group = [cells(own, members, f"val_{name}", letters) for name in metrics]
+        tables[encoder] = shortened(group, METRICS[metrics[0]].format(k=k))
+    across = max(table["value"].shape[1] for group in tables.values() for table in group)
+    columns = 1 if across > ACROSS else min(columns, len(metrics))
+    lines = -(-len(metrics) // columns)
     # Inches by hand, so that cells are equally tall in every panel.
-    heights = [(CELL if table["value"].columns.name else SETTING) * len(table["value"]) for table in tables.values()]
+    cell = CELL if across <= ACROSS else SETTING
+    heights = [(cell if group[0]["axes"] else SETTING) * len(group[0]["value"]) for group in tables.values()]
+    heights = [height for height in heights for _ in range(lines)]
     figure, axes = plt.subplots(
-        len(tables), 1, squeeze=False, figsize=(COLUMN, sum(heights) + 0.95 * len(tables)), height_ratios=heights
+        len(heights), columns, squeeze=False, figsize=(width, sum(heights) + 0.95 * len(heights)), height_ratios=heights
     )
-    known = pd.concat([table["value"].stack() for table in tables.values()]).dropna()
-    low, high = (known.min(), known.max()) if len(known) else (0.0, 1.0)
-    margin = max(0.01, 0.15 * (high - low))
-    palette = partial(sns.light_palette if theme == "light" else sns.dark_palette, as_cmap=True)
-    colours = palette("#d9824f" if theme == "light" else "#a5572a")
-    for axis, (name, table) in zip(axes[:, 0], tables.items(), strict=True):
-        value = table["value"]
-        sns.heatmap(
-            value,
-            ax=axis,
-            vmin=low - margin,
-            vmax=high + margin,
-            cmap=colours,
-            cbar=False,
-            annot=table["words"],
-            fmt="",
-            annot_kws={"fontsize": 8.5, "color": style.INK[theme], "linespacing": 1.35},
-            linewidths=2,
-            linecolor=style.GROUND[theme],
-        )
-        for y, x in np.argwhere(value.isna().to_numpy()):
-            text = table["words"].iat[y, x]
-            if text == ABSENT:
-                axis.text(x + 0.5, y + 0.5, text, ha="center", va="center", fontsize=8, color=style.MUTED[theme])
-                continue
-            axis.add_patch(
-                plt.Rectangle((x, y), 1, 1, fill=False, hatch="////", ec=style.RULE[theme], lw=0, zorder=0.5)
-            )
-            axis.text(x + 0.5, y + 0.5, text, ha="center", va="center", fontsize=8.5)
-        for y, x in np.argwhere(table["chosen"].to_numpy()):
-            axis.add_patch(
-                plt.Rectangle(
-                    (x + 0.02, y + 0.03), 0.96, 0.94, fill=False, ec=style.ACCENT[theme], lw=2.2, clip_on=False
-                )
-            )
-        axis.set_title(name)
-        axis.set_ylabel(value.index.name if value.index.name != "" else "", rotation=90)
-        axis.tick_params(length=0, labelcolor=style.INK[theme])
-        axis.set_yticklabels([_wrapped(label.get_text(), ROW) for label in axis.get_yticklabels()], rotation=0)
+    for number, (encoder, group) in enumerate(tables.items()):
+        panels = axes[number * lines : (number + 1) * lines].flat
+        for place, (axis, name, table) in enumerate(zip(panels, metrics, group, strict=False)):
+            known = pd.concat([other[metrics.index(name)]["value"].stack() for other in tables.values()]).dropna()
+            limits = (known.min(), known.max()) if len(known) else (0.0, 1.0)
+            _heat(axis, table, limits, theme, small=across > ACROSS)
+            axis.set_title(f"{encoder}: {METRICS[name].format(k=k)}")
+            if place % columns:
+                axis.set_yticklabels([])
+                axis.set_ylabel("")
+        for axis in panels[len(metrics) :]:
+            axis.set_visible(False)
     return figure
 
 
-def cells(rows: pd.DataFrame, trials: Sequence[Mapping]) -> dict[str, pd.DataFrame]:
+def _heat(axis: Axes, table: Mapping[str, Any], limits: tuple[float, float], theme: str, small: bool) -> None:
+    """One heat map; `small` where there are so many columns that a cell holds a number and no more."""
+    value, written = table["value"], table["words"]
+    if small:
+        written = written.replace(r"\s?%", "", regex=True)
+    margin = max(0.01, 0.15 * (limits[1] - limits[0]))
+    palette = partial(sns.light_palette if theme == "light" else sns.dark_palette, as_cmap=True)
+    font = 6.0 if small else 8.5
+    sns.heatmap(
+        value,
+        ax=axis,
+        vmin=limits[0] - margin,
+        vmax=limits[1] + margin,
+        cmap=palette("#d9824f" if theme == "light" else "#a5572a"),
+        cbar=False,
+        annot=written,
+        fmt="",
+        annot_kws={"fontsize": font, "color": style.INK[theme], "linespacing": 1.25},
+        linewidths=0.8 if small else 2,
+        linecolor=style.GROUND[theme],
+    )
+    for y, x in np.argwhere(value.isna().to_numpy()):
+        text = written.iat[y, x]
+        if text == ABSENT:
+            axis.text(x + 0.5, y + 0.5, text, ha="center", va="center", fontsize=font - 0.5, color=style.MUTED[theme])
+            continue
+        axis.add_patch(plt.Rectangle((x, y), 1, 1, fill=False, hatch="////", ec=style.RULE[theme], lw=0, zorder=0.5))
+        axis.text(x + 0.5, y + 0.5, text, ha="center", va="center", fontsize=font)
+    for y, x in np.argwhere(table["chosen"].to_numpy()):
+        frame = {"fill": False, "ec": style.ACCENT[theme], "lw": 2.2, "clip_on": False}
+        axis.add_patch(plt.Rectangle((x + 0.02, y + 0.03), 0.96, 0.94, **frame))
+    axis.set_ylabel(value.index.name or "", rotation=90)
+    axis.tick_params(length=0, labelcolor=style.INK[theme])
+    axis.set_yticklabels([_wrapped(label.get_text(), ROW) for label in axis.get_yticklabels()], rotation=0)
+
+
+def shortened(tables: Sequence[Mapping[str, Any]], metric: str) -> list[dict[str, Any]]:
+    """Cells of a list of settings that is too long for a figure: the best `SETTINGS` of them, and the chosen.
+
+    Panels share their labels, so the same rows are kept for every metric: the best by the first.
+
+    Args:
+        tables: from `cells`, of one encoder, one per metric.
+        metric: what the first metric is called.
+    """
+    first = tables[0]
+    value, chosen = (first[name].iloc[:, 0] for name in ("value", "chosen"))
+    if first["axes"] or len(value) <= SETTINGS:
+        return [dict(table) for table in tables]
+    best = value.rank(ascending=False, na_option="bottom", method="first").to_numpy() <= SETTINGS
+    kept = best | chosen.to_numpy()
+    beside = ", and the chosen" if kept.sum() > best.sum() else ""
+    label = f"best {SETTINGS} of {len(value)} settings by {metric}{beside}"
+    frames = ("value", "words", "chosen")
+    return [dict(table) | {name: table[name][kept].rename_axis(index=label) for name in frames} for table in tables]
+
+
+def cells(
+    rows: pd.DataFrame,
+    trials: Sequence[Mapping],
+    column: str = "val_precision",
+    letters: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
     """What stands in one encoder's heat map: frames `value`, `words` and `chosen`, second axis down, first across.
+
+    `axes` are the axes shown.
 
     Where there are no axes to show, every setting has a row, in the config's order.
 
     Args:
         rows: the encoder's rows of grid.csv, of one dataset and size.
         trials: its trials.
+        column: of grid.csv, that `value` is of.
+        letters: trial -> letters to write into its cell.
     """
     axes = _axes_shown(trials)
     across, down = (*axes, "", "")[:2]
@@ -222,13 +292,15 @@ def cells(rows: pd.DataFrame, trials: Sequence[Mapping]) -> dict[str, pd.DataFra
         rows = rows.assign(x="", y=rows["trial"].map(changes))
     value, text, chosen = {}, {}, {}
     for place, cell in rows.groupby(["y", "x"], sort=bool(axes)):
-        mean = cell.groupby("setting")["val_precision"].mean()
+        mean = cell.groupby("setting")[column].mean()
         best = cell[cell["setting"] == (mean.idxmax() if mean.notna().any() else mean.index[0])]
-        value[place] = best["val_precision"].mean()
+        value[place] = best[column].mean()
         text[place] = percent(value[place]) if mean.notna().any() else str(best["status"].iloc[0])
         chosen[place] = bool(cell["chosen"].any()) and bool(mean.notna().any())
-        text[place] += ("\nchosen" if axes else ", chosen") if chosen[place] else ""
-    frames = {}
+        marks = ["chosen"] if chosen[place] else []
+        marks += [" ".join(filter(None, map((letters or {}).get, cell["trial"])))]
+        text[place] = ("\n" if axes else ", ").join([text[place], *filter(None, marks)])
+    frames: dict[str, Any] = {"axes": axes}
     for name, table, absent in (("value", value, math.nan), ("words", text, ABSENT), ("chosen", chosen, False)):
         frame = pd.Series(table).unstack(fill_value=absent, sort=bool(axes))
         frame.index.name, frame.columns.name = down, across
@@ -261,7 +333,16 @@ def curves(
     """
     if not histories:
         return _nothing("No network was trained here: there are no curves to draw.", width)
-    settings = list(dict.fromkeys(setting(trial) for trial, _ in histories))
+    every = list(dict.fromkeys(setting(trial) for trial, _ in histories))
+    # More than can be told apart: the chosen and the first few have their looks, the others are a crowd behind them.
+    settings = sorted(every, key=lambda one: one != chosen)[:MANY] if len(every) > MANY else every
+    crowd = {"color": style.MUTED[theme], "alpha": 0.35, "lw": 0.5, "zorder": 1}
+    if len(every) > MANY:
+        points = max(12, POINTS * MANY // len(every))
+        crowded = [thin(table, points) for trial, table in histories if setting(trial) not in settings]
+        histories = [(trial, table) for trial, table in histories if setting(trial) in settings]
+    else:
+        crowded = []
     lines = style.LINES[theme]
     looks = {
         one: {"color": lines[number % len(lines)], "ls": style.DASHES[number // len(lines) % len(style.DASHES)]}
@@ -275,8 +356,11 @@ def curves(
         seen = []
         for trial, history in histories:
             strong = setting(trial) == chosen or len(settings) == 1
-            look = looks[setting(trial)] | {"lw": 1.9 if strong else 1.1, "zorder": 3 if strong else 2}
-            _line(axis, name, history, look, seen)
+            look = {"lw": 1.9 if strong else 1.1, "zorder": 3 if strong else 2}
+            _line(axis, name, history, looks[setting(trial)] | look, seen)
+        if crowded:  # one line with gaps, which is a fraction of the file that many lines are
+            gap = pd.DataFrame([dict.fromkeys(crowded[0], math.nan)])
+            _line(axis, name, pd.concat([part for table in crowded for part in (table, gap)]), crowd, seen, band=False)
         _frame(axis, name, histories, theme, seen)
         axis.set_title(title, fontsize=9.5 if columns > 2 else 8.5)
     for axis in axes.flat[len(CURVES) :]:
@@ -287,18 +371,22 @@ def curves(
     labels = [
         _legend(next(trial for trial, _ in histories if setting(trial) == one), one == chosen) for one in settings
     ]
+    if len(every) > len(settings):
+        handles.append(plt.Line2D([], [], **crowd))
+        labels.append(f"{len(every) - len(settings)} other settings")
     handles += [plt.Line2D([], [], color=style.MUTED[theme], lw=0.9, ls=(0, (4, 3))), plt.Rectangle((0, 0), 1, 1, lw=0)]
     handles[-1].set_color(style.HEALTHY[theme])
-    labels += ["least KL, on the uniform sphere", "healthy variance"]
+    labels += ["least KL, on the uniform sphere", "healthy range"]
     figure.legend(handles, labels, loc="outside lower left", ncols=3 if columns > 2 else 1, handlelength=2.6)
     return figure
 
 
-def _line(axis: Axes, name: str, history: pd.DataFrame, look: Mapping[str, Any], seen: list) -> None:
+def _line(axis: Axes, name: str, history: pd.DataFrame, look: Mapping[str, Any], seen: list, band: bool = True) -> None:
     x = history["iteration"]
     if name == "variance":
         low, mean, high = (history[f"variance_{part}"].clip(lower=FLOOR) for part in ("min", "mean", "max"))
-        axis.fill_between(x, low, high, color=look["color"], alpha=0.13, lw=0)
+        if band:
+            axis.fill_between(x, low, high, color=look["color"], alpha=0.13, lw=0)
         axis.plot(x, mean, **look)
     elif name in history:
         axis.plot(x, history[name], **look)
@@ -326,6 +414,11 @@ def _frame(axis: Axes, name: str, histories: Sequence[tuple[Mapping, pd.DataFram
             axis.set_ylim(*limits)
         if name in ("latent_cosine", "mean_norm", "pixel_match", "images_per_second"):
             axis.set_ylim(bottom=0)
+        healthy = {"latent_cosine": (HEALTHY_COSINE, 1.0)}
+        if ideals:
+            healthy["kl_fake"] = ideals[0], HEALTHY_KL * ideals[-1]
+        if name in healthy and limits is not None:
+            axis.axhspan(*healthy[name], color=style.HEALTHY[theme], zorder=0, lw=0)
         for ideal in ideals:
             axis.axhline(ideal, color=style.MUTED[theme], lw=0.9, ls=(0, (4, 3)), zorder=1)
         axis.yaxis.set_major_locator(MaxNLocator(4))
@@ -499,14 +592,14 @@ def figures(tables_dir: str | Path, results_dir: str | Path, trials: Sequence[Ma
         out: the folder of the figures.
     """
     tables_dir = Path(tables_dir)
-    leaders, grid, layer_rows, atlases = (
-        pd.read_csv(tables_dir / f"{name}.csv") for name in ("leaderboard", "grid", "layers", "atlas")
+    leaders, grid, layer_rows, atlases, selected = (
+        pd.read_csv(tables_dir / f"{name}.csv") for name in ("leaderboard", "grid", "layers", "atlas", "selection")
     )
     for dataset, size in dict.fromkeys((trial["dataset"], trial["size"]) for trial in trials):
         here = [trial for trial in trials if (trial["dataset"], trial["size"]) == (dataset, size)]
-        board, cells_here, layers_here, atlas_here = (
+        board, cells_here, layers_here, atlas_here, selected_here = (
             table[(table["dataset"] == dataset) & (table["size"] == size)]
-            for table in (leaders, grid, layer_rows, atlases)
+            for table in (leaders, grid, layer_rows, atlases, selected)
         )
         shown, mapped = (
             board[[*GROUP, "trial"]].merge(table, on=[*GROUP, "trial"]) for table in (layers_here, atlas_here)
@@ -514,9 +607,12 @@ def figures(tables_dir: str | Path, results_dir: str | Path, trials: Sequence[Ma
         histories = [(trial, history) for trial in here if (history := read_history(results_dir, trial)) is not None]
         picked = {(row["encoder"], row["trial"]) for row in board.to_dict("records") if row["status"] == "ok"}
         chosen = next((setting(t) for t, _ in histories if (t["encoder"], t["trial"]) in picked), None)
+        choices = chosen_without(selected_here)
+        heat = partial(heatmap, cells_here, here, choices=choices, k=board["k"].iloc[0])
         draw: dict[str, Callable[[str], Figure]] = {
             "leaderboard": partial(leaderboard, board),
-            "heatmap": partial(heatmap, cells_here, here),
+            "heatmap": partial(heat, columns=3, width=WIDE),
+            "heatmap-narrow": heat,
             "curves": partial(curves, histories, chosen, columns=4, width=WIDE),
             "curves-narrow": partial(curves, histories, chosen, columns=2, width=PHONE),
             "layers": partial(layers, shown),

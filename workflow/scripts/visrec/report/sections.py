@@ -5,6 +5,7 @@ cell per encoder, and what chance and the constant answer give. Cells are text, 
 """
 
 import math
+import string
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -82,28 +83,6 @@ VARIANTS = {
     "stack-max": "paper’s stack, maxima",
     "stack-grid": "all layers at 4 × 4",
 }
-
-# What the seed paper prints for SVHN (K = 3, L2, 4416 features), as text, and where ours stands in scores.csv:
-# (label, the paper's value, evaluator, metric, split, protocol, whose: the trained encoder, a named one or a constant)
-PAPER = (
-    ("k-NN precision, the query counts itself; train", "43.2 %", "knn", "precision", "train", "paper", "trained"),
-    (
-        *("k-NN precision, the query left out; train", "14.8 % (derived)"),
-        *("knn", "precision", "train", "leave-one-out", "trained"),
-    ),
-    ("k-NN precision; validation", "16.2 %", "knn", "precision", "val", "paper", "trained"),
-    (
-        *("the same of an untrained network, counting itself; train", ""),
-        *("knn", "precision", "train", "paper", "random"),
-    ),
-    ("chance of k-NN precision; validation", "11.5 – 11.6 %", "knn", "precision", "val", "paper", "chance"),
-    ("SVM on the network's features; train", "23.54 %", "svm", "accuracy", "train", "visrec", "trained"),
-    ("SVM on the network's features; validation", "19.46 %", "svm", "accuracy", "val", "visrec", "trained"),
-    ("SVM on raw pixels; train", "46.49 %", "svm", "accuracy", "train", "visrec", "pixels"),
-    ("SVM on raw pixels; validation", "12.79 %", "svm", "accuracy", "val", "visrec", "pixels"),
-    ("constant answer, the commonest class; train", "18.92 %", "svm", "accuracy", "train", "visrec", "majority"),
-    ("constant answer, the commonest class; test", "19.59 %", "svm", "accuracy", "test", "visrec", "majority"),
-)
 
 
 def of_chosen(scores: pd.DataFrame, shown: Mapping[str, str]) -> dict[str, list[dict[str, Any]]]:
@@ -431,6 +410,19 @@ def selection(rows: pd.DataFrame) -> list[dict[str, Any]]:
     return found
 
 
+def letters(rows: pd.DataFrame) -> dict[str, str]:
+    """A letter for each measure without labels, in the order of selection.csv: {"sliced_wasserstein": "A", ...}."""
+    return dict(zip(rows["selector"].unique(), string.ascii_uppercase, strict=False))
+
+
+def chosen_without(rows: pd.DataFrame) -> dict[tuple[str, str], str]:
+    """(encoder, trial) -> the letters of the measures that would choose it, "A C"; rows of selection.csv."""
+    known, found = letters(rows), {}
+    for row in rows[rows["trial"].fillna("") != ""].to_dict("records"):
+        found.setdefault((row["encoder"], row["trial"]), []).append(known.get(row["selector"], row["selector"]))
+    return {key: " ".join(several) for key, several in found.items()}
+
+
 def atlas(rows: pd.DataFrame, batchnorm: str) -> dict[str, Any]:
     """What the layers of one trial score: all rows as text, and sentences no stronger than the intervals.
 
@@ -505,25 +497,3 @@ def _atlas_sentences(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def _alone(row: Mapping[str, Any]) -> str:
     return f"{percent(row['precision'])} {span(row['low'], row['high'])}"
-
-
-def paper(chapters: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The seed paper's figures and ours, under its protocol and under the honest one.
-
-    Args:
-        chapters: with dataset, scores (from `of_chosen`) and headliner, the encoder that stands for the paper's.
-    """
-    rows = []
-    for label, printed, evaluator, metric, split, protocol, whose in PAPER:
-        ours = []
-        for chapter in chapters:
-            more = {} if protocol == HEADLINE["protocol"] else {"protocol": protocol}
-            found = pick(chapter["scores"], evaluator, metric, PAPER_K if evaluator == "knn" else None, split, **more)
-            if whose in ("chance", "majority"):
-                known = [row[whose] for row in found.values() if row is not None and not missing(row[whose])]
-                ours.append({"value": percent(known[0] if known else None), "span": ""})
-            else:
-                ours.append(cell(found.get(chapter["headliner"] if whose == "trained" else whose)))
-        rows.append({"label": label, "paper": printed, "ours": ours})
-    same = [chapter["dataset"] == "svhn" for chapter in chapters]
-    return {"rows": rows, "same": same, "any_same": any(same), "all_same": all(same)}

@@ -36,6 +36,8 @@ LINES = {
     "light": ("#b8400a", "#0068a8", "#00775a", "#8a4a86", "#8f6500", "#4b5bb5"),
     "dark": ("#ff9a5e", "#62b6ee", "#48c79d", "#d7a0d2", "#e3b341", "#a3b0ff"),
 }
+# Points of a map by their class, beside a letter each: (light, dark).
+CLASSES = (*ENCODERS.values(), *SPARE)
 DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.2, 1.5)))
 
 

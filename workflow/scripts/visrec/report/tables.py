@@ -7,7 +7,7 @@ evaluated yet ("unfinished"), keeps its rows with that status and NaN, and is ch
 import itertools
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ from visrec.report.draws import (
     setting,
     words,
 )
-from visrec.report.verdict import METRICS, duration, percent, span
+from visrec.report.verdict import METRICS, duration, missing, percent, span
 
 TEXT = ["protocol", "metric", "split", "distance", "features", "average", "duplicates", "status"]
 SCORES = [*GROUP, "trial", "seed", "evaluator", "protocol", "metric", "split", "k", "distance", "features", "average"]
@@ -56,6 +56,12 @@ TABLE
 def read_status(results_dir: str | Path, trial: Mapping[str, Any]) -> dict[str, Any]:
     """status.json of a trial; empty for encoders that are neither trained nor fitted."""
     path = folder(results_dir, trial) / "status.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+def read_cost(results_dir: str | Path, trial: Mapping[str, Any]) -> dict[str, Any]:
+    """embed.json of a trial: what its embedding cost and ran on; empty where there is none."""
+    path = folder(results_dir, trial) / "embed.json"
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
@@ -225,7 +231,25 @@ def _leader(
     row["queries"] = int(queries.iloc[0]) if len(queries) else 0
     costs = [benchmark(results_dir, stage, trial)["s"] for trial in chosen] if stage else [0.0]
     row["cost_seconds"] = float(np.mean(costs))
-    return row
+    return row | _cost(results_dir, chosen)
+
+
+def _cost(results_dir: str | Path, trials: Sequence[Mapping]) -> dict[str, float]:
+    """Speed of embedding, mean over the trials, and the greatest peaks of memory in MB; NaN where not measured."""
+    embedded = [read_cost(results_dir, trial) for trial in trials]
+    stages = [(stage, trial) for trial in trials for stage in (trial["stage"], "embed") if stage]
+    told = [read_status(results_dir, trial) for trial in trials]
+    return {
+        "embed_images_per_second": _known(np.mean, (one.get("images_per_second") for one in embedded)),
+        "peak_memory_mb": _known(max, (benchmark(results_dir, stage, trial)["max_rss"] for stage, trial in stages)),
+        "peak_gpu_memory_mb": _known(max, (one.get("gpu_memory_mb") for one in (*embedded, *told))),
+    }
+
+
+def _known(how: Callable[[list[float]], float], values: Iterable[float | None]) -> float:
+    """A summary of the values that are there; NaN if there are none."""
+    there = [float(value) for value in values if not missing(value)]
+    return float(how(there)) if there else math.nan
 
 
 def _named_columns(name: str, one: Mapping[str, float]) -> dict[str, float]:
@@ -314,7 +338,9 @@ def _plain(leaders: pd.DataFrame) -> str:
     table["majority"] = leaders["majority"].map(percent)
     table["lift"] = leaders["precision_lift"].map(percent)
     table["dimensions"] = leaders["dimensions"]
-    table["cost"] = leaders["cost_seconds"].map(duration)
+    table["training or fitting"] = leaders["cost_seconds"].map(duration)
+    table["embedding, images/s"] = leaders["embed_images_per_second"].map("{:.0f}".format, na_action="ignore")
+    table["peak memory, MB"] = leaders["peak_memory_mb"].map("{:.0f}".format, na_action="ignore")
     table["status"] = leaders["status"]
     return PLAIN.replace("TABLE", table.to_html(index=False, border=0, escape=True))
 

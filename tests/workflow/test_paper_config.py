@@ -2,7 +2,7 @@
 
 import pytest
 import yaml
-from conftest import ROOT
+from tiny import ROOT
 
 from visrec import trials
 from visrec.config import archives

@@ -1,0 +1,107 @@
+"""A copy of the workflow per session, run with a tiny config, and a way to ask what Snakemake would do next."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).parents[2]
+
+TINY = {
+    "experiment": "tiny",
+    "device": "cpu",
+    "seeds": [0],
+    "datasets": {"digits": {"sizes": [32]}},
+    "encoders": {
+        "pixels": {},
+        "random": {},
+        "pca": {"components": 16},
+        "age": {
+            "iterations": 4,
+            "batch": 16,
+            "grid": {"lambda_z": [1000], "mu_x": [10], "learning_rate": [2e-4, 1e30]},
+        },
+    },
+    "evaluators": {
+        "knn": {"k": [1, 3], "features": ["raw"]},
+        "svm": {"C": [1e-4, 1e-3]},
+        "logistic": {"C": [1e-3]},
+        "few_labels": {"labels": 200, "draws": 2, "C": [1e-3]},
+    },
+    "atlas": {"images": 300, "queries": 60},
+    "report": {"queries": 4, "neighbours": 3, "searched": 30, "points": 20},
+}
+HEALTHY = "lambda_z~1000+mu_x~10+seed~0"
+DIVERGED = "lambda_z~1000+mu_x~10+learning_rate~1e30+seed~0"
+
+
+@dataclass
+class Checkout:
+    """A copy of the Snakefile, the workflow and the profiles in a folder of its own."""
+
+    folder: Path
+    config: dict
+
+    def start(self, *arguments: str) -> subprocess.Popen:
+        """Start Snakemake here as a user would, its jobs and it as one group of processes.
+
+        The copy's library comes before the installed one.
+        """
+        config, text = self.folder / "tiny.yaml", yaml.safe_dump(self.config)
+        if not config.exists() or config.read_text() != text:
+            config.write_text(text)
+        scripts = str(self.folder / "workflow/scripts")
+        return subprocess.Popen(
+            [sys.executable, "-m", "snakemake", "--configfile", "tiny.yaml", "--cores", "2", *arguments],
+            cwd=self.folder,
+            env=os.environ | {"PYTHONPATH": scripts, "OMP_NUM_THREADS": "2"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def snakemake(self, *arguments: str) -> subprocess.CompletedProcess:
+        """Run Snakemake to its end."""
+        process = self.start(*arguments)
+        out, err = process.communicate()
+        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+    def make(self, *arguments: str) -> str:
+        """Run Snakemake and fail the test with its messages if it fails."""
+        done = self.snakemake(*arguments)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    def plan(self, *arguments: str) -> Counter:
+        """What a dry run would do: {(rule, what of): count}, where what is an evaluator, a trial or nothing."""
+        text = self.make("--dry-run", *arguments)
+        jobs = re.findall(r"^(?:local)?rule (\w+):\n((?:    .*\n)+)", text, re.MULTILINE)
+        found: Counter = Counter()
+        for rule, details in jobs:
+            wildcards = dict(re.findall(r"(\w+)=([^\s,]+)", (re.findall(r"wildcards: (.*)", details) or [""])[0]))
+            found[rule, wildcards.get("evaluator") or wildcards.get("encoder") or ""] += 1
+        found.pop(("all", ""), None)
+        return found
+
+    @property
+    def results(self) -> Path:
+        return self.folder / "results" / self.config["experiment"]
+
+
+def checkout(folder: Path, config: dict) -> Checkout:
+    for name in ("Snakefile", "workflow", "profiles"):
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__", "site.yaml"))
+        else:
+            shutil.copy(source, folder / name)
+    (folder / "docs").mkdir()
+    shutil.copy(ROOT / "docs/ladder.csv", folder / "docs")
+    return Checkout(folder, yaml.safe_load(yaml.safe_dump(config)))

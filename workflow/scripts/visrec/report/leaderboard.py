@@ -1,0 +1,157 @@
+"""The leaderboard as the page shows it: every encoder's chosen trial on every dataset, scores and cost side by side.
+
+`REFERENCES` and the constants (chance, the commonest class) are rows that no filter hides.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from visrec.report.verdict import (
+    METRICS,
+    NOT_MEASURED,
+    NOT_RESOLVED,
+    Score,
+    duration,
+    missing,
+    percent,
+    relation,
+    score,
+    span,
+)
+
+REFERENCES = ("random", "pixels")
+
+
+def filters(chapters: Sequence[Mapping[str, Any]]) -> dict[str, list]:
+    """What can be chosen: `datasets` and `sizes` where there are several, `encoders` besides the references."""
+    datasets = list(dict.fromkeys(chapter["dataset"] for chapter in chapters))
+    sizes = sorted({chapter["size"] for chapter in chapters})
+    encoders = dict.fromkeys(row["encoder"] for chapter in chapters for row in chapter["rows"])
+    others = [encoder for encoder in encoders if encoder not in REFERENCES]
+    return {
+        "datasets": datasets if len(datasets) > 1 else [],
+        "sizes": sizes if len(sizes) > 1 else [],
+        "encoders": others if len(others) > 1 else [],
+    }
+
+
+def mark(one: Score, low: float = 0.0, high: float = 1.0) -> dict[str, float]:
+    """Where value and interval stand on an axis from `low` to `high`, in percent of its length."""
+    where = {"v": one.value, "l": one.low, "h": one.high}
+    return {key: round(100 * min(1, max(0, (value - low) / (high - low))), 3) for key, value in where.items()}
+
+
+def place(value: float | None) -> float | None:
+    """Where a number stands on the axis from 0 to 1, in percent of its length."""
+    return None if missing(value) else round(100 * value, 3)
+
+
+def amount(value: float | None, unit: str) -> str:
+    """A whole number with its unit, "1 234 MB"; "not measured" where there is none."""
+    if missing(value):
+        return NOT_MEASURED
+    return f"{value:,.0f}\N{NO-BREAK SPACE}{unit}".replace(",", "\N{THIN SPACE}")
+
+
+def _parted(value: float | None, unit: str) -> tuple[str, str]:
+    """A number and its unit apart, for a column whose heading has the unit."""
+    number, space, word = amount(value, unit).partition("\N{NO-BREAK SPACE}")
+    return number, space + word
+
+
+def rows(
+    board: Sequence[Mapping[str, Any]],
+    comparisons: Sequence[Mapping[str, Any]],
+    trained: Sequence[str],
+    options: Mapping,
+) -> list[dict[str, Any]]:
+    """The rows of one dataset and size.
+
+    Args:
+        board: its rows of leaderboard.csv.
+        comparisons: its rows of comparisons.csv.
+        trained: the encoders that are trained networks.
+        options: encoder -> its stage, or None.
+    """
+    scored = [row for row in board if score(row, "precision").measured]
+    best = max(scored, key=lambda row: row["precision"], default={"encoder": None})["encoder"]
+    found = []
+    for row in board:
+        cells = []
+        for name, words in METRICS.items():
+            one = score(row, name)
+            cells.append(
+                {
+                    "label": words.format(k=row["k"]),
+                    "value": percent(one.value),
+                    "span": span(one.low, one.high),
+                    "mark": mark(one) if one.measured else None,
+                    "sort": one.value if one.measured else -1,
+                    "chance": place(row[f"{name}_chance"]),
+                    "majority": place(row["majority"]) if name != "precision" else None,
+                }
+            )
+        encoder = row["encoder"]
+        seeds = f"{row['n_seeds']} of {row['seeds']} seeds" if row["seeds"] > 1 else ""
+        chosen = f"chosen among {row['settings']} settings" if row["chosen_by"] else ""
+        gpu = row["peak_gpu_memory_mb"]
+        found.append(
+            {
+                **row,
+                "cells": cells,
+                "notes": [note for note in (row["setting"], seeds, chosen) if not missing(note) and note],
+                "lift": percent(row["precision_lift"]).replace("-", "\N{MINUS SIGN}"),
+                "cost": "none" if options[encoder] is None else duration(row["cost_seconds"]),
+                "speed": _parted(row["embed_images_per_second"], "img/s"),
+                "memory": _parted(row["peak_memory_mb"], "MB"),
+                "gpu": "" if missing(gpu) or not gpu else f"GPU {amount(gpu, 'MB')}",
+                "trained": encoder in trained,
+                "reference": encoder in REFERENCES,
+                "tie": encoder != best and relation(comparisons, encoder, best) == NOT_RESOLVED,
+                "best": encoder == best,
+            }
+        )
+    return found
+
+
+def constants(board: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Chance of each metric and the constant answer, over all rows: they are there even if an encoder failed."""
+
+    def first(column: str) -> float | None:
+        return next((row[column] for row in board if not missing(row[column])), None)
+
+    chance = [first(f"{name}_chance") for name in METRICS]
+    majority = first("majority")
+    labels = [words.format(k=board[0]["k"]) for words in METRICS.values()]
+    return {
+        "labels": labels,
+        "chance": [percent(value) for value in chance],
+        "chance_place": [place(value) for value in chance],
+        "majority": ["", *(percent(majority) for _ in labels[1:])],
+        "majority_place": [None, *(place(majority) for _ in labels[1:])],
+    }
+
+
+def magnified(board: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """The headline scores on an axis that just holds them; None where the whole axis shows them well enough."""
+    scores = {row["encoder"]: one for row in board if (one := score(row, "precision")).measured}
+    if len(scores) < 2:
+        return None
+    low = math.floor(min(one.low for one in scores.values()) * 50) / 50
+    high = math.ceil(max(one.high for one in scores.values()) * 50) / 50
+    if high - low > 0.35 or high <= low:
+        return None
+    return {
+        "low": percent(low, 0),
+        "high": percent(high, 0),
+        "rows": [
+            {
+                "encoder": encoder,
+                "mark": mark(one, low, high),
+                "value": percent(one.value),
+                "span": span(one.low, one.high),
+            }
+            for encoder, one in scores.items()
+        ],
+    }
