@@ -82,3 +82,15 @@ def test_an_unknown_picture_is_one_line(tmp_path):
     pictures.number("train", "elsewhere.png", "")
     with pytest.raises(UserError, match=r"names image 'elsewhere.png', which is not in train; run embed again"):
         pictures.sprite(images(tmp_path / "images.h5", COLOURS))
+
+
+def test_more_pictures_than_a_sheet_holds_are_one_line(tmp_path, monkeypatch):
+    pictures = Pictures()
+    for number in range(3, 7):
+        pictures.number("test", f"{number}.png", "")
+    path = images(tmp_path / "images.h5", COLOURS, size=16)
+    monkeypatch.setattr("visrec.report.sprites.WIDEST", 32)  # two by two cells
+    assert pictures.sprite(path).columns == 2
+    monkeypatch.setattr("visrec.report.sprites.WIDEST", 31)
+    with pytest.raises(UserError, match=r"4 pictures, more than one sheet holds; lower report\.queries"):
+        pictures.sprite(path)

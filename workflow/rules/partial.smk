@@ -12,6 +12,7 @@ rule partial:
         results=RESULTS,
         trials=trial_records(),
         files=[str(file) for each in (rules.tables, rules.figures, rules.report) for file in each.input],
+        config=printed_config(),
         configfiles=given_configfiles(),
         ladder=LADDER,
     script:

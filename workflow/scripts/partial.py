@@ -9,7 +9,7 @@ with job(snakemake.log[0], snakemake.threads):
         snakemake.params.results,
         snakemake.params.trials,
         snakemake.params.files,
-        snakemake.config,
+        snakemake.params.config,
         commit(snakemake.scriptdir),
         snakemake.params.configfiles,
         snakemake.params.ladder,

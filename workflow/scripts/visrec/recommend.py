@@ -1,10 +1,8 @@
 """The nearest gallery pictures of anyone's photos: a CSV file, and a page to look at."""
 
-import base64
 import csv
 import functools
 import importlib.resources
-import io
 import logging
 import math
 from collections import Counter
@@ -22,7 +20,7 @@ from visrec.choice import choose
 from visrec.errors import UserError
 from visrec.gallery import Gallery, printable
 from visrec.recommender import Found, Recommender
-from visrec.report import style
+from visrec.report import sheets, style
 
 log = logging.getLogger(__name__)
 
@@ -291,11 +289,9 @@ def _picture(image: Image.Image | None) -> dict[str, Any] | None:
     """A data: URI, and the size to show it in: small ones larger, in whole steps."""
     if image is None:
         return None
-    buffer = io.BytesIO()
-    image.save(buffer, "WEBP", quality=QUALITY, method=4)
     times = max(1, math.floor(ANSWER / max(image.size)))
     return {
-        "uri": f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}",
+        "uri": sheets.data_uri(sheets.webp(image, QUALITY), "image/webp"),
         "width": times * image.width,
         "height": times * image.height,
         "coarse": times > 1,

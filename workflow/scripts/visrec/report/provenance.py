@@ -7,7 +7,7 @@ have been trained elsewhere, by another version of the code.
 import importlib.metadata
 import json
 import shlex
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import pandas as pd
 from visrec import attempts, store
 from visrec.report.draws import GROUP, folder
 from visrec.report.leaderboard import amount
-from visrec.report.tables import benchmark, read_cost, read_status
+from visrec.report.tables import benchmark, read_cost, read_status, summary_of_known
 from visrec.report.verdict import duration, missing
 
 PACKAGES = ("visrec", "torch", "scikit-learn", "numpy", "pandas", "h5py", "snakemake")
@@ -77,9 +77,9 @@ def rows(
             "made_images_per_second": about.get("images_per_second"),
             "embedded_seconds": embedded.get("seconds"),
             "embedded_images_per_second": embedded.get("images_per_second"),
-            "jobs_seconds": _known(sum, (cost["s"] for cost in costs.values())),
-            "jobs_peak_memory_mb": _known(max, (cost["max_rss"] for cost in costs.values())),
-            "peak_gpu_memory_mb": _known(max, gpu),
+            "jobs_seconds": summary_of_known(sum, (cost["s"] for cost in costs.values())),
+            "jobs_peak_memory_mb": summary_of_known(max, (cost["max_rss"] for cost in costs.values())),
+            "peak_gpu_memory_mb": summary_of_known(max, gpu),
             "attempts": number or NOT_RECORDED,
             "failed_attempts": "; ".join(failed),
             "last_log_line": last_line(log_of(results, trial["stage"], trial))
@@ -179,11 +179,6 @@ def environment(found: Iterable[Mapping[str, Any]]) -> dict[str, list[str]]:
 
 def _told(about: Mapping[str, Any], key: str) -> str:
     return NOT_RECORDED if missing(about.get(key)) else str(about[key])
-
-
-def _known(how: Callable[[list[float]], float], values: Iterable[float]) -> float | None:
-    there = [value for value in values if not missing(value)]
-    return how(there) if there else None
 
 
 def _machine(about: Mapping[str, str]) -> str:

@@ -11,6 +11,7 @@ from visrec import store
 from visrec.errors import UserError
 from visrec.report.sheets import data_uri, webp
 
+WIDEST = 16_383  # pixels of a side that WebP allows
 SIDE = 64  # of a cell at most, in pixels; larger pictures are made smaller
 QUALITY = 80  # of WebP; a page has some two thousand pictures in sheets
 
@@ -70,12 +71,17 @@ class Pictures:
         """Draw the sheet from images.h5.
 
         Raises:
-            UserError: images.h5 cannot be read, or an id is not in its split.
+            UserError: images.h5 cannot be read, an id is not in its split, or the pictures are too many for one sheet.
         """
         with store.reading(path, store.IMAGES) as file:
             side = min(SIDE, int(file.attrs["size"]))
             columns = max(1, math.ceil(math.sqrt(len(self.numbers))))
             rows = math.ceil(len(self.numbers) / columns)
+            if columns * side > WIDEST:
+                raise UserError(
+                    f"{path}: the page would show {len(self.numbers)} pictures, more than one sheet holds; "
+                    "lower report.queries, report.neighbours or report.points"
+                )
             sheet = Image.new("RGB", (columns * side, rows * side))
             places = {
                 split: {name: row for row, name in enumerate(file[split]["ids"].asstr()[:])}

@@ -240,13 +240,15 @@ def _cost(results_dir: str | Path, trials: Sequence[Mapping]) -> dict[str, float
     stages = [(stage, trial) for trial in trials for stage in (trial["stage"], "embed") if stage]
     told = [read_status(results_dir, trial) for trial in trials]
     return {
-        "embed_images_per_second": _known(np.mean, (one.get("images_per_second") for one in embedded)),
-        "peak_memory_mb": _known(max, (benchmark(results_dir, stage, trial)["max_rss"] for stage, trial in stages)),
-        "peak_gpu_memory_mb": _known(max, (one.get("gpu_memory_mb") for one in (*embedded, *told))),
+        "embed_images_per_second": summary_of_known(np.mean, (one.get("images_per_second") for one in embedded)),
+        "peak_memory_mb": summary_of_known(
+            max, (benchmark(results_dir, stage, trial)["max_rss"] for stage, trial in stages)
+        ),
+        "peak_gpu_memory_mb": summary_of_known(max, (one.get("gpu_memory_mb") for one in (*embedded, *told))),
     }
 
 
-def _known(how: Callable[[list[float]], float], values: Iterable[float | None]) -> float:
+def summary_of_known(how: Callable[[list[float]], float], values: Iterable[float | None]) -> float:
     """A summary of the values that are there; NaN if there are none."""
     there = [float(value) for value in values if not missing(value)]
     return float(how(there)) if there else math.nan
