@@ -45,6 +45,34 @@ def test_of_equally_near_rows_the_first(tmp_path):
     assert distances.tolist() == [[1, 1]]
 
 
+def test_exact_search_of_queries_far_outside_the_gallery(tmp_path):
+    features = np.array([[0, 0], [1, 0], [0, 1]], np.float32)
+    queries = np.array([[1000, 3], [0.75, 0], [-5e6, 0], [0, 0.5]], np.float32)
+    found = index.build(features, 2, tmp_path, "x")
+    rows, distances = found.search(queries, 2)
+    true, lengths = by_hand(queries, features, 2)
+    assert found.prepared.holds(queries).tolist() == [False, True, False, True]
+    assert rows.tolist() == true.tolist()
+    assert distances == pytest.approx(lengths, rel=1e-6)
+    assert found.search(queries[:0], 2)[0].shape == (0, 2)
+
+
+def test_exact_search_in_a_gallery_of_one(tmp_path):
+    found = index.build(np.array([[3, 4]], np.float32), 1, tmp_path, "x")
+    rows, distances = found.search(np.array([[0, 0], [3, 4]], np.float32), 1)
+    assert (rows.tolist(), distances.tolist()) == ([[0], [0]], [[5], [0]])
+
+
+def test_a_gallery_is_prepared_once(features, tmp_path, monkeypatch):
+    found = index.build(features[:500], 3, tmp_path, "x")
+    monkeypatch.setattr(index.neighbours, "_grid", None)
+    queries = clustered(3, seed=1)
+    alone = [found.search(query[None], 3) for query in queries]
+    rows, distances = found.search(queries, 3)
+    assert np.array_equal(np.concatenate([each for each, _ in alone]), rows)
+    assert np.array_equal(np.concatenate([each for _, each in alone]), distances)
+
+
 def test_approximate_search_reaches_its_recall_and_gives_exact_distances(features, tmp_path):
     found = index.build(features, 5, tmp_path, "x", limit=100, recall=0.9, threads=2)
     assert found.cells.nlist == 75  # 3000 / 40, less than 4 sqrt(3000)

@@ -16,13 +16,13 @@ from visrec.errors import UserError
 
 def grid_of(queries, gallery):
     """Centre and step."""
-    grid = neighbours._grid(torch.from_numpy(gallery), torch.from_numpy(queries))
+    grid = neighbours._grid([torch.from_numpy(gallery), torch.from_numpy(queries)])
     return grid.centre.numpy(), grid.step
 
 
-def brute(queries, gallery, exclude=()):
+def brute(queries, gallery, exclude=(), grid=None):
     """Squared distances on the grid by plain integers, float64 (Q, N), inf where excluded."""
-    centre, step = grid_of(queries, gallery)
+    centre, step = grid or grid_of(queries, gallery)
     q, g = (np.rint((x.astype(np.float64) - centre) / step).astype(np.int64) for x in (queries, gallery))
     squared = np.stack([np.square(g - row).sum(axis=1) for row in q]) * step**2
     for pair in exclude:
@@ -353,10 +353,56 @@ def test_the_candidates_suffice_for_any_products_within_the_bound(seed, far, mon
 
 def test_candidates_are_few_where_distances_differ():
     rows = normal(1000, 400)
-    searched = neighbours._gallery(torch.from_numpy(rows), torch.from_numpy(rows))
+    searched = neighbours._rounded(torch.from_numpy(rows), neighbours._grid([torch.from_numpy(rows)]))
     points = searched.grid.integers(searched.rows[:100])
     query, _ = neighbours._candidates(searched, points, 10, torch.from_numpy(self_pairs(100)))
     assert 100 * 10 <= len(query) < 100 * 12
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 1000), rows=st.integers(2, 50), dimensions=st.integers(1, 40), k=st.integers(1, 2))
+def test_a_prepared_gallery_gives_the_same_alone_and_among_others(seed, rows, dimensions, k):
+    gallery = normal(rows, dimensions, seed=seed)
+    prepared = neighbours.prepare(gallery)
+    farthest = np.linalg.norm(gallery - gallery.mean(axis=0), axis=1).max()
+    queries = normal(20, dimensions, seed=seed + 1)
+    away = queries - gallery.mean(axis=0)
+    away *= np.minimum(1, 1.9 * farthest / np.linalg.norm(away, axis=1, keepdims=True))
+    queries = gallery.mean(axis=0) + away
+    assert prepared.holds(queries).all()
+    squared = brute(queries, gallery, grid=(prepared.grid.centre.numpy(), prepared.grid.step))
+    expected = expected_lists(squared, k)
+    assert lists(prepared.nearest(queries, k)) == expected
+    assert [lists(prepared.nearest(query[None], k))[0] for query in queries] == expected
+    differences = np.square(queries[:, None].astype(np.float64) - gallery).sum(axis=2)
+    assert np.sqrt(squared) == pytest.approx(np.sqrt(differences), abs=2**-20 * float(farthest) * math.sqrt(dimensions))
+
+
+def test_a_prepared_gallery_leaves_pairs_out():
+    gallery = normal(30, 4)
+    prepared = neighbours.prepare(gallery)
+    squared = brute(gallery, gallery, self_pairs(30), (prepared.grid.centre.numpy(), prepared.grid.step))
+    assert lists(prepared.nearest(gallery, 3, self_pairs(30))) == expected_lists(squared, 3)
+
+
+def test_what_a_prepared_gallery_holds_by_hand():
+    # The mean is 0 and rows may have up to 2^23 steps. On the coarser grid of 2^-21 they have 2^21; twice as many are
+    # sure to fit, four times as many with rounding are not. So a step is 2^-22, and 2^24 of them are 4.
+    prepared = neighbours.prepare(np.array([[-1.0], [1.0]], np.float32))
+    queries = np.array([[0.0], [2.0], [-4.0], [4.000001], [-1e30]], np.float32)
+    assert prepared.grid.step == 2.0**-22
+    assert prepared.holds(queries).tolist() == [True, True, True, False, False]
+    assert prepared.holds(queries[:0]).tolist() == []
+    assert prepared.nearest(queries[:3], 1).squared.tolist() == [1.0, 1.0, 1.0, 9.0]
+    with pytest.raises(ValueError, match="too far"):
+        prepared.nearest(queries, 1)
+
+
+def test_a_prepared_gallery_of_one_point_holds_that_point_alone():
+    prepared = neighbours.prepare(np.full((3, 2), 5, np.float32))
+    queries = np.array([[5, 5], [5, np.nextafter(np.float32(5), np.float32(6))], [1e30, 5]], np.float32)
+    assert prepared.holds(queries).tolist() == [True, False, False]
+    assert lists(prepared.nearest(queries[:1], 1)) == [[(0.0, 0), (0.0, 1), (0.0, 2)]]
 
 
 def test_many_ties_take_the_other_engine(monkeypatch):

@@ -47,7 +47,7 @@ class Index:
         probes: how many cells are looked into.
         recall: share of the true k nearest found so, measured on the n rows; 1 where the search is exact.
         threads: of the search.
-        device: of the exact search.
+        prepared: a rounded copy of the features, on the device of the search, where it is exact; else None.
     """
 
     features: np.ndarray
@@ -56,7 +56,7 @@ class Index:
     probes: int = 0
     recall: float = 1.0
     threads: int = 1
-    device: "str | torch.device" = "cpu"
+    prepared: neighbours.Gallery | None = None
 
     def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         """The k nearest rows of each query.
@@ -73,10 +73,8 @@ class Index:
         """
         if k > len(self.features):
             raise UserError(f"k = {k}, but the gallery has only {len(self.features)} pictures; ask for fewer")
-        if self.cells is None:
-            found = neighbours.nearest(queries, self.features, k, device=self.device)
-            first = found.starts[:-1, None] + np.arange(k)
-            return found.rows[first], np.sqrt(found.squared[first])
+        if self.prepared is not None:
+            return _exactly(self.prepared, self.features, queries, k)
         wanted = min(len(self.features), max(4 * k, k + SPARE))
         return _in_order(queries, self.features, _candidates(self, queries, wanted), k)
 
@@ -135,7 +133,8 @@ def build(
     saved = _saved(folder / "index.json", about)
     if saved is not None and (exact or cells_file.exists()):
         cells = None if exact else _read_cells(cells_file, threads)
-        made = Index(features, np.array(saved["own"]), cells, saved["probes"], saved["measured"], threads, device)
+        prepared = neighbours.prepare(features, device=device) if exact else None
+        made = Index(features, np.array(saved["own"]), cells, saved["probes"], saved["measured"], threads, prepared)
     else:
         log.info("building the index of %s pictures with %d values", f"{len(features):,}", features.shape[1])
         made = _exact(features, device) if exact else _approximate(features, min(k, len(features) - 1), recall, threads)
@@ -167,12 +166,31 @@ def _sample(count: int) -> np.ndarray:
 
 
 def _exact(features: np.ndarray, device: "str | torch.device") -> Index:
+    prepared = neighbours.prepare(features, device=device)
     if len(features) < 2:
-        return Index(features, np.zeros(0), device=device)
+        return Index(features, np.zeros(0), prepared=prepared)
     rows = _sample(len(features))
     pairs = np.column_stack([np.arange(len(rows)), rows])
-    found = neighbours.nearest(features[rows], features, 1, pairs, device=device)
-    return Index(features, np.sort(np.sqrt(found.squared[found.starts[:-1]])), device=device)
+    found = prepared.nearest(features[rows], 1, pairs)
+    return Index(features, np.sort(np.sqrt(found.squared[found.starts[:-1]])), prepared=prepared)
+
+
+def _exactly(
+    prepared: neighbours.Gallery, features: np.ndarray, queries: np.ndarray, k: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The k nearest rows and their distances, (Q, k), as `Index.search` says."""
+    rows, squared = np.empty((len(queries), k), np.int64), np.empty((len(queries), k))
+    held = prepared.holds(queries)
+    for asked, far in ((held, False), (~held, True)):
+        if not asked.any():
+            continue
+        if far:  # these need a grid of their own, which takes several looks at the gallery
+            found = neighbours.nearest(queries[asked], features, k, device=prepared.rows.device)
+        else:
+            found = prepared.nearest(queries[asked], k)
+        first = found.starts[:-1, None] + np.arange(k)
+        rows[asked], squared[asked] = found.rows[first], found.squared[first]
+    return rows, np.sqrt(squared)
 
 
 def _approximate(features: np.ndarray, k: int, recall: float, threads: int) -> Index:

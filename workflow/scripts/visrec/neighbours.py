@@ -44,6 +44,7 @@ MATRIX = 2**25  # exact distances in memory at once (256 MiB); also the greatest
 ENTRIES = {"cpu": 2**19, "cuda": 2**26}  # float64 features at once: 4 MiB stay in a CPU's cache, a GPU wants more
 FACTOR = 2**22  # float64 features of a block of a product (32 MiB)
 NORM = 2.0**24  # of a row on the grid
+POINT = 2.0**-512  # step where all rows are equal: they are 0, and whatever else is asked for later is far outside
 COLUMNS = ["query_id", "query_label", "rank", "id", "label", "distance", "correct"]
 
 
@@ -140,13 +141,7 @@ def nearest(
         UserError: a query has fewer than k rows to choose from.
         IndexError: `exclude` names a query or a row that there is not.
     """
-    parts = [tile.neighbours for tile in tiles(queries, gallery, k, exclude, device=device)]
-    lengths = np.concatenate([np.zeros(1, np.int64), *(np.diff(part.starts) for part in parts)])
-    return Neighbours(
-        np.cumsum(lengths),
-        np.concatenate([np.zeros(0, np.int64), *(part.rows for part in parts)]),
-        np.concatenate([np.zeros(0), *(part.squared for part in parts)]),
-    )
+    return _joined(tiles(queries, gallery, k, exclude, device=device))
 
 
 def tiles(
@@ -168,24 +163,50 @@ def tiles(
         UserError: a query has fewer than k rows to choose from.
         IndexError: `exclude` names a query or a row that there is not.
     """
+    exclude = _checked(exclude, len(queries), len(gallery), k)
+    gallery_rows, query_rows = (torch.from_numpy(rows).to(device) for rows in (gallery, queries))
+    yield from _tiles(_rounded(gallery_rows, _grid([gallery_rows, query_rows])), query_rows, k, exclude, full)
+
+
+def _joined(parts: Iterator[Tile]) -> Neighbours:
+    """The neighbours of all tiles in one."""
+    found = [tile.neighbours for tile in parts]
+    lengths = np.concatenate([np.zeros(1, np.int64), *(np.diff(each.starts) for each in found)])
+    return Neighbours(
+        np.cumsum(lengths),
+        np.concatenate([np.zeros(0, np.int64), *(each.rows for each in found)]),
+        np.concatenate([np.zeros(0), *(each.squared for each in found)]),
+    )
+
+
+def _checked(exclude: np.ndarray | None, queries: int, rows: int, k: int) -> np.ndarray:
+    """The pairs to leave out, ordered, each once.
+
+    Raises:
+        UserError: a query has fewer than k rows to choose from.
+        IndexError: a pair names a query or a row that there is not.
+    """
     exclude = np.zeros((0, 2), np.int64) if exclude is None else np.unique(exclude, axis=0)
-    shape = len(queries), len(gallery)
-    if ((exclude < 0) | (exclude >= shape)).any():
-        raise IndexError(f"exclude has pairs outside {shape[0]} queries and {shape[1]} gallery rows")
-    left = len(gallery) - np.bincount(exclude[:, 0], minlength=len(queries)).max(initial=0)
+    if ((exclude < 0) | (exclude >= (queries, rows))).any():
+        raise IndexError(f"exclude has pairs outside {queries} queries and {rows} gallery rows")
+    left = rows - np.bincount(exclude[:, 0], minlength=queries).max(initial=0)
     if k > left:
         raise UserError(f"k-NN: k = {k}, but only {left} images to choose from; choose a smaller k")
-    gallery_rows, query_rows = (torch.from_numpy(rows).to(device) for rows in (gallery, queries))
-    searched = _gallery(gallery_rows, query_rows)
-    few = max(1, MATRIX // len(gallery))  # queries whose distances to the whole gallery are in memory at once
+    return exclude
+
+
+def _tiles(gallery: "Gallery", queries: torch.Tensor, k: int, exclude: np.ndarray, full: bool) -> Iterator[Tile]:
+    """`tiles` of queries (Q, D) on the gallery's device, within its grid; `exclude` as of `_checked`."""
+    device = gallery.rows.device
+    few = max(1, MATRIX // len(gallery.rows))  # queries whose distances to the whole gallery are in memory at once
     for tile in _slices(0, len(queries), few if full else QUERIES):
         apart = _pairs_in(exclude, tile, device)
-        found = None if full else _from_candidates(searched, query_rows[tile], k, apart)
+        found = None if full else _from_candidates(gallery, queries[tile], k, apart)
         if found is not None:
             yield Tile(tile, found, None)
             continue
         for part in _slices(tile.start, tile.stop, few):
-            squared = _all_squared(searched, query_rows[part], _pairs_in(exclude, part, device))
+            squared = _all_squared(gallery, queries[part], _pairs_in(exclude, part, device))
             yield Tile(part, _from_all(squared, k), squared if full else None)
 
 
@@ -217,39 +238,83 @@ class _Grid:
 
 
 @dataclass(frozen=True)
-class _Gallery:
-    """The gallery's rounded rows, float32, in which they are exact; the grid; their squared norms, float64 (N,)."""
+class Gallery:
+    """A gallery on its grid, from `prepare`, for queries that come later.
+
+    Attributes:
+        rows: float32 (N, D), the rounded rows, in which they are exact.
+        grid: what they were rounded to.
+        squares: float64 (N,), their squared norms, in units of the grid.
+    """
 
     rows: torch.Tensor
-    grid: _Grid
+    grid: "_Grid"
     squares: torch.Tensor
 
+    def holds(self, queries: np.ndarray) -> np.ndarray:
+        """Which queries, float32 (Q, D), are near enough for exact distances: bool (Q,).
 
-def _gallery(rows: torch.Tensor, queries: torch.Tensor) -> _Gallery:
-    grid = _grid(rows, queries)
+        All that are at most twice as far from the gallery's mean as its own farthest row are, to within the rounding.
+        """
+        rows = torch.from_numpy(queries).to(self.rows.device)
+        inside = [_squares(block) <= NORM**2 for _, block in self.grid.blocks(rows)]
+        return torch.cat([*inside, torch.ones(0, dtype=torch.bool, device=rows.device)]).cpu().numpy()
+
+    def nearest(self, queries: np.ndarray, k: int, exclude: np.ndarray | None = None) -> Neighbours:
+        """As `nearest` of the same queries and gallery, without preparing it again; on the gallery's device.
+
+        A query gets the same distances alone and among others. The grid is one power of two coarser than that of the
+        gallery alone would be, in rare cases two.
+
+        Raises:
+            UserError: a query has fewer than k rows to choose from.
+            IndexError: `exclude` names a query or a row that there is not.
+            ValueError: a query is not held.
+        """
+        exclude = _checked(exclude, len(queries), len(self.rows), k)
+        if not self.holds(queries).all():
+            raise ValueError("a query is too far from the gallery for its grid; use `nearest` of both")
+        return _joined(_tiles(self, torch.from_numpy(queries).to(self.rows.device), k, exclude, full=False))
+
+
+def prepare(gallery: np.ndarray, *, device: str | torch.device = "cpu") -> Gallery:
+    """Round a gallery once, with room for queries that are up to twice as far out as its own rows.
+
+    Args:
+        gallery: float32 (N, D), finite, N at least 1.
+        device: where it is searched, CPU or CUDA.
+    """
+    rows = torch.from_numpy(gallery).to(device)
+    return _rounded(rows, _grid([rows], NORM / 2))
+
+
+def _rounded(rows: torch.Tensor, grid: "_Grid") -> Gallery:
     rounded, squares = torch.empty_like(rows), torch.empty(len(rows), dtype=torch.float64, device=rows.device)
     for part, block in grid.blocks(rows):
         rounded[part], squares[part] = block, _squares(block)
-    return _Gallery(rounded, grid, squares)
+    return Gallery(rounded, grid, squares)
 
 
 def _squares(rows: torch.Tensor) -> torch.Tensor:
     return rows.square().sum(dim=1)
 
 
-def _grid(gallery: torch.Tensor, queries: torch.Tensor) -> _Grid:
-    """The finest grid of the module's docstring, whatever the order of rows and columns.
+def _grid(sets: list[torch.Tensor], norm: float = NORM) -> _Grid:
+    """The finest grid that is sure to keep all rows of `sets` within `norm`, whatever the order of rows and columns.
+
+    The centre is the mean of the first set, the gallery.
 
     The mean and the largest norm are taken on a coarser grid about the middle of each column's range. There both are
     exact integers: with norms of at most 2^22 before, and 2^23 after the mean is subtracted.
     """
-    sets = [rows for rows in (gallery, queries) if len(rows)]
+    gallery = sets[0]
+    sets = [rows for rows in sets if len(rows)]
     low = torch.stack([rows.amin(dim=0) for rows in sets]).amin(dim=0).double()
     high = torch.stack([rows.amax(dim=0) for rows in sets]).amax(dim=0).double()
     middle, half = (low + high) / 2, (high - low) / 2
     bound = math.sqrt(math.fsum(half.square().tolist()))  # of the distance to the middle; fsum: whatever the order
     if bound == 0:
-        return _Grid(middle, 1.0)
+        return _Grid(middle, POINT)
     coarse = 2.0 ** (math.frexp(bound)[1] - 22)
     grid = _Grid((middle / coarse).round() * coarse, coarse)
     total = sum(block.sum(dim=0) for _, block in grid.blocks(gallery))
@@ -257,11 +322,11 @@ def _grid(gallery: torch.Tensor, queries: torch.Tensor) -> _Grid:
     grid = _Grid(grid.centre + torch.from_numpy(mean).to(gallery.device) * coarse, coarse)
     longest = max(_squares(block).max().item() for rows in sets for _, block in grid.blocks(rows))
     rounding = math.sqrt(gallery.shape[1]) / 2  # most that it adds to a norm, here and on the finer grid
-    finer = math.frexp((NORM - rounding) / (math.sqrt(longest) + rounding))[1] - 1
+    finer = math.frexp((norm - rounding) / (math.sqrt(longest) + rounding))[1] - 1
     return _Grid(grid.centre, coarse * 2.0**-finer)
 
 
-def _all_squared(gallery: _Gallery, queries: torch.Tensor, apart: torch.Tensor) -> torch.Tensor:
+def _all_squared(gallery: Gallery, queries: torch.Tensor, apart: torch.Tensor) -> torch.Tensor:
     """Exact squared distances to the whole gallery, float64 (q, N), inf for the pairs `apart`."""
     unit = gallery.grid.step**2
     points = gallery.grid.integers(queries)
@@ -282,7 +347,7 @@ def _from_all(squared: torch.Tensor, k: int) -> Neighbours:
     return _neighbours(*_at_most(squared, minima, span, kth), len(squared), k)
 
 
-def _from_candidates(gallery: _Gallery, queries: torch.Tensor, k: int, apart: torch.Tensor) -> Neighbours | None:
+def _from_candidates(gallery: Gallery, queries: torch.Tensor, k: int, apart: torch.Tensor) -> Neighbours | None:
     """The neighbours of a tile; None if there are too many candidates."""
     points = gallery.grid.integers(queries)
     candidates = _candidates(gallery, points, k, apart)
@@ -297,7 +362,7 @@ def _from_candidates(gallery: _Gallery, queries: torch.Tensor, k: int, apart: to
 
 
 def _candidates(
-    gallery: _Gallery, points: torch.Tensor, k: int, apart: torch.Tensor
+    gallery: Gallery, points: torch.Tensor, k: int, apart: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor] | None:
     """Pairs (query, gallery row) with all rows whose lower bound is within the k-th smallest upper bound.
 
