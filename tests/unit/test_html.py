@@ -115,7 +115,7 @@ def test_data_is_escaped(standard):
     page = Page(standard)
     assert "<script>alert(1)" not in standard
     scripts = [attrs.get("type") for tag, attrs in page.tags if tag == "script"]
-    assert scripts == ["application/json", None]
+    assert scripts == ["application/json", "application/json", None]  # data of grid and gallery, and the code
     assert '<script>alert(1)</script>"' in page.all_text()  # the class of a neighbour, as text
     assert "node<1>" in page.all_text()
     assert all(not name.startswith("on") for _, attrs in page.tags for name in attrs)

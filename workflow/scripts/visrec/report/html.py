@@ -17,6 +17,7 @@ from visrec import duplicates, store
 from visrec.errors import UserError
 from visrec.report import PROVENANCE, ladder, leaderboard, provenance, sections, sheets, style
 from visrec.report.gallery import gallery
+from visrec.report.grid import grid
 from visrec.report.map import embedding_map
 from visrec.report.paper import paper
 from visrec.report.sprites import Pictures
@@ -102,6 +103,7 @@ def _chapter(
         "health": sections.health(scores, columns, k),
         "overlaps": sections.overlaps(here["overlap"]),
         "selection": sections.selection(here["selection"]),
+        "grid": grid(here["grid"], here["scores"], trials, sections.chosen_without(here["selection"]), k),
         "letters": [
             {"letter": letter, "words": sections.SELECTORS.get(selector, selector)}
             for selector, letter in sections.letters(here["selection"]).items()

@@ -264,14 +264,28 @@ def shortened(tables: Sequence[Mapping[str, Any]], metric: str) -> list[dict[str
     return [dict(table) | {name: table[name][kept].rename_axis(index=label) for name in frames} for table in tables]
 
 
+def placed(rows: pd.DataFrame, trials: Sequence[Mapping]) -> pd.DataFrame:
+    """Rows of grid.csv of one encoder, dataset and size, with their `setting` and its place: `y` down, `x` across.
+
+    A place has several settings where the grid has more axes than are shown.
+    """
+    axes = _axes_shown(trials)
+    rows = rows.assign(setting=rows["trial"].map({trial["trial"]: setting(trial) for trial in trials}))
+    if axes:
+        return rows.assign(x=rows[axes[0]], y=rows[axes[1]] if len(axes) > 1 else "")
+    changes = {trial["trial"]: listed(trial, trial["axes"]) or AS_IS for trial in trials}
+    return rows.assign(x="", y=rows["trial"].map(changes))
+
+
 def cells(
     rows: pd.DataFrame,
     trials: Sequence[Mapping],
     column: str = "val_precision",
     letters: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """What stands in one encoder's heat map: frames `value`, `words` and `chosen`, second axis down, first across.
+    """What stands in one encoder's heat map: frames, second axis down, first across.
 
+    `value`; `state`, why there is none, else ""; `chosen`; `marks`, "chosen" and letters; `words`, all of it as text.
     `axes` are the axes shown.
 
     Where there are no axes to show, every setting has a row, in the config's order.
@@ -284,24 +298,27 @@ def cells(
     """
     axes = _axes_shown(trials)
     across, down = (*axes, "", "")[:2]
-    rows = rows.assign(setting=rows["trial"].map({trial["trial"]: setting(trial) for trial in trials}))
-    if axes:
-        rows = rows.assign(x=rows[across], y=rows[down] if down else "")
-    else:
-        changes = {trial["trial"]: listed(trial, trial["axes"]) or AS_IS for trial in trials}
-        rows = rows.assign(x="", y=rows["trial"].map(changes))
-    value, text, chosen = {}, {}, {}
+    rows = placed(rows, trials)
+    value, state, marks, chosen = {}, {}, {}, {}
     for place, cell in rows.groupby(["y", "x"], sort=bool(axes)):
         mean = cell.groupby("setting")[column].mean()
-        best = cell[cell["setting"] == (mean.idxmax() if mean.notna().any() else mean.index[0])]
+        ended = bool(mean.notna().any())
+        best = cell[cell["setting"] == (mean.idxmax() if ended else mean.index[0])]
         value[place] = best[column].mean()
-        text[place] = percent(value[place]) if mean.notna().any() else str(best["status"].iloc[0])
-        chosen[place] = bool(cell["chosen"].any()) and bool(mean.notna().any())
-        marks = ["chosen"] if chosen[place] else []
-        marks += [" ".join(filter(None, map((letters or {}).get, cell["trial"])))]
-        text[place] = ("\n" if axes else ", ").join([text[place], *filter(None, marks)])
+        state[place] = "" if ended else str(best["status"].iloc[0])
+        chosen[place] = bool(cell["chosen"].any()) and ended
+        own = " ".join(filter(None, map((letters or {}).get, cell["trial"])))
+        marks[place] = list(filter(None, ["chosen" if chosen[place] else "", own]))
+    apart = "\n" if axes else ", "
+    words = {place: apart.join([state[place] or percent(value[place]), *marks[place]]) for place in value}
     frames: dict[str, Any] = {"axes": axes}
-    for name, table, absent in (("value", value, math.nan), ("words", text, ABSENT), ("chosen", chosen, False)):
+    for name, table, absent in (
+        ("value", value, math.nan),
+        ("words", words, ABSENT),
+        ("chosen", chosen, False),
+        ("state", state, ABSENT),
+        ("marks", {place: " ".join(each) for place, each in marks.items()}, ""),
+    ):
         frame = pd.Series(table).unstack(fill_value=absent, sort=bool(axes))
         frame.index.name, frame.columns.name = down, across
         frames[name] = frame

@@ -169,7 +169,8 @@ def group(title: str, rows: Iterable[dict[str, Any] | None], note: str = "") -> 
     return [{"title": title, "note": note, "rows": kept}] if kept else []
 
 
-def _named(evaluator: str, metric: str, k: int | None) -> str:
+def named(evaluator: str, metric: str, k: int | None) -> str:
+    """What a score is called."""
     label = LABELS.get((evaluator, metric), f"{evaluator}: {metric}" + ("@{k}" if k else ""))
     return label.format(k=k) if "{k}" in label else label
 
@@ -180,7 +181,7 @@ def _scores(rows: Rows, encoders: Sequence[str], names: Iterable[tuple[str, str]
     for name in names:
         own = {"average": "macro"} if name[1] == "attribute_precision" else {}  # a mean over attributes by its nature
         found = pick(rows, *name, k if "{k}" in LABELS[name] else None, **own, **more)
-        lines.append(line(_named(*name, k), found, encoders))
+        lines.append(line(named(*name, k), found, encoders))
     return lines
 
 
@@ -227,7 +228,7 @@ def _others(rows: Rows, encoders: Sequence[str]) -> list[dict[str, Any] | None]:
         for row in own
         if row["evaluator"] not in known and row["split"] == "test" and row["metric"] not in NOT_SHOWN
     )
-    return [line(_named(*name), pick(rows, *name), encoders) for name in found]
+    return [line(named(*name), pick(rows, *name), encoders) for name in found]
 
 
 def spaces(rows: Rows, encoders: Sequence[str], k: int) -> list[dict[str, Any]]:
@@ -249,7 +250,7 @@ def spaces(rows: Rows, encoders: Sequence[str], k: int) -> list[dict[str, Any]]:
                 best[encoder] = row["value"], (features, distance)
     lines = []
     for kind, found in scored.items():
-        one = line(f"{FEATURES.get(kind[0], kind[0])}, {_distance(kind[1])}", found, encoders)
+        one = line(space(*kind), found, encoders)
         if one is not None:
             for encoder, each in zip(encoders, one["cells"], strict=True):
                 if len(scored) > 1 and best.get(encoder, (0, None))[1] == kind:
@@ -258,8 +259,9 @@ def spaces(rows: Rows, encoders: Sequence[str], k: int) -> list[dict[str, Any]]:
     return group("", lines)
 
 
-def _distance(name: str) -> str:
-    return name.upper() if name == "l2" else name
+def space(features: str, distance: str) -> str:
+    """What is done to features, and the distance: "whitened, cosine"."""
+    return f"{FEATURES.get(features, features)}, {distance.upper() if distance == 'l2' else distance}"
 
 
 def leaks(rows: Rows, encoders: Sequence[str], k: int) -> list[dict[str, Any]]:
@@ -293,7 +295,7 @@ def protocols(rows: Rows, encoders: Sequence[str]) -> list[dict[str, Any]]:
             if protocol != name:
                 continue
             picked = pick(rows, evaluator, metric, k, split, protocol=protocol)
-            one = line(f"{_named(evaluator, metric, k)}; {split}", picked, encoders)
+            one = line(f"{named(evaluator, metric, k)}; {split}", picked, encoders)
             spread = pick(rows, evaluator, "accuracy_sd", None, split, protocol=protocol)
             for encoder, each in zip(encoders, one["cells"], strict=True):
                 row = spread.get(encoder)

@@ -1,0 +1,162 @@
+"""Every score over the grid, from made-up scores whose cells are known, and on the page."""
+
+import pandas as pd
+import pytest
+import report_fixture as fixture
+from test_html import page_of, write
+
+from visrec.report.grid import grid
+
+LENGTHS = {"protocol": "visrec", "average": "micro", "duplicates": "kept", "features": "raw", "distance": "l2"}
+
+
+def score(one, metric, value, *, evaluator="knn", split="val", k=3, **more):
+    space = {} if evaluator == "knn" else {"features": "", "distance": ""}
+    about = {"encoder": one["encoder"], "trial": one["trial"], "evaluator": evaluator, "metric": metric}
+    return LENGTHS | space | about | {"split": split, "k": k, "value": value} | more
+
+
+def made(trials, scores, chosen=0, status=None, letters=None):
+    settings = pd.DataFrame(
+        {
+            **one["options"],
+            "encoder": one["encoder"],
+            "trial": one["trial"],
+            "val_precision": None if (status or {}).get(number) else 0.5,
+            "status": (status or {}).get(number, "ok"),
+            "chosen": number == chosen,
+        }
+        for number, one in enumerate(trials)
+    )
+    return grid(settings.astype({"val_precision": float}), pd.DataFrame(scores), trials, letters or {}, 3)
+
+
+def values(found, name, split="val", group=None):
+    """What the first encoder's table shows of a score, by its name and the group it is offered in."""
+    numbers = [
+        number
+        for title, offered in found["groups"]
+        for number, own in offered
+        if own == name and group in (None, title)
+    ]
+    assert len(numbers) == 1
+    return found["encoders"][0]["values"][split][numbers[0]]
+
+
+def test_scores_stand_in_the_cells_of_their_settings():
+    trials = [fixture.age(lam, mu) for lam in (1000, 500) for mu in (50, 10)]
+    scores = [score(one, "map_at_r", 0.1 * number, k=None) for number, one in enumerate(trials)]
+    scores += [score(one, "map_at_r", 0.7, k=None, split="test") for one in trials[:2]]
+    scores += [score(trials[0], "map_at_r", 0.9, k=None, average="macro")]
+    found = made(trials, scores, chosen=1, letters={("age", trials[2]["trial"]): "B", ("pca", trials[0]["trial"]): "Z"})
+    (encoder,) = found["encoders"]
+    assert (encoder["across"], encoder["columns"]) == ("lambda_z", ["500", "1000"])
+    assert (encoder["down"], encoder["rows"]) == ("mu_x", ["10", "50"])
+    assert found["scores"] == [{"name": "MAP@R", "share": True}]
+    assert values(found, "MAP@R") == [[0.3, 0.1], [0.2, 0.0]]
+    assert values(found, "MAP@R", "test") == [[None, 0.7], [None, 0.7]]
+    assert encoder["marks"] == [["", "chosen"], ["B", ""]]
+    assert encoder["state"] == [["", ""], ["", ""]]
+
+
+def test_a_cell_is_the_mean_over_seeds_and_the_best_of_its_settings():
+    """Of the Gini index and hubness the least is the best; of coverage the greatest."""
+    trials = []
+    for depth in (1, 2):
+        for seed in (0, 1):
+            one = fixture.age(500, 10, seed)
+            one["options"] |= {"depth": depth}
+            one["trial"] += f"+depth~{depth}"
+            trials.append(one)
+    measured = list(zip(trials, (1, 3, 2, 6), strict=True))
+    scores = [score(one, name, value) for name in ("coverage", "hubness") for one, value in measured]
+    found = made(trials, scores)
+    assert values(found, "coverage of train, lists of 3") == [[4.0]]
+    assert values(found, "hubness (skewness)") == [[2.0]]
+    assert [one["share"] for one in found["scores"]] == [True, False]
+
+
+def test_what_did_not_end_well_and_what_was_not_tried_have_no_value():
+    trials = [fixture.age(500, 10), fixture.age(1000, 10), fixture.age(1000, 50)]
+    scores = [score(one, "precision", 0.4) for one in trials]
+    found = made(trials, scores, status={2: "collapsed"})
+    assert values(found, "precision@3") == [[0.4, 0.4], [None, None]]
+    assert found["encoders"][0]["state"] == [["", ""], ["no result", "collapsed"]]
+
+
+def test_one_thing_at_a_time_is_a_row_per_setting():
+    trials = fixture.one_at_a_time()
+    scores = [score(one, "accuracy", number / 10, evaluator="svm", k=None) for number, one in enumerate(trials)]
+    found = made(trials, scores)
+    (encoder,) = found["encoders"]
+    assert encoder["columns"] == [""]
+    assert encoder["rows"][:2] == ["nothing changed", "kl exact"]
+    assert values(found, "SVM accuracy") == [[0.0], [0.1], [0.2], [0.3], [0.4], [0.5]]
+
+
+def test_scores_are_offered_by_group_and_only_where_some_trial_has_them():
+    trials = [fixture.age(500, 10), fixture.age(1000, 10), fixture.trial("pca", {"components": 4})]
+    scores = [
+        score(trials[0], "precision", 0.1),
+        score(trials[0], "precision", 0.2, features="whitened", distance="cosine"),
+        score(trials[0], "precision", 0.3, k=10),
+        score(trials[0], "hit", float("nan")),
+        score(trials[0], "accuracy", 0.4, protocol="dino"),
+        score(trials[0], "accuracy", 0.5, evaluator="mine", k=None),
+        score(trials[0], "chosen_C", 0.5, evaluator="svm", k=None),
+        score(trials[2], "mrr", 0.6, k=None),  # pca has no grid
+    ]
+    found = made(trials, scores)
+    assert found["groups"] == [
+        ("Recommendation", [(0, "precision@3")]),
+        ("Other evaluators", [(1, "mine: accuracy")]),
+        ("precision@3 elsewhere", [(2, "whitened, cosine")]),
+        ("At k = 10", [(3, "precision@10")]),
+    ]
+    assert [one["name"] for one in found["encoders"]] == ["age"]
+    assert values(found, "whitened, cosine") == [[0.2, None]]
+    assert values(found, "precision@10") == [[0.3, None]]
+
+
+def test_without_a_grid_there_is_nothing():
+    one = fixture.trial("pca", {"components": 4})
+    assert made([one], [score(one, "precision", 0.1)]) is None
+
+
+@pytest.fixture(scope="module")
+def page_file(tmp_path_factory):
+    trials = fixture.standard_trials()
+    results = write(tmp_path_factory.mktemp("grid"), trials, fixture.STANDARD)
+    page_of(results, trials)
+    return results / "report/index.html"
+
+
+@pytest.mark.browser
+def test_any_score_can_be_shown(page_file, open_page):
+    page = open_page(page_file)
+    heat = page.locator(".heat")
+
+    def cells():
+        return [text.replace("\N{NO-BREAK SPACE}", " ") for text in heat.locator("td:not(:empty)").all_inner_texts()]
+
+    # As the fixture has them: precision on validation, then SVM accuracy on test.
+    assert cells() == ["96.8 %\nchosen A C", "96.2 %\nB", "95.5 %", "collapsed"]
+    assert heat.locator("thead th").all_inner_texts() == ["lambda_z 500", "lambda_z 1000"]
+    assert heat.locator("tbody th").all_inner_texts() == ["mu_x 10", "mu_x 50"]
+    heat.locator(".score").select_option(label="SVM accuracy")
+    heat.locator(".split").select_option(label="test")
+    expected = {one: f"{100 * fixture.STANDARD[one][3]:.1f} %" for one in fixture.STANDARD if fixture.STANDARD[one]}
+    assert [text.split("\n")[0] for text in cells()[:3]] == [
+        expected["age", f"lambda_z~{lam}+mu_x~{mu}+seed~0"] for lam, mu in ((500, 10), (1000, 10), (500, 50))
+    ]
+    assert heat.locator("caption").inner_text().startswith("age: SVM accuracy on test, ")
+    assert heat.locator("[role=status]").inner_text().startswith("SVM accuracy on test: ")
+    shares = heat.locator("tbody td").evaluate_all("all => all.map(one => one.style.getPropertyValue('--share'))")
+    assert {"8%", "60%"} <= set(shares)
+
+
+@pytest.mark.browser
+def test_without_javascript_there_is_the_figure_alone(page_file, open_page):
+    page = open_page(page_file, java_script_enabled=False)
+    assert not page.locator(".heat").is_visible()
+    assert page.locator("#grid picture").is_visible()

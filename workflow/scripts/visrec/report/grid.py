@@ -1,0 +1,166 @@
+"""The report's grid: every score over the settings of an encoder, for the page to choose from.
+
+The figure beside it shows the headline scores alone; this has all, as numbers that the page colours.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from visrec.health import UNBOUNDED
+from visrec.report import plots, sections
+from visrec.report.draws import HEADLINE, HEADLINE_KNN
+
+SPLITS = {"val": "validation", "test": "test"}  # settings were chosen on the first
+LESS = ("gini", "hubness")  # of these the least of a cell's settings is the best
+DECIMALS = 4
+
+
+def grid(
+    settings: pd.DataFrame,
+    scores: pd.DataFrame,
+    trials: Sequence[Mapping[str, Any]],
+    letters: Mapping[tuple[str, str], str],
+    k: int,
+) -> dict[str, Any] | None:
+    """What the page shows of the grids of one dataset and size, as plain data; None where no encoder has a grid.
+
+    Args:
+        settings: rows of grid.csv.
+        scores: rows of scores.csv, missing text as "".
+        trials: of the same dataset and size.
+        letters: (encoder, trial) -> letters of the measures without labels that would choose it.
+        k: the headline's number of neighbours.
+
+    Returns:
+        splits: name of each split; scores: name of every score that some trial has, and whether it is a share; groups
+        of (number, name) of scores; encoders: name; across and down, the axes, "" for none; columns and rows, the words
+        of their places; state and marks, row by row, see `plots.cells`; values[split][score], row by row, None where
+        there is none.
+    """
+    by_encoder: dict[str, list[Mapping]] = {}
+    for trial in trials:
+        if trial["grid"]:
+            by_encoder.setdefault(trial["encoder"], []).append(trial)
+    if not by_encoder:
+        return None
+    scores = scores[scores["encoder"].isin(by_encoder)]
+    offered = [(one, _values(scores, one["where"])) for one in _offered(scores, k)]
+    offered = [(one, values) for one, values in offered if values.notna().any()]
+    groups: dict[str, list[tuple[int, str]]] = {}
+    for number, (one, _) in enumerate(offered):
+        groups.setdefault(one["group"], []).append((number, one["name"]))
+    return {
+        "splits": SPLITS,
+        "groups": list(groups.items()),
+        "scores": [{"name": one["name"], "share": one["share"]} for one, _ in offered],
+        "encoders": [
+            _encoder(encoder, settings[settings["encoder"] == encoder], members, letters, offered)
+            for encoder, members in by_encoder.items()
+        ],
+    }
+
+
+def _offered(scores: pd.DataFrame, k: int) -> Iterable[dict[str, Any]]:
+    """Every score there may be: name, group, share, less (whether less is better), and the rows it is in."""
+
+    def one(group: str, evaluator: str, metric: str, at: int | None, name: str = "", **more: str) -> dict[str, Any]:
+        own = {"average": "macro"} if metric == "attribute_precision" else {}
+        where = HEADLINE | (HEADLINE_KNN if evaluator == "knn" else {}) | own | more
+        return {
+            "name": name or sections.named(evaluator, metric, at),
+            "group": group,
+            "share": metric not in UNBOUNDED,
+            "less": metric in LESS,
+            "where": {"evaluator": evaluator, "metric": metric, "k": at} | where,
+        }
+
+    def has_k(evaluator: str, metric: str) -> bool:
+        return "{k}" in sections.LABELS[evaluator, metric]
+
+    for group, names in (
+        ("Recommendation", sections.RECOMMENDATION),
+        ("Classification", sections.CLASSIFICATION),
+        ("Attributes and identity", sections.ATTRIBUTES),
+    ):
+        yield from (one(group, *name, k if has_k(*name) else None) for name in names)
+    known = {evaluator for evaluator, _ in sections.LABELS}
+    own = scores[~scores["evaluator"].isin(known) & ~scores["metric"].isin(sections.NOT_SHOWN)]
+    for evaluator, metric, at in own[["evaluator", "metric", "k"]].drop_duplicates().itertuples(index=False):
+        yield one("Other evaluators", evaluator, metric, None if pd.isna(at) else int(at))
+    kinds = scores.loc[(scores["evaluator"] == "knn") & (scores["protocol"] == HEADLINE["protocol"])]
+    for features, distance in kinds[["features", "distance"]].drop_duplicates().itertuples(index=False):
+        if {"features": features, "distance": distance} != HEADLINE_KNN:
+            space = sections.space(features, distance)
+            yield one(f"precision@{k} elsewhere", "knn", "precision", k, space, features=features, distance=distance)
+    yield from (
+        one("Health of the lists", "knn", metric, k, label.format(k=k)) for metric, label in sections.HEALTH.items()
+    )
+    at_k = [name for name in (*sections.RECOMMENDATION, *sections.CLASSIFICATION) if has_k(*name)]
+    for other in sorted(set(kinds.loc[kinds["metric"] == "precision", "k"].dropna().astype(int)) - {k}):
+        yield from (one(f"At k = {other}", *name, other) for name in at_k)
+
+
+def _values(scores: pd.DataFrame, where: Mapping[str, Any]) -> pd.Series:
+    """The values of one score, by split, encoder and trial."""
+    found = scores
+    for column, value in where.items():
+        found = found[found[column].isna() if value is None else found[column] == value]
+    return found.drop_duplicates(["split", "encoder", "trial"]).set_index(["split", "encoder", "trial"])["value"]
+
+
+def _encoder(
+    encoder: str,
+    settings: pd.DataFrame,
+    trials: Sequence[Mapping[str, Any]],
+    letters: Mapping[tuple[str, str], str],
+    offered: Sequence[tuple[Mapping[str, Any], pd.Series]],
+) -> dict[str, Any]:
+    own = {trial: text for (whose, trial), text in letters.items() if whose == encoder}
+    table = plots.cells(settings, trials, letters=own)
+    down, across = table["value"].index, table["value"].columns
+    return {
+        "name": encoder,
+        "across": across.name,
+        "down": down.name,
+        "columns": [str(place) for place in across],
+        "rows": [str(place) for place in down],
+        "state": table["state"].to_numpy().tolist(),
+        "marks": table["marks"].to_numpy().tolist(),
+        "values": {
+            split: [
+                [[_number(value) for value in row] for row in one.to_numpy(float).reshape(len(down), len(across))]
+                for _, one in _best(encoder, split, settings, trials, offered)
+                .reindex(pd.MultiIndex.from_product([down, across]))
+                .items()
+            ]
+            for split in SPLITS
+        },
+    }
+
+
+def _best(
+    encoder: str,
+    split: str,
+    settings: pd.DataFrame,
+    trials: Sequence[Mapping[str, Any]],
+    offered: Sequence[tuple[Mapping[str, Any], pd.Series]],
+) -> pd.DataFrame:
+    """By place (y, x), a column per score: a setting is the mean over its seeds, a place the best of its settings."""
+    rows = plots.placed(settings[settings["status"] == "ok"], trials)
+    keys = pd.MultiIndex.from_product([[split], [encoder], rows["trial"]])
+    signs = [-1 if one["less"] else 1 for one, _ in offered]
+    signed = pd.DataFrame(
+        {
+            n: s * known.reindex(keys).to_numpy(float)
+            for n, (s, (_, known)) in enumerate(zip(signs, offered, strict=True))
+        },
+        rows.index,
+    )
+    means = signed.groupby([rows["y"], rows["x"], rows["setting"]]).mean()
+    return means.groupby(level=["y", "x"]).max() * signs
+
+
+def _number(value: float) -> float | None:
+    return None if pd.isna(value) else round(float(value), DECIMALS)
