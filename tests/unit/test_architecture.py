@@ -14,7 +14,7 @@ RULES = SCRIPTS.parent / "rules"
 
 LAYERS = [
     {"attempts", "errors", "fingerprint"},
-    {"registry", "job", "progress"},
+    {"registry", "job", "progress", "claims"},
     {"config"},
     {"trials", "choice"},
     {"status"},

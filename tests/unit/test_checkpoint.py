@@ -21,8 +21,9 @@ import torch
 import training_fixture
 from training_fixture import run
 
-from visrec import checkpoint, networks, store, training
-from visrec.checkpoint import Checkpoints, Claim
+from visrec import checkpoint, claims, networks, progress, store, training
+from visrec.checkpoint import Checkpoints
+from visrec.claims import Claim
 from visrec.errors import StoppedError, SupersededError, UserError
 
 SCRIPTS = Path(__file__).parents[2] / "workflow/scripts"
@@ -165,6 +166,17 @@ def test_two_checkpoints_are_kept_and_the_newest_is_taken(interrupted, caplog):
     assert_the_same(whole, folder)
 
 
+def test_in_bf16_it_ends_as_if_undisturbed_too(tmp_path):
+    run(tmp_path / "whole", iterations=6, precision="bf16")
+    with pytest.MonkeyPatch.context() as patch:
+        crash_after(patch, 5)
+        with pytest.raises(CrashError):
+            run(tmp_path / "run", iterations=6, save_every=2, precision="bf16")
+    run(tmp_path / "run", iterations=6, save_every=2, precision="bf16")
+    assert json.loads((tmp_path / "run/status.json").read_text())["precision"] == "bf16"
+    assert_the_same(tmp_path / "whole", tmp_path / "run")
+
+
 @pytest.mark.parametrize("damage", ["truncated", "one bit", "empty", "other"])
 def test_a_damaged_checkpoint_falls_back_to_the_one_before_it(interrupted, caplog, damage):
     whole, folder = interrupted
@@ -254,6 +266,75 @@ def test_an_orphan_does_not_publish_what_its_successor_has_finished(tmp_path, mo
     assert names(tmp_path) == sorted([*SAME, "history.csv", "status.json"])
 
 
+@pytest.mark.parametrize("while_it", ["draws", "writes its history"])
+def test_an_orphan_whose_half_written_files_are_cleared_away_leaves_as_superseded(tmp_path, monkeypatch, while_it):
+    def successor_begins():
+        claim = dataclasses.replace(Claim.of_this_process(), host="elsewhere")
+        store.write_json(tmp_path / "checkpoints/claim.json", dataclasses.asdict(claim))
+        for name in (*SAME, "history.csv", "status.json"):
+            store.remove_unfinished(tmp_path / name)
+
+    if while_it == "draws":
+        draw = training.draw
+        monkeypatch.setattr(training, "draw", lambda *args: successor_begins() or draw(*args))
+    else:
+        sync = store.sync
+        beginning = lambda path: successor_begins() if ".history.csv." in path.name else None  # noqa: E731
+        monkeypatch.setattr(store, "sync", lambda path: beginning(path) or sync(path))
+    with pytest.raises(SupersededError, match="on elsewhere has taken over this trial"):
+        run(tmp_path, iterations=3)
+    assert names(tmp_path) in (["checkpoints"], ["checkpoints", "history.csv"])
+
+
+def test_states_that_vanish_while_they_are_looked_for_are_not_the_last_ones(tmp_path, monkeypatch):
+    """Another machine's process saves twice between the listing of the folder and the reading of its files."""
+    state = lambda number: lambda: ({"a": torch.full((2,), number)}, {})  # noqa: E731
+    with Checkpoints(tmp_path, {}, 1, 60) as other:
+        for number in (1, 2):
+            other.keep(number, state(number))
+        late = Checkpoints(tmp_path, {}, 1, 60)
+        read, saved = checkpoint._read, []
+
+        def slow_read(path):
+            if not saved:
+                for number in (3, 4):
+                    other.keep(number, state(number))
+                    saved.append(number)
+            return read(path)
+
+        monkeypatch.setattr(checkpoint, "_read", slow_read)
+        tensors, record = late.newest()
+    assert (tensors["a"].tolist(), record["iteration"]) == ([4, 4], 4)
+
+
+def test_states_of_another_that_are_newer_stay(tmp_path):
+    """They are as good as one's own, which come to the same."""
+    (tmp_path / "000000001.safetensors").write_bytes(b"damaged")
+    (tmp_path / "000000003.safetensors").write_bytes(b"damaged")
+    mine = Checkpoints(tmp_path, {}, 1, 60)
+    assert mine.newest() is None
+    (tmp_path / "000000005.safetensors").write_bytes(b"another's")
+    with mine:
+        mine.keep(2, lambda: ({}, {}))
+        assert names(tmp_path) == ["000000002.safetensors", "000000005.safetensors", "claim.json"]
+
+
+def test_a_refused_start_leaves_tensorboard_alone(tmp_path, monkeypatch):
+    boards = []
+    monkeypatch.setattr(progress, "board", lambda *args: boards.append(args))
+    checkpoints = Checkpoints(tmp_path / "checkpoints", {}, 1000, 60)
+    with checkpoints, pytest.raises(UserError, match="is training this trial"):
+        run(tmp_path, iterations=3)
+    assert boards == []
+
+
+def test_time_and_memory_are_those_of_the_loop(tmp_path, monkeypatch):
+    draw = training.draw
+    monkeypatch.setattr(training, "draw", lambda *args: time.sleep(1) or draw(*args))
+    run(tmp_path, iterations=1)
+    assert json.loads((tmp_path / "status.json").read_text())["seconds"] < 1
+
+
 def test_the_claim_of_a_dead_process_or_of_a_number_used_again_does_not_bind(tmp_path):
     gone = subprocess.Popen(["true"])
     gone.wait()
@@ -263,7 +344,7 @@ def test_the_claim_of_a_dead_process_or_of_a_number_used_again_does_not_bind(tmp
     while psutil.Process(zombie.pid).status() != psutil.STATUS_ZOMBIE:
         time.sleep(0.01)
     unburied = dataclasses.replace(
-        Claim.of_this_process(), pid=zombie.pid, started=checkpoint._started(psutil.Process(zombie.pid))
+        Claim.of_this_process(), pid=zombie.pid, started=claims._started(psutil.Process(zombie.pid))
     )
     for claim in (dead, again, unburied):
         (tmp_path / "claim.json").write_text(json.dumps(dataclasses.asdict(claim)))

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from visrec import attempts
 from visrec.errors import UserError
 from visrec.job import device
 
@@ -28,6 +29,35 @@ def test_a_user_error_is_one_line_on_screen_and_in_the_log(tmp_path):
     assert " attempt 1 on " in first
     assert last == "error: x.h5: is empty; delete it"
     assert (tmp_path / "logs/a.1.log").read_text() == (tmp_path / "logs/a.log").read_text()
+
+
+def test_a_stop_is_not_a_failure_in_the_log(tmp_path):
+    done = run("from visrec.errors import StoppedError; raise StoppedError('saved')", tmp_path / "a.log")
+    assert (done.returncode, done.stderr) == (75, "error: saved\n")
+    assert (tmp_path / "a.log").read_text().splitlines()[-1] == "stopped: saved"
+    (attempt,) = attempts.read(tmp_path / "a.log")
+    assert (attempt.ended, attempt.last) == ("stopped", "saved")
+
+
+def test_where_no_log_can_be_begun_there_is_one_line(tmp_path):
+    (tmp_path / "logs").mkdir()
+    full = "attempts.begin = lambda path: (_ for _ in ()).throw(OSError(28, 'No space left on device'))"
+    program = f"from visrec import attempts\n{full}\nfrom visrec.job import job\nwith job('logs/a.log', 1): pass"
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(SCRIPTS)},
+    )
+    assert (done.returncode, done.stderr) == (1, "error: logs/a.log: the disk is full; make room and run again\n")
+
+
+def test_the_line_is_on_the_screen_though_the_logs_disk_is_full(tmp_path):
+    """Every write to /dev/full fails as on a full disk."""
+    body = "import visrec.attempts, pathlib; visrec.attempts.say('x', pathlib.Path('/dev/full'))"
+    done = run(f"{body}; raise UserError('x.h5: is empty; delete it')", tmp_path / "a.log")
+    assert (done.returncode, done.stderr) == (1, "error: x.h5: is empty; delete it\n")
 
 
 def test_another_error_has_its_traceback_in_the_log(tmp_path):

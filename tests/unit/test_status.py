@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import os
 import platform
@@ -10,8 +11,10 @@ import pytest
 import yaml
 
 from visrec import status
+from visrec.claims import Claim
 from visrec.config import check
 
+SCRIPTS = Path(__file__).parents[2] / "workflow/scripts"
 AGE = "digits/32px/age/lambda_z~1000+mu_x~10+seed~0"
 PCA = "digits/32px/pca/seed~0"
 FILES = ("knn.csv", "svm.csv", "neighbours.csv", "projection.csv", "atlas.csv", "selectors.csv")
@@ -54,18 +57,47 @@ def test_a_training_elsewhere(results):
 
 
 def test_a_training_here_and_one_that_was_killed_here(results):
-    claim(results, host=platform.node(), pid=os.getpid())
+    mine = dataclasses.asdict(Claim.of_this_process())
+    claim(results, **mine)
     assert state(results)[0].startswith(f"training on {platform.node()} since ")
     gone = subprocess.Popen(["true"])
     gone.wait()
-    claim(results, host=platform.node(), pid=gone.pid)
+    claim(results, **mine | {"pid": gone.pid})
+    assert state(results) == (f"stopped on {platform.node()}", "5,000 of 6,250", "")
+    claim(results, **mine | {"started": mine["started"] - 60})  # its number was given to another since
     assert state(results) == (f"stopped on {platform.node()}", "5,000 of 6,250", "")
 
 
-def test_a_training_that_left_after_a_signal_waits_where_it_was(results):
+def test_a_training_that_left_after_a_signal_stopped_where_it_was(results):
     claim(results)
     (results / AGE / "checkpoints/claim.json").unlink()
     assert state(results) == ("waiting", "5,000 of 6,250", "")
+    log = results / f"logs/train/{AGE}.1.log"
+    log.parent.mkdir(parents=True)
+    begun = "2026-11-23 06:50:08 attempt 1 on node7, process 7\n"
+    log.write_text(f"{begun}stopped: SIGINT after iteration 5000: saved in x; run again to go on\n")
+    assert state(results) == ("stopped on node7", "5,000 of 6,250", "")
+
+
+def test_what_is_made_again_is_not_done(results):
+    for name in FILES:
+        (results / AGE / name).touch()
+    assert state(results) == ("done", "", "")
+    claim(results)
+    assert state(results)[0].startswith("training on node7 since ")
+    claim(results, host=platform.node())  # which is dead
+    assert state(results) == ("done", "", "")
+
+
+def test_a_config_that_is_none_is_one_line(tmp_path):
+    path = tmp_path / "config.yaml"
+    for content, message in (("a: [", "is not YAML"), ("", "config: is empty"), ("- a\n", "is empty or a list")):
+        path.write_text(content)
+        command = [sys.executable, "-m", "visrec.status", "--configfile", str(path)]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=SCRIPTS, check=False)
+        assert done.returncode == 1
+        assert done.stderr.count("\n") == 1
+        assert message in done.stderr
 
 
 def test_a_failure_says_in_which_rule_at_which_attempt_and_why(results):
@@ -90,9 +122,12 @@ def test_a_failure_says_in_which_rule_at_which_attempt_and_why(results):
 def test_what_runs_now_is_named_with_its_node(results):
     log = results / f"logs/embed/{PCA}.1.log"
     log.parent.mkdir(parents=True)
+    now = time.strftime("%Y-%m-%d %H:%M:%S")
+    log.write_text(f"{now} attempt 1 on {platform.node()}, process {os.getpid()}\n")
+    assert state(results, PCA)[0] == f"embed on {platform.node()} since {now[11:16]}"
+    # Of a process that began before this one did, which has its number now.
     log.write_text(f"2026-11-23 06:50:08 attempt 1 on {platform.node()}, process {os.getpid()}\n")
-    since = "06:50" if time.strftime("%Y-%m-%d") == "2026-11-23" else "2026-11-23 06:50"
-    assert state(results, PCA)[0] == f"embed on {platform.node()} since {since}"
+    assert state(results, PCA)[0].startswith("failed in embed at attempt 1: killed on ")
     gone = subprocess.Popen(["true"])
     gone.wait()
     log.write_text(f"2026-11-23 06:50:08 attempt 1 on {platform.node()}, process {gone.pid}\n")

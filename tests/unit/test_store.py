@@ -1,3 +1,5 @@
+import errno
+import os
 import shutil
 import subprocess
 
@@ -195,6 +197,30 @@ def test_a_full_disk_is_one_line_and_nothing_is_left(small_disk):
     with pytest.raises(UserError, match=r"images.h5: the disk is full; make room and run again$"):
         store.write_images(small_disk / "images.h5", store.ImageSet(splits, ["a"], "", ""), 64)
     assert list(small_disk.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("number", "message"),
+    [
+        (errno.ENOSPC, "x.json: the disk is full; make room and run again"),
+        (errno.EDQUOT, "x.json: the disk is full; make room and run again"),
+        (errno.EROFS, "x.json: cannot be written (Read-only file system); mend that and run again"),
+        (errno.EACCES, "x.json: cannot be written (Permission denied); mend that and run again"),
+    ],
+)
+def test_a_file_that_cannot_be_begun_is_one_line(tmp_path, monkeypatch, number, message):
+    def refuse(*_, **__):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(store.tempfile, "mkstemp", refuse)
+    with pytest.raises(UserError) as caught:
+        store.write_text(tmp_path / "x.json", "")
+    assert str(caught.value) == f"{tmp_path}/{message}"
+
+
+def test_a_file_that_may_not_be_read_is_not_taken_for_the_one_that_is_written(tmp_path):
+    with pytest.raises(PermissionError), store.atomic(tmp_path / "x.json"):
+        raise PermissionError(errno.EACCES, "Permission denied", "picture.png")
 
 
 def test_attributes_and_identity_are_kept(tmp_path):

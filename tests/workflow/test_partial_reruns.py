@@ -109,6 +109,29 @@ def test_moving_the_results_keeps_them(copy):
     assert copy.plan() == {}
 
 
+def stop_after_a_checkpoint(copy, target, folder, number):
+    """Send a signal to Snakemake and the training of `folder`, as Ctrl-C does, once that has saved its state."""
+    snakemake = copy.start(target)
+    while not list(folder.glob("checkpoints/0*.safetensors")):
+        assert snakemake.poll() is None, snakemake.communicate()
+        time.sleep(0.005)
+    os.killpg(snakemake.pid, number)
+    snakemake.communicate()
+    assert (folder / "history.csv").exists()  # Snakemake calls it incomplete
+    assert not (folder / "status.json").exists()
+
+
+def test_after_ctrl_c_the_same_command_goes_on(copy):
+    folder = copy.results / f"digits/32px/age/{HEALTHY.replace('+seed', '+iterations~20+seed')}"
+    target = str((folder / "status.json").relative_to(copy.folder))
+    copy.config["checkpoints"] = {"iterations": 1}
+    stop_after_a_checkpoint(copy, target, folder, signal.SIGINT)
+    assert list(folder.glob("checkpoints/0*.safetensors"))
+    del copy.config["checkpoints"]
+    copy.make(target)
+    assert json.loads((folder / "status.json").read_text())["starts"] == 2
+
+
 def test_a_deleted_trial_is_rebuilt_and_is_the_same_though_everything_is_killed_on_the_way(copy):
     folder = copy.results / f"digits/32px/age/{HEALTHY}"
     before = store.read_embeddings(folder / "embeddings.h5").splits["test"].features
@@ -117,15 +140,9 @@ def test_a_deleted_trial_is_rebuilt_and_is_the_same_though_everything_is_killed_
     assert copy.plan() == {("train", "age"): 1, ("embed", "age"): 1, **scored("age", 1), **AFTER}
     target = str((folder / "knn.csv").relative_to(copy.folder))
     copy.config["checkpoints"] = {"iterations": 1}
-    snakemake = copy.start(target)
-    while not list(folder.glob("checkpoints/0*.safetensors")):
-        assert snakemake.poll() is None, snakemake.communicate()
-        time.sleep(0.005)
-    os.killpg(snakemake.pid, signal.SIGKILL)  # Snakemake and the training
-    snakemake.communicate()
-    assert not (folder / "status.json").exists()
+    stop_after_a_checkpoint(copy, target, folder, signal.SIGKILL)
     copy.make("--unlock")
-    copy.make(target, "--rerun-incomplete")
+    copy.make(target)
     assert json.loads((folder / "status.json").read_text())["starts"] == 2
     assert np.array_equal(store.read_embeddings(folder / "embeddings.h5").splits["test"].features, before)
     assert (folder / "knn.csv").read_bytes() == scores

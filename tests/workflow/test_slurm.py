@@ -287,7 +287,7 @@ def test_only_what_changed_runs_again(whole, tmp_path):
 def test_a_cancelled_training_is_resubmitted_and_goes_on(training, undisturbed, slurm):
     slurm.run("scancel", training.job)
     training.check(undisturbed, starts=2)
-    assert training.attempts[0].ended == "failed"  # with the line that says that it is saved
+    assert training.attempts[0].ended == "stopped"  # with the line that says that it is saved
     assert training.attempts[0].job != training.attempts[1].job
 
 

@@ -10,11 +10,16 @@ import os
 import platform
 import re
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+
 DONE = "done after"
 ERROR = "error: "
+STOPPED = "stopped: "
 TRACEBACK = "Traceback (most recent call last):"
 FIRST = re.compile(
     r"attempt (?P<number>\d+) on (?P<node>\S+), process (?P<pid>\d+)(, Slurm job (?P<job>\d+))?(, GPU (?P<gpus>\S+))?$"
@@ -33,8 +38,8 @@ class Attempt:
         gpus: CUDA_VISIBLE_DEVICES, or None.
         since: when it began, seconds since the epoch.
         until: when its log was last written.
-        ended: "done", "failed", or "" for one that runs or was killed.
-        last: the last line of the log, without "error: ".
+        ended: "done", "stopped" by a signal with its state saved, "failed", or "" for one that runs or was killed.
+        last: the last line of the log, without "error: " and "stopped: ".
     """
 
     number: int
@@ -46,6 +51,22 @@ class Attempt:
     until: float
     ended: str
     last: str
+
+    def lives_here(self) -> bool:
+        """Whether its process runs on this very machine."""
+        begun = self.since + 1  # the log counts in seconds
+        return self.node == node() and runs(self.pid, lambda process: process.create_time() <= begun)
+
+
+def runs(pid: int, fits: Callable[[psutil.Process], bool]) -> bool:
+    """Whether a process of this machine runs and is the one that is meant, by `fits`: numbers are used again."""
+    try:
+        process = psutil.Process(pid)
+        return process.status() != psutil.STATUS_ZOMBIE and fits(process)
+    except psutil.NoSuchProcess:
+        return False
+    except psutil.AccessDenied:  # someone else's, so it is there
+        return True
 
 
 def node() -> str:
@@ -77,9 +98,9 @@ def begin(log_file: Path) -> Path:
 
 
 def say(line: str, *files: Path) -> None:
-    """Append a line to some logs."""
+    """Append a line to some logs, as far as their disk has room: what there is to say is on the screen, too."""
     for file in files:
-        with file.open("a", encoding="utf-8") as stream:
+        with suppress(OSError), file.open("a", encoding="utf-8") as stream:
             print(line, file=stream)
 
 
@@ -111,6 +132,8 @@ def _parse(path: Path) -> Attempt | None:
     ended = ""
     if last.startswith(DONE):
         ended = "done"
+    elif last.startswith(STOPPED):
+        ended = "stopped"
     elif last.startswith(ERROR) or TRACEBACK in lines:
         ended = "failed"
     return Attempt(
@@ -122,5 +145,5 @@ def _parse(path: Path) -> Attempt | None:
         since=time.mktime(time.strptime(lines[0][:19], "%Y-%m-%d %H:%M:%S")),
         until=path.stat().st_mtime,
         ended=ended,
-        last=last.removeprefix(ERROR),
+        last=last.removeprefix(ERROR).removeprefix(STOPPED),
     )

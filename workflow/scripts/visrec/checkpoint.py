@@ -13,25 +13,23 @@ written to the disk whole before it gets its name, and it carries a checksum of 
 import hashlib
 import json
 import logging
-import os
-import secrets
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import psutil
 import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor
 
 from visrec import store
-from visrec.attempts import node
+from visrec.claims import Claim
 from visrec.errors import StoppedError, SupersededError, UserError
 
 log = logging.getLogger(__name__)
@@ -42,49 +40,6 @@ KEPT = 2
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 
 State = tuple[dict[str, Tensor], dict[str, Any]]
-
-
-@dataclass(frozen=True)
-class Claim:
-    """Who trains a trial.
-
-    Attributes:
-        host: name of the machine, as Slurm calls it inside a job.
-        pid: of the process there.
-        started: when that process started, seconds since the machine did: a number is used again, a number and its time
-            are not, and the machine's clock may be set meanwhile.
-        job: Slurm's job id, which a requeued job shares with the one that was lost, or None.
-        token: random.
-    """
-
-    host: str
-    pid: int
-    started: float
-    job: str | None
-    token: str
-
-    @classmethod
-    def of_this_process(cls) -> "Claim":
-        """A new claim."""
-        pid = os.getpid()
-        job = os.environ.get("SLURM_JOB_ID")
-        return cls(node(), pid, _started(psutil.Process(pid)), job, secrets.token_hex(16))
-
-    def lives_here(self) -> bool:
-        """Whether the process that made it runs on this very machine."""
-        if self.host != node():
-            return False
-        try:
-            process = psutil.Process(self.pid)
-            return process.status() != psutil.STATUS_ZOMBIE and abs(_started(process) - self.started) < 0.1
-        except psutil.NoSuchProcess:
-            return False
-        except psutil.AccessDenied:  # someone else's, so it is there
-            return True
-
-
-def _started(process: psutil.Process) -> float:
-    return process.create_time() - psutil.boot_time()
 
 
 class Checkpoints:
@@ -108,6 +63,7 @@ class Checkpoints:
         self._caught: int | None = None
         self._handlers: dict[int, Any] = {}
         self._saved_at, self._saved_iteration = time.monotonic(), 0
+        self._damaged: set[Path] = set()
 
     def belong_to(self, **more: Any) -> None:
         """Add to the identity what shows only later, such as the precision that "auto" came to."""
@@ -132,9 +88,17 @@ class Checkpoints:
         self._saved_at = time.monotonic()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        """Give the trial and the signals back.
+
+        Raises:
+            SupersededError: a file could not be written, and another process has claimed the trial: it clears away what
+                it finds half-written.
+        """
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
+        if isinstance(error, OSError):
+            self.check()
         if self._claim_file.exists() and self._read_claim() == self._claim:
             self._claim_file.unlink(missing_ok=True)
 
@@ -144,20 +108,22 @@ class Checkpoints:
         Raises:
             UserError: it belongs to something else, or cannot be read for a reason other than damage.
         """
-        damaged = 0
-        for path in reversed(self._files()):
+        gone: set[Path] = set()
+        while files := [path for path in self._files() if path not in self._damaged | gone]:
+            path = files[-1]
             try:
                 tensors, record = _read(path)
-            except FileNotFoundError:  # another process, which still trains this, has newer ones
+            except FileNotFoundError:  # another process, which still trains this, has newer ones: look again
+                gone.add(path)
                 continue
             except _DamagedError as error:
-                damaged += 1
+                self._damaged.add(path)
                 log.warning("%s is damaged (%s): taking the checkpoint before it", path, error)
                 continue
             self._refuse_others(path, record["identity"])
             self._saved_iteration = record["iteration"]
             return tensors, record
-        if damaged:
+        if self._damaged:
             log.warning("no checkpoint in %s can be read: training starts again, and ends with the same", self.folder)
         return None
 
@@ -177,9 +143,9 @@ class Checkpoints:
             return
         self._write(iteration, *state())
         self._saved_at, self._saved_iteration = time.monotonic(), iteration
-        earlier = [path for path in self._files() if path <= self._file(iteration)]
-        later = [path for path in self._files() if path > self._file(iteration)]  # damaged: they were passed over
-        for path in [*earlier[:-KEPT], *later]:
+        self._damaged.discard(self._file(iteration))
+        whole = [path for path in self._files() if path <= self._file(iteration) and path not in self._damaged]
+        for path in [*whole[:-KEPT], *self._damaged]:
             path.unlink(missing_ok=True)
         if self._caught is not None:
             name = signal.Signals(self._caught).name
@@ -202,7 +168,7 @@ class Checkpoints:
             path.unlink(missing_ok=True)
         for path in self.folder.glob(".*.tmp*"):  # of a process that was killed while it wrote
             path.unlink(missing_ok=True)
-        if not any(self.folder.iterdir()):  # what others put there stays
+        with suppress(OSError):  # not empty: what others put there, a newer claim maybe, stays
             self.folder.rmdir()
 
     def _file(self, iteration: int) -> Path:

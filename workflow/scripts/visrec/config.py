@@ -85,8 +85,11 @@ def check(config: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         UserError: one line that names the key, what is wrong with it and the nearest valid name.
     """
+    if not isinstance(config, Mapping):
+        raise UserError("config: is empty or a list; it has keys such as `experiment`, see config/README.md")
     own = {}
-    for name, keys in (config.get("datasets") or {}).items():
+    datasets = config.get("datasets")
+    for name, keys in datasets.items() if isinstance(datasets, Mapping) else ():
         if isinstance(keys, Mapping) and "kind" in keys:
             registry.check("datasets", str(keys["kind"]))
             if not re.fullmatch(r"\w+", str(name)):

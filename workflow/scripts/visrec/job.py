@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from visrec import attempts
-from visrec.errors import UserError
+from visrec.errors import FULL, REFUSED, StoppedError, UserError, writing
 
 if TYPE_CHECKING:
     import torch
@@ -38,15 +38,17 @@ def job(log_file: str | Path, threads: int) -> Iterator[None]:
         os.environ[variable] = str(threads)
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it cuBLAS is not reproducible
     started = time.monotonic()
-    files = [Path(log_file), attempts.begin(Path(log_file))]
-    handlers = [logging.StreamHandler(), *(logging.FileHandler(file, encoding="utf-8") for file in files)]
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s: %(message)s", handlers=handlers)
-    log.setLevel(logging.INFO)
+    files = []
     try:
+        with writing(log_file, FULL, REFUSED):
+            files = [Path(log_file), attempts.begin(Path(log_file))]
+            handlers = [logging.StreamHandler(), *(logging.FileHandler(file, encoding="utf-8") for file in files)]
+        logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s: %(message)s", handlers=handlers)
+        log.setLevel(logging.INFO)
         yield
     except UserError as error:
-        attempts.say(f"{attempts.ERROR}{error}", *files)
         print(f"error: {error}", file=sys.stderr, flush=True)
+        attempts.say(f"{attempts.STOPPED if isinstance(error, StoppedError) else attempts.ERROR}{error}", *files)
         sys.exit(error.exit_status)
     except Exception:
         log.exception("failed")

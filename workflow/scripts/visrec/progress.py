@@ -10,7 +10,7 @@ from typing import Any, TextIO
 
 from tqdm import tqdm
 
-from visrec.errors import UserError
+from visrec.errors import FULL, REFUSED, UserError, writing
 
 SECONDS = 30  # between two lines where there is no terminal
 
@@ -62,16 +62,19 @@ class _Board(_NoBoard):
             raise UserError(
                 "tensorboard: true was asked for, but the package is not installed; run `pip install tensorboard`"
             ) from error
-        self._writer = SummaryWriter(str(folder), purge_step=iteration + 1)
+        with writing(folder, FULL, REFUSED):
+            self._writer = SummaryWriter(str(folder), purge_step=iteration + 1)
 
     def show(self, row: Mapping[str, float]) -> None:
-        for name, value in row.items():
-            if name != "iteration":
-                self._writer.add_scalar(name, value, int(row["iteration"]))
-        self._writer.flush()
+        with writing(self._writer.log_dir, FULL, REFUSED):
+            for name, value in row.items():
+                if name != "iteration":
+                    self._writer.add_scalar(name, value, int(row["iteration"]))
+            self._writer.flush()
 
     def close(self) -> None:
-        self._writer.close()
+        with writing(self._writer.log_dir, FULL, REFUSED):
+            self._writer.close()
 
 
 def board(folder: Path | None, iteration: int) -> _NoBoard:

@@ -13,17 +13,17 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
 import yaml
 
 from visrec import config as configs
 from visrec import progress, registry, trials
 from visrec.attempts import Attempt, node, read
+from visrec.claims import Claim
 from visrec.errors import UserError
 
 COLUMNS = ("trial", "state", "progress", "left")
@@ -78,27 +78,26 @@ def _trial(
     folder = results / trial.folder
     ended = _json(folder / "status.json").get("status", "ok")
     outcome = "" if ended == "ok" else f", {ended}"
-    wanted = _wanted(config, trial)
-    there = [name for name in wanted if (folder / name).exists()]
-    if there and len(there) == len(wanted):  # embeddings may be deleted once everything is scored
-        return _row(f"done{outcome}")
     latest = _latest(results, trial)
-    if claim := _json(folder / "checkpoints/claim.json"):
-        alive = _alive(claim.get("host", ""), claim.get("pid", -1), claim.get("job"), jobs)
-        if alive:
-            since = _clock((folder / "checkpoints/claim.json").stat().st_mtime)
-            return _row(
-                f"training on {claim.get('host')} since {since}", *_progress(folder, trial.options, running=True)
-            )
+    claim, since = _claim(folder / "checkpoints/claim.json")
+    if claim and _runs(claim.job, jobs, claim.host, claim.lives_here):
+        return _row(f"training on {claim.host} since {_clock(since)}", *_progress(folder, trial.options, running=True))
     for rule, attempt in latest:
-        if not attempt.ended and _alive(attempt.node, attempt.pid, attempt.job, jobs):
+        if not attempt.ended and _runs(attempt.job, jobs, attempt.node, attempt.lives_here):
             return _row(f"{rule} on {attempt.node} since {_clock(attempt.since)}")
     waiting = [job.rule for job in jobs or () if job.state == "PENDING" and _is_of(job, trial)]
     if waiting:
         return _row(f"queued for {waiting[0]}", *_progress(folder, trial.options, running=False))
+    # Only now: what is made again has its old files until then. Embeddings may be deleted once everything is scored.
+    wanted = _wanted(config, trial)
+    there = [name for name in wanted if (folder / name).exists()]
+    if there and len(there) == len(wanted):
+        return _row(f"done{outcome}")
     if claim:
-        return _row(f"stopped on {claim.get('host')}", *_progress(folder, trial.options, running=False))
+        return _row(f"stopped on {claim.host}", *_progress(folder, trial.options, running=False))
     for rule, attempt in latest:
+        if attempt.ended == "stopped":
+            return _row(f"stopped on {attempt.node}", *_progress(folder, trial.options, running=False))
         if attempt.ended == "failed":
             return _row(f"failed in {rule} at attempt {attempt.number}: {attempt.last}")
         if not attempt.ended:  # out of memory or time, say
@@ -125,11 +124,19 @@ def _wanted(config: Mapping[str, Any], trial: trials.Trial) -> list[str]:
     ]
 
 
-def _alive(host: str, pid: int, job: str | None, jobs: Sequence[Queued] | None) -> bool:
+def _claim(path: Path) -> tuple[Claim | None, float]:
+    """Who claims a trial, and since when; None if nobody does, or the file is just going or being replaced."""
+    try:
+        return Claim(**_json(path)), path.stat().st_mtime
+    except (FileNotFoundError, TypeError):
+        return None, 0.0
+
+
+def _runs(job: str | None, jobs: Sequence[Queued] | None, host: str, lives_here: Callable[[], bool]) -> bool:
     """Whether a process runs, as far as can be seen from here; what runs elsewhere without Slurm is believed to."""
     if job and jobs is not None:
         return any(each.job == job and each.state in ("RUNNING", "COMPLETING", "SUSPENDED") for each in jobs)
-    return host != node() or psutil.pid_exists(int(pid))
+    return host != node() or lives_here()
 
 
 def _is_of(job: Queued, trial: trials.Trial) -> bool:
@@ -200,6 +207,8 @@ def main() -> None:
         config = configs.check(yaml.safe_load(Path(given.configfile).read_text(encoding="utf-8")))
     except (UserError, OSError) as error:
         sys.exit(f"error: {error}")
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        sys.exit(f"error: {given.configfile}: is not YAML ({' '.join(str(error).split())}); correct it")
     print(show(table(config, Path(given.results) / config["experiment"], queue())))
 
 

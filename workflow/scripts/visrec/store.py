@@ -15,7 +15,6 @@ training ended), `spec` (JSON: what made it) and `images_fingerprint`.
 A third kind holds what an evaluator found query by query, for comparisons between trials: see `write_query_scores`.
 """
 
-import errno
 import glob
 import hashlib
 import json
@@ -30,7 +29,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from visrec.errors import UserError
+from visrec.errors import FULL, REFUSED, UserError, writing
 
 SPLITS = ("train", "val", "test")
 IMAGES = "visrec images 1"
@@ -46,22 +45,20 @@ def atomic(path: str | Path) -> Iterator[Path]:
     A reader sees the old file or the new one, never half of one.
 
     Raises:
-        UserError: the disk, or the quota on it, is full.
+        UserError: the disk, or the quota on it, is full; there may be no such file.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=f".tmp{path.suffix}", dir=path.parent)
-    os.close(handle)
+    with writing(path, FULL, REFUSED):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=f".tmp{path.suffix}", dir=path.parent)
+        os.close(handle)
     temporary = Path(name)
     try:
-        yield temporary
-        sync(temporary)
-        temporary.chmod(0o666 & ~_umask())  # mkstemp makes files that only their owner can read
-        temporary.replace(path)
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise UserError(f"{path}: the disk is full; make room and run again") from error
-        raise
+        with writing(path, FULL):  # alone: who writes may read other files, and be refused those
+            yield temporary
+            sync(temporary)
+            temporary.chmod(0o666 & ~_umask())  # mkstemp makes files that only their owner can read
+            temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 

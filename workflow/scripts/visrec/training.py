@@ -83,7 +83,7 @@ class Course:
         history: the rows of history.csv.
         status: "ok", "diverged" or "collapsed",
         reason: and why.
-        starts: how often it was started.
+        starts: how often it was started, but for starts that ended before their first checkpoint.
         seconds: time in the loop, without what was lost when it was killed.
         memory: highest resident memory of any of its processes, bytes.
         gpu_memory: highest memory on the GPU, bytes.
@@ -178,8 +178,8 @@ def train(
     checkpoints.belong_to(precision=game.precision)
     read_every = -(-iterations // READINGS)
     course = _resume(game, checkpoints)
-    board = progress.board(tensorboard, course.iteration)
     with checkpoints:
+        board = progress.board(tensorboard, course.iteration)  # it hides what an earlier start showed
         for path in vars(files).values():
             store.remove_unfinished(path)
         course.start()
@@ -213,6 +213,7 @@ def train(
             checkpoints.keep(iteration, lambda: (game.state(), course.record()))
         bar.close()
         board.close()
+        course.record()
         _publish(game, images, course, files, checkpoints)
         checkpoints.remove()
 
@@ -250,7 +251,6 @@ def _publish(game: Game, images: np.ndarray, course: Course, files: TrainingFile
 
 def _status(game: Game, course: Course) -> dict[str, Any]:
     """What status.json says: how the training ended, what it cost and what it ran on."""
-    course.record()
     return {
         "status": course.status,
         "reason": course.reason,

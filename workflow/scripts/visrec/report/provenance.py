@@ -113,7 +113,8 @@ def command(
 
 def failure(job: str, attempt: attempts.Attempt) -> str:
     """An attempt that did not come to its end, in words."""
-    how = f"failed: {attempt.last}" if attempt.ended else f"was killed or still runs; its last line: {attempt.last}"
+    said = {"failed": "failed: ", "stopped": "was stopped: "}
+    how = said.get(attempt.ended, "was killed or still runs; its last line: ") + attempt.last
     return f"{job}, attempt {attempt.number} on {attempt.node} {how}"[:LETTERS]
 
 
