@@ -295,16 +295,17 @@ def test_a_long_list_of_settings_keeps_the_best_and_the_chosen_in_every_panel(mo
     drawn = []
     monkeypatch.setattr(plots, "_heat", lambda axis, table, *_, **__: drawn.append(table))
     trials, rows = many_settings(60)
-    plots.plt.close(plots.heatmap(rows, trials, "light", columns=3, k=5))
+    choices = {("age", trials[7]["trial"]): "B", ("pca", trials[8]["trial"]): "C"}
+    plots.plt.close(plots.heatmap(rows, trials, "light", columns=3, k=5, choices=choices))
     precision, accuracy = drawn
-    # The chosen has the worst precision; the best 40 are the last 40.
-    assert list(precision["value"][""]) == [0.0, *(number / 100 for number in range(20, 60))]
-    assert list(accuracy["value"][""]) == pytest.approx([1.0, *(1 - number / 100 for number in range(20, 60))])
+    # The chosen has the worst precision; the best 40 are the last 40; B would choose the eighth.
+    assert list(precision["value"][""]) == [0.0, 0.07, *(number / 100 for number in range(20, 60))]
+    assert list(accuracy["value"][""]) == pytest.approx([1.0, 0.93, *(1 - number / 100 for number in range(20, 60))])
     for table in drawn:
         for name in ("value", "words", "chosen"):
             assert table[name].index.equals(precision["value"].index)
             assert table[name].index.name == "best 40 of 60 settings by precision@5, and the chosen"
-        assert list(table["chosen"][""]) == [True] + 40 * [False]
+        assert list(table["chosen"][""]) == [True] + 41 * [False]
 
 
 def test_a_list_is_shortened_where_it_is_too_long_and_counts_the_chosen_once():

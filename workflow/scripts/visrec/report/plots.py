@@ -246,6 +246,8 @@ def _heat(axis: Axes, table: Mapping[str, Any], limits: tuple[float, float], the
 def shortened(tables: Sequence[Mapping[str, Any]], metric: str) -> list[dict[str, Any]]:
     """Cells of a list of settings that is too long for a figure: the best `SETTINGS` of them, and the chosen.
 
+    Those are chosen by precision, and by the measures without labels.
+
     Panels share their labels, so the same rows are kept for every metric: the best by the first.
 
     Args:
@@ -253,11 +255,11 @@ def shortened(tables: Sequence[Mapping[str, Any]], metric: str) -> list[dict[str
         metric: what the first metric is called.
     """
     first = tables[0]
-    value, chosen = (first[name].iloc[:, 0] for name in ("value", "chosen"))
+    value, marks = (first[name].iloc[:, 0] for name in ("value", "marks"))
     if first["axes"] or len(value) <= SETTINGS:
         return [dict(table) for table in tables]
     best = value.rank(ascending=False, na_option="bottom", method="first").to_numpy() <= SETTINGS
-    kept = best | chosen.to_numpy()
+    kept = best | (marks != "").to_numpy()
     beside = ", and the chosen" if kept.sum() > best.sum() else ""
     label = f"best {SETTINGS} of {len(value)} settings by {metric}{beside}"
     frames = ("value", "words", "chosen")
