@@ -1,7 +1,8 @@
-"""A browser for the tests that click through pages: Debian's Chromium, driven by Playwright, with no network."""
+"""A browser for the tests that click through pages, Chromium without a network; and a small disk."""
 
 import os
 import shutil
+import subprocess
 
 import pytest
 
@@ -53,3 +54,15 @@ def open_page(browser):
 def is_own(url, own):
     """Whether a request is for the page itself, or for what is inlined in it."""
     return url.split("#")[0] == own or url.startswith(("data:", "blob:"))
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 1 MiB."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
+    if shutil.which("mount") is None or subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("a small file system can only be mounted by root")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)

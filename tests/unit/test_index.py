@@ -57,6 +57,18 @@ def test_exact_search_of_queries_far_outside_the_gallery(tmp_path):
     assert found.search(queries[:0], 2)[0].shape == (0, 2)
 
 
+def test_a_query_far_outside_does_not_blur_another(tmp_path):
+    features = clustered(200)
+    far = features[:2] * np.float32(40)
+    found = index.build(features, 3, tmp_path, "x")
+    absurd = np.full((1, 16), 1e30, np.float32)
+    rows, distances = found.search(np.concatenate([far, absurd]), 3)
+    true, lengths = by_hand(far, features, 3)
+    assert not found.prepared.holds(far).any()
+    assert np.array_equal(rows[:2], true)
+    assert distances[:2] == pytest.approx(lengths, rel=1e-5)
+
+
 def test_exact_search_in_a_gallery_of_one(tmp_path):
     found = index.build(np.array([[3, 4]], np.float32), 1, tmp_path, "x")
     rows, distances = found.search(np.array([[0, 0], [3, 4]], np.float32), 1)

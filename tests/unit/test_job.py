@@ -1,3 +1,4 @@
+import contextlib
 import os
 import subprocess
 import sys
@@ -39,25 +40,38 @@ def test_a_stop_is_not_a_failure_in_the_log(tmp_path):
     assert (attempt.ended, attempt.last) == ("stopped", "saved")
 
 
-def test_where_no_log_can_be_begun_there_is_one_line(tmp_path):
-    (tmp_path / "logs").mkdir()
-    full = "attempts.begin = lambda path: (_ for _ in ()).throw(OSError(28, 'No space left on device'))"
-    program = f"from visrec import attempts\n{full}\nfrom visrec.job import job\nwith job('logs/a.log', 1): pass"
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(SCRIPTS)},
+def fill(folder):
+    with contextlib.suppress(OSError), (folder / "rest").open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(4096))
+
+
+def test_where_no_log_can_be_begun_there_is_one_line(small_disk):
+    fill(small_disk)
+    done = run("1 / 0", small_disk / "a.log")
+    assert done.returncode == 1
+    assert done.stderr == f"error: {small_disk}/a.log: the disk is full; make room and run again\n"
+
+
+def test_what_there_is_to_say_is_on_the_screen_though_the_logs_disk_is_full(small_disk):
+    body = (
+        f"import sys; sys.path.append({str(Path(__file__).parent)!r}); import pathlib, test_job; "
+        f"test_job.fill(pathlib.Path({str(small_disk)!r})); "
+        "log.info('reading ' * 1000); raise UserError('x.h5: is empty; delete it')"
     )
-    assert (done.returncode, done.stderr) == (1, "error: logs/a.log: the disk is full; make room and run again\n")
+    done = run(body, small_disk / "a.log")
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == "error: x.h5: is empty; delete it"
+    assert "Traceback" not in done.stderr
+    (attempt,) = attempts.read(small_disk / "a.log")
+    assert attempt.number == 1
 
 
-def test_the_line_is_on_the_screen_though_the_logs_disk_is_full(tmp_path):
-    """Every write to /dev/full fails as on a full disk."""
-    body = "import visrec.attempts, pathlib; visrec.attempts.say('x', pathlib.Path('/dev/full'))"
-    done = run(f"{body}; raise UserError('x.h5: is empty; delete it')", tmp_path / "a.log")
-    assert (done.returncode, done.stderr) == (1, "error: x.h5: is empty; delete it\n")
+def test_an_interrupted_job_says_so(tmp_path):
+    done = run("raise KeyboardInterrupt", tmp_path / "a.log")
+    assert (done.returncode, done.stderr) == (130, "error: interrupted\n")
+    (attempt,) = attempts.read(tmp_path / "a.log")
+    assert (attempt.ended, attempt.last) == ("stopped", "interrupted")
 
 
 def test_another_error_has_its_traceback_in_the_log(tmp_path):

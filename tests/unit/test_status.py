@@ -87,6 +87,17 @@ def test_what_is_made_again_is_not_done(results):
     assert state(results)[0].startswith("training on node7 since ")
     claim(results, host=platform.node())  # which is dead
     assert state(results) == ("done", "", "")
+    (results / AGE / "checkpoints/claim.json").unlink()
+    log = results / f"logs/train/{AGE}.1.log"
+    log.parent.mkdir(parents=True)
+    begun = "2026-11-23 06:50:08 attempt 1 on node7, process 7\n"
+    for last, shown in (("stopped: SIGINT", "stopped on node7"), ("error: x", "failed in train at attempt 1: x")):
+        log.write_text(f"{begun}{last}\n")
+        later = time.time() + 10
+        os.utime(log, (later, later))
+        assert state(results)[0] == shown
+        os.utime(log, (0, 0))  # of long ago: what is there was made since
+        assert state(results) == ("done", "", "")
 
 
 def test_a_config_that_is_none_is_one_line(tmp_path):
@@ -131,8 +142,10 @@ def test_what_runs_now_is_named_with_its_node(results):
     gone = subprocess.Popen(["true"])
     gone.wait()
     log.write_text(f"2026-11-23 06:50:08 attempt 1 on {platform.node()}, process {gone.pid}\n")
-    how = f"failed in embed at attempt 1: killed on {platform.node()}, Slurm's log may say why"
+    how = f"failed in embed at attempt 1: killed on {platform.node()}"
     assert state(results, PCA)[0] == how
+    log.write_text(f"2026-11-23 06:50:08 attempt 1 on {platform.node()}, process {gone.pid}, Slurm job 12\n")
+    assert state(results, PCA)[0] == f"{how}, Slurm's log may say why"
 
 
 def job(number: str, rule: str, state: str, trial: str = "digits_32_age_lambda_z~1000+mu_x~10+seed~0") -> status.Queued:

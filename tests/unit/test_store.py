@@ -1,7 +1,5 @@
 import errno
 import os
-import shutil
-import subprocess
 
 import h5py
 import numpy as np
@@ -174,18 +172,6 @@ def test_atomic_leaves_the_old_file_when_writing_fails(tmp_path):
         1 / 0  # noqa: B018
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
-
-
-@pytest.fixture
-def small_disk(tmp_path):
-    """A file system of 1 MiB."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
-    if shutil.which("mount") is None or subprocess.run(command, capture_output=True, check=False).returncode:
-        pytest.skip("a small file system can only be mounted by root")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
 
 
 def test_a_full_disk_is_one_line_and_nothing_is_left(small_disk):

@@ -92,8 +92,8 @@ def begin(log_file: Path) -> Path:
     where = f"attempt {number} on {node()}, process {os.getpid()}"
     for word, variable in (("Slurm job", "SLURM_JOB_ID"), ("GPU", "CUDA_VISIBLE_DEVICES")):
         where += f", {word} {os.environ[variable]}" if os.environ.get(variable) else ""
-    log_file.write_text("", encoding="utf-8")
-    say(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {where}", log_file, kept)
+    for file in (log_file, kept):
+        file.write_text(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {where}\n", encoding="utf-8")
     return kept
 
 

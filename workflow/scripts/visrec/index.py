@@ -181,13 +181,13 @@ def _exactly(
     """The k nearest rows and their distances, (Q, k), as `Index.search` says."""
     rows, squared = np.empty((len(queries), k), np.int64), np.empty((len(queries), k))
     held = prepared.holds(queries)
-    for asked, far in ((held, False), (~held, True)):
-        if not asked.any():
-            continue
-        if far:  # these need a grid of their own, which takes several looks at the gallery
-            found = neighbours.nearest(queries[asked], features, k, device=prepared.rows.device)
+    # Each of the others gets a grid of its own, or the farthest would round away what tells the gallery's rows apart.
+    for asked in [held, *(np.array([number]) for number in np.flatnonzero(~held))]:
+        part = queries[asked]
+        if asked is held:
+            found = prepared.nearest(part, k)
         else:
-            found = prepared.nearest(queries[asked], k)
+            found = neighbours.nearest(part, features, k, device=prepared.rows.device)
         first = found.starts[:-1, None] + np.arange(k)
         rows[asked], squared[asked] = found.rows[first], found.squared[first]
     return rows, np.sqrt(squared)

@@ -45,11 +45,16 @@ def job(log_file: str | Path, threads: int) -> Iterator[None]:
             handlers = [logging.StreamHandler(), *(logging.FileHandler(file, encoding="utf-8") for file in files)]
         logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s: %(message)s", handlers=handlers)
         log.setLevel(logging.INFO)
+        logging.raiseExceptions = False  # where the logs' disk is full, the screen is enough
         yield
     except UserError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         attempts.say(f"{attempts.STOPPED if isinstance(error, StoppedError) else attempts.ERROR}{error}", *files)
         sys.exit(error.exit_status)
+    except KeyboardInterrupt:
+        print("error: interrupted", file=sys.stderr, flush=True)
+        attempts.say(f"{attempts.STOPPED}interrupted", *files)
+        sys.exit(130)
     except Exception:
         log.exception("failed")
         sys.exit(1)

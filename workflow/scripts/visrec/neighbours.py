@@ -285,7 +285,7 @@ def prepare(gallery: np.ndarray, *, device: str | torch.device = "cpu") -> Galle
         device: where it is searched, CPU or CUDA.
     """
     rows = torch.from_numpy(gallery).to(device)
-    return _rounded(rows, _grid([rows], NORM / 2))
+    return _rounded(rows, _grid([rows], room=1))
 
 
 def _rounded(rows: torch.Tensor, grid: "_Grid") -> Gallery:
@@ -299,13 +299,14 @@ def _squares(rows: torch.Tensor) -> torch.Tensor:
     return rows.square().sum(dim=1)
 
 
-def _grid(sets: list[torch.Tensor], norm: float = NORM) -> _Grid:
-    """The finest grid that is sure to keep all rows of `sets` within `norm`, whatever the order of rows and columns.
+def _grid(sets: list[torch.Tensor], room: int = 0) -> _Grid:
+    """The finest grid that is sure to keep all rows of `sets` within 2^(24 - room), whatever their order.
 
-    The centre is the mean of the first set, the gallery.
+    The centre is the mean of the first set, the gallery. `room` is left for others.
 
     The mean and the largest norm are taken on a coarser grid about the middle of each column's range. There both are
-    exact integers: with norms of at most 2^22 before, and 2^23 after the mean is subtracted.
+    exact integers: with norms of at most 2^(22 - room) before, and twice that after the mean is subtracted, so that the
+    grid is never coarser than this one.
     """
     gallery = sets[0]
     sets = [rows for rows in sets if len(rows)]
@@ -315,14 +316,14 @@ def _grid(sets: list[torch.Tensor], norm: float = NORM) -> _Grid:
     bound = math.sqrt(math.fsum(half.square().tolist()))  # of the distance to the middle; fsum: whatever the order
     if bound == 0:
         return _Grid(middle, POINT)
-    coarse = 2.0 ** (math.frexp(bound)[1] - 22)
+    coarse = 2.0 ** (math.frexp(bound)[1] - 22 + room)
     grid = _Grid((middle / coarse).round() * coarse, coarse)
     total = sum(block.sum(dim=0) for _, block in grid.blocks(gallery))
     mean = np.rint(total.cpu().numpy() / len(gallery))  # on a GPU, torch would multiply by a rounded reciprocal
     grid = _Grid(grid.centre + torch.from_numpy(mean).to(gallery.device) * coarse, coarse)
     longest = max(_squares(block).max().item() for rows in sets for _, block in grid.blocks(rows))
     rounding = math.sqrt(gallery.shape[1]) / 2  # most that it adds to a norm, here and on the finer grid
-    finer = math.frexp((norm - rounding) / (math.sqrt(longest) + rounding))[1] - 1
+    finer = math.frexp((NORM / 2**room - rounding) / (math.sqrt(longest) + rounding))[1] - 1
     return _Grid(grid.centre, coarse * 2.0**-finer)
 
 

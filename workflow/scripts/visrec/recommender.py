@@ -182,7 +182,8 @@ class Recommender:
         return self.folder / "gallery" / hashlib.sha256(str(root).encode()).hexdigest()[:16]
 
     def index(self, k: int) -> index.Index:
-        """The gallery's index, with a recall that was measured at k."""
+        """The gallery's index; where it is approximate, with a recall that was measured at k."""
+        k = k if len(self.gallery.ids) > self._limit else 1  # an exact one is the same for every k
         if k not in self._indexes:
             made = index.build(
                 self.gallery.features,

@@ -91,7 +91,7 @@ def _trial(
     # Only now: what is made again has its old files until then. Embeddings may be deleted once everything is scored.
     wanted = _wanted(config, trial)
     there = [name for name in wanted if (folder / name).exists()]
-    if there and len(there) == len(wanted):
+    if there and len(there) == len(wanted) and not _newer_trouble(latest, [folder / name for name in wanted]):
         return _row(f"done{outcome}")
     if claim:
         return _row(f"stopped on {claim.host}", *_progress(folder, trial.options, running=False))
@@ -102,7 +102,8 @@ def _trial(
             return _row(f"failed in {rule} at attempt {attempt.number}: {attempt.last}")
         if not attempt.ended:  # out of memory or time, say
             return _row(
-                f"failed in {rule} at attempt {attempt.number}: killed on {attempt.node}, Slurm's log may say why"
+                f"failed in {rule} at attempt {attempt.number}: killed on {attempt.node}"
+                + (", Slurm's log may say why" if attempt.job else "")
             )
     if (folder / "layers.csv").exists():  # made with embeddings.h5, and stays where that is temporary
         return _row(f"embedded{outcome}", f"{len(there)} of {len(wanted)} results")
@@ -110,6 +111,11 @@ def _trial(
     if stage and (folder / "status.json").exists():
         return _row(f"{'trained' if stage == 'train' else 'fitted'}{outcome}")
     return _row("waiting", *_progress(folder, trial.options, running=False))
+
+
+def _newer_trouble(latest: Sequence[tuple[str, Attempt]], files: Sequence[Path]) -> bool:
+    """Whether the newest attempt did not come to its end and is newer than all that is there."""
+    return bool(latest) and latest[0][1].ended != "done" and latest[0][1].until > max(f.stat().st_mtime for f in files)
 
 
 def _wanted(config: Mapping[str, Any], trial: trials.Trial) -> list[str]:

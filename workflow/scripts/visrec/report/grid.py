@@ -1,8 +1,10 @@
-"""The report's grid: every score over the settings of an encoder, for the page to choose from.
+"""The report's grid: many scores over the settings of an encoder, for the page to choose from.
 
-The figure beside it shows the headline scores alone; this has all, as numbers that the page colours.
+The figure beside it shows the headline scores alone. This has what the evaluators measure by this project's protocol,
+averaged over queries, as numbers that the page colours.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -13,7 +15,6 @@ from visrec.report import plots, sections
 from visrec.report.draws import HEADLINE, HEADLINE_KNN
 
 SPLITS = {"val": "validation", "test": "test"}  # settings were chosen on the first
-LESS = ("gini", "hubness")  # of these the least of a cell's settings is the best
 DECIMALS = 4
 
 
@@ -34,7 +35,7 @@ def grid(
         k: the headline's number of neighbours.
 
     Returns:
-        splits: name of each split; scores: name of every score that some trial has, and whether it is a share; groups
+        splits: name of each split; scores: name of each score that some trial has, and whether it is a share; groups
         of (number, name) of scores; encoders: name; across and down, the axes, "" for none; columns and rows, the words
         of their places; state and marks, row by row, see `plots.cells`; values[split][score], row by row, None where
         there is none.
@@ -63,7 +64,7 @@ def grid(
 
 
 def _offered(scores: pd.DataFrame, k: int) -> Iterable[dict[str, Any]]:
-    """Every score there may be: name, group, share, less (whether less is better), and the rows it is in."""
+    """Every score there may be: name, group, share, and the rows it is in."""
 
     def one(group: str, evaluator: str, metric: str, at: int | None, name: str = "", **more: str) -> dict[str, Any]:
         own = {"average": "macro"} if metric == "attribute_precision" else {}
@@ -72,7 +73,6 @@ def _offered(scores: pd.DataFrame, k: int) -> Iterable[dict[str, Any]]:
             "name": name or sections.named(evaluator, metric, at),
             "group": group,
             "share": metric not in UNBOUNDED,
-            "less": metric in LESS,
             "where": {"evaluator": evaluator, "metric": metric, "k": at} | where,
         }
 
@@ -126,41 +126,40 @@ def _encoder(
         "down": down.name,
         "columns": [str(place) for place in across],
         "rows": [str(place) for place in down],
-        "state": table["state"].to_numpy().tolist(),
+        "state": table["state"].replace("ok", "").to_numpy().tolist(),
         "marks": table["marks"].to_numpy().tolist(),
-        "values": {
-            split: [
-                [[_number(value) for value in row] for row in one.to_numpy(float).reshape(len(down), len(across))]
-                for _, one in _best(encoder, split, settings, trials, offered)
-                .reindex(pd.MultiIndex.from_product([down, across]))
-                .items()
-            ]
-            for split in SPLITS
-        },
+        "values": {split: _places(encoder, split, settings, trials, offered, down, across) for split in SPLITS},
     }
 
 
-def _best(
+def _places(
     encoder: str,
     split: str,
     settings: pd.DataFrame,
     trials: Sequence[Mapping[str, Any]],
     offered: Sequence[tuple[Mapping[str, Any], pd.Series]],
-) -> pd.DataFrame:
-    """By place (y, x), a column per score: a setting is the mean over its seeds, a place the best of its settings."""
+    down: pd.Index,
+    across: pd.Index,
+) -> list[list[list[float | None]]]:
+    """Per score, row by row: the mean over seeds of the setting that stands in the cell."""
     rows = plots.placed(settings[settings["status"] == "ok"], trials)
     keys = pd.MultiIndex.from_product([[split], [encoder], rows["trial"]])
-    signs = [-1 if one["less"] else 1 for one, _ in offered]
-    signed = pd.DataFrame(
-        {
-            n: s * known.reindex(keys).to_numpy(float)
-            for n, (s, (_, known)) in enumerate(zip(signs, offered, strict=True))
-        },
-        rows.index,
+    values = pd.DataFrame({number: known.reindex(keys).to_numpy(float) for number, (_, known) in enumerate(offered)})
+    means = values.set_axis(rows.index).groupby(rows["setting"]).mean()
+    # Of several settings the chosen one, else the best by precision on validation, whatever is shown of it.
+    rank = (
+        rows.groupby("setting")
+        .agg({"y": "first", "x": "first", "chosen": "any", "val_precision": "mean"})
+        .sort_values(["chosen", "val_precision"], ascending=False, kind="stable")
     )
-    means = signed.groupby([rows["y"], rows["x"], rows["setting"]]).mean()
-    return means.groupby(level=["y", "x"]).max() * signs
+    stands = rank.drop_duplicates(["y", "x"])
+    shown = means.loc[stands.index].set_axis(pd.MultiIndex.from_frame(stands[["y", "x"]]))
+    shown = shown.reindex(pd.MultiIndex.from_product([down, across]))
+    return [
+        [[_number(value) for value in row] for row in one.to_numpy(float).reshape(len(down), len(across))]
+        for _, one in shown.items()
+    ]
 
 
 def _number(value: float) -> float | None:
-    return None if pd.isna(value) else round(float(value), DECIMALS)
+    return round(float(value), DECIMALS) if math.isfinite(value) else None

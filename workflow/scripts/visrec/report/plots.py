@@ -273,8 +273,9 @@ def placed(rows: pd.DataFrame, trials: Sequence[Mapping]) -> pd.DataFrame:
     """
     axes = _axes_shown(trials)
     rows = rows.assign(setting=rows["trial"].map({trial["trial"]: setting(trial) for trial in trials}))
-    if axes:
-        return rows.assign(x=rows[axes[0]], y=rows[axes[1]] if len(axes) > 1 else "")
+    if axes:  # not grid.csv's columns: they are empty for other encoders, which makes 8.0 of 8
+        places = [{trial["trial"]: trial["options"][axis] for trial in trials} for axis in axes]
+        return rows.assign(x=rows["trial"].map(places[0]), y=rows["trial"].map(places[1]) if len(places) > 1 else "")
     changes = {trial["trial"]: listed(trial, trial["axes"]) or AS_IS for trial in trials}
     return rows.assign(x="", y=rows["trial"].map(changes))
 

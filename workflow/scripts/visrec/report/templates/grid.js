@@ -18,12 +18,15 @@ for (const root of document.querySelectorAll(".heat")) {
     const all = encoders.map((encoder) => encoder.values[split.value][score.value]);
     const known = all.flat(2).filter((value) => value !== null);
     const [least, greatest] = [Math.min(...known), Math.max(...known)];
-    const range = known.length ? `${words(least)} to ${words(greatest)}` : "nothing measured";
+    const range = (values) => {
+      const some = values.flat().filter((value) => value !== null);
+      return some.length ? `${words(Math.min(...some))} to ${words(Math.max(...some))}` : "nothing measured";
+    };
     const title = `${name} on ${split.selectedOptions[0].text}`;
-    says.textContent = `${title}: ${range}`; // heard; the captions are seen
+    says.textContent = `${title}: ${range(known)}`; // heard; the captions are seen
     encoders.forEach((encoder, number) => {
       const { across, down, columns, rows, state, marks } = encoder;
-      tables[number].caption.textContent = `${encoder.name}: ${title}, ${range}`;
+      tables[number].caption.textContent = `${encoder.name}: ${title}, ${range(all[number])}`;
       const top = document.createElement("tr");
       const named = columns.some(Boolean); // a list of settings has one column without a name
       tables[number].classList.toggle("list", !named);
@@ -38,7 +41,7 @@ for (const root of document.querySelectorAll(".heat")) {
           if (value === null) cell.className = state[y][x] ? "bad" : "none";
           cell.classList.toggle("chosen", marks[y][x].startsWith("chosen"));
           const high = greatest > least ? (value - least) / (greatest - least) : 0.5;
-          cell.style.setProperty("--share", `${8 + 52 * high}%`);
+          cell.style.setProperty("--share", `${6 + 36 * high}%`);
           if (marks[y][x]) {
             const small = document.createElement("small");
             small.textContent = marks[y][x];
