@@ -110,6 +110,7 @@ def test_the_shipped_lists_of_grids():
         f"{base}+latent~64+seed~0",
         f"{base}+iterations~4000+seed~0",
         f"{base}+architecture~reference+seed~0",
+        f"{base}+precision~fp32+seed~0",
     ]
 
 
