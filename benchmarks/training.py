@@ -1,8 +1,8 @@
 """AGE's training step beside one built like the AGE authors' code, and what each choice brings.
 
-All variants take turns in one process, so that what else the machine does hits all alike; medians are given. Shares of
-the peak are of a large product of matrices in the same arithmetic, measured in the same run. Then whole trainings side
-by side, each in a process of its own.
+Variants take turns, so that what else the machine does hits all alike, each in a process of its own, as trainings are:
+in one process they share an allocator, and change each other's speed. Medians are given. Shares of the peak are of a
+large product of matrices in the same arithmetic, measured in the same run. Then whole trainings side by side.
 
     .venv/bin/python benchmarks/training.py --architectures dcgan reference --sizes 32 64 --batches 64 256 --threads 2
 """
@@ -87,8 +87,8 @@ def endless(loader: DataLoader, device: torch.device) -> Iterator[Tensor]:
             yield batch.to(device)
 
 
-def variants(options: dict, size: int, device: torch.device) -> dict[str, Callable[[], None]]:
-    """Name -> one whole iteration, fetching of the real batch included."""
+def variants(options: dict, size: int, device: torch.device) -> dict[str, Callable[[], Callable[[], None]]]:
+    """Name -> what makes one whole iteration, fetching of the real batch included."""
     images = np.random.default_rng(0).integers(0, 256, (IMAGES, 3, size, size), dtype=np.uint8)
     batch = options["batch"]
     loader = endless(DataLoader(Pictures(images), batch, shuffle=True, drop_last=True), device)
@@ -107,12 +107,12 @@ def variants(options: dict, size: int, device: torch.device) -> dict[str, Callab
         return iteration(kind(options | {"precision": precision}, size, 0, device), lambda: resident[next(count)])
 
     found = {
-        "the reference's way": iteration(ReferenceWay(options, size, 0, device), lambda: next(loader)),
-        "ours, fp32": ours("fp32"),
-        "ours, bf16": ours("bf16"),
+        "the reference's way": lambda: iteration(ReferenceWay(options, size, 0, device), lambda: next(loader)),
+        "ours, fp32": lambda: ours("fp32"),
+        "ours, bf16": lambda: ours("bf16"),
     }
     if device.type == "cuda":
-        found["ours, bf16, CUDA graphs"] = ours("bf16", CapturedGame)
+        found["ours, bf16, CUDA graphs"] = lambda: ours("bf16", CapturedGame)
     return found
 
 
@@ -149,14 +149,27 @@ def compare(architecture: str, size: int, batch: int, rounds: int, times: int, d
         for _ in range(options["generator_steps"]):
             game.update_generator(batch)
     flops = counter.get_total_flops()
+    del game
     peaks = {"fp32": peak(torch.float32, device), "bf16": peak(torch.bfloat16, device)}
     taken: dict[str, list[float]] = {}
-    runs = variants(options, size, device)
-    for run in runs.values():
-        seconds(run, 2, device)  # warm up
-    for _ in range(rounds):
-        for name, run in runs.items():
-            taken.setdefault(name, []).append(seconds(run, times, device))
+    command = [sys.executable, __file__, "--threads", str(torch.get_num_threads()), "--device", device.type, "--turns"]
+    processes = {
+        name: subprocess.Popen(
+            [*command, name, architecture, str(size), str(batch)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for name in variants(options, size, device)
+    }
+    for each in [2, *[times] * rounds]:  # the first is to warm up
+        for name, process in processes.items():
+            process.stdin.write(f"{each}\n")
+            process.stdin.flush()
+            taken.setdefault(name, []).append(float(process.stdout.readline()))
+    for name, process in processes.items():
+        process.communicate()
+        del taken[name][0]
     print(f"\n{architecture}, {size} px, batch {batch}: {flops / 1e9:.1f} GFLOP per iteration, as ours needs them")
     print(f"{'':28}{'img/s':>9}{'ratio':>8}{'GFLOP/s':>10}{'of peak':>9}")
     first = statistics.median(taken["the reference's way"])
@@ -172,6 +185,13 @@ def compare(architecture: str, size: int, batch: int, rounds: int, times: int, d
     ratio = first / min(statistics.median(each) for name, each in taken.items() if fastest in name)
     reached = "moonshot reached" if ratio >= MOONSHOT else "goal reached" if ratio >= GOAL else "goal missed"
     print(f"precision auto is {fastest} here: {ratio:.2f} times the reference's way; goal {GOAL}, {reached}")
+
+
+def turns(name: str, architecture: str, size: int, batch: int, device: torch.device) -> None:
+    """Print seconds per iteration of a variant, whenever a line says how many: what `compare` starts one of each of."""
+    run = variants(spec(architecture=architecture, batch=batch), size, device)[name]()
+    for line in sys.stdin:
+        print(seconds(run, int(line), device), flush=True)
 
 
 def alone(architecture: str, size: int, batch: int, device: torch.device) -> None:
@@ -231,9 +251,13 @@ def main() -> None:
     parser.add_argument("--iterations", type=int, default=3, help="per variant and round")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--alone", nargs=3, metavar=("ARCHITECTURE", "SIZE", "BATCH"), help=argparse.SUPPRESS)
+    parser.add_argument("--turns", nargs=4, help=argparse.SUPPRESS)
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     device = job.device(given.device)
+    if given.turns:
+        turns(given.turns[0], given.turns[1], int(given.turns[2]), int(given.turns[3]), device)
+        return
     if given.alone:
         alone(given.alone[0], int(given.alone[1]), int(given.alone[2]), device)
         return
