@@ -48,7 +48,7 @@ bench-index: $(READY)
 
 # One line per trial: its state, progress and time left. It reads files and touches no lock.
 status: $(READY)
-	@$(BIN)/python -m visrec.status $(if $(CONFIG),--configfile $(CONFIG))
+	@$(BIN)/python -m visrec.experiment.status $(if $(CONFIG),--configfile $(CONFIG))
 
 # The report of the trials that are finished, while another Snakemake may be running: without its lock, on this machine.
 partial: $(READY)

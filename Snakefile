@@ -24,10 +24,11 @@ if "datasets" not in config:
 
 sys.path.insert(0, f"{workflow.basedir}/workflow/scripts")
 
-from visrec import choice, registry, trials
-from visrec.config import archives, check, component_of, options, refuse_repeated_keys
+from visrec.recommender import choice
+from visrec.experiment import registry, trials
+from visrec.experiment.config import archives, check, component_of, options, refuse_repeated_keys
 from visrec.errors import UserError
-from visrec.fingerprint import fingerprint
+from visrec.jobs.fingerprint import fingerprint
 from visrec.report import FIGURES, PROVENANCE, TABLES
 
 try:

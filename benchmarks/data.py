@@ -20,6 +20,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from visrec.data.images import write_images
+
 
 def make(folder: Path, images: int, side: int) -> None:
     """Write JPEGs of random, smooth pictures, all different, into ten class folders."""
@@ -43,8 +45,8 @@ def plain(folder: Path, size: int, threads: int) -> None:
 
 
 def decode(folder: Path, size: int, threads: int) -> None:
-    """`visrec.pictures.decoded`; the pixels are dropped."""
-    from visrec.pictures import decoded
+    """`visrec.data.pictures.decoded`; the pixels are dropped."""
+    from visrec.data.pictures import decoded
 
     for _ in decoded([(path.name, path) for path in sorted(folder.rglob("*.jpg"))], size, threads):
         pass
@@ -52,10 +54,9 @@ def decode(folder: Path, size: int, threads: int) -> None:
 
 def write(folder: Path, size: int, threads: int) -> None:
     """Dataset `image_folder`, from the folder to images.h5, without the search for duplicates."""
-    from visrec import store
     from visrec.datasets import image_folder
 
-    store.write_images(folder / "images.h5", image_folder.read(size, _options(folder), {}, threads), size)
+    write_images(folder / "images.h5", image_folder.read(size, _options(folder), {}, threads), size)
 
 
 def prepare(folder: Path, size: int, threads: int) -> None:
@@ -66,7 +67,7 @@ def prepare(folder: Path, size: int, threads: int) -> None:
 
 
 def _options(folder: Path) -> dict[str, object]:
-    from visrec import config
+    from visrec.experiment import config
 
     return config.options({"datasets": {"image_folder": {"path": str(folder)}}}, "datasets", "image_folder")
 
@@ -74,7 +75,7 @@ def _options(folder: Path) -> dict[str, object]:
 def measured(stage: Callable, folder: Path, size: int, threads: int) -> tuple[float, float]:
     """(seconds, peak memory in MB) of a stage; imports are not timed."""
     if stage is not plain:
-        from visrec.job import THREAD_VARIABLES
+        from visrec.jobs.job import THREAD_VARIABLES
 
         os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))
         import visrec.datasets.image_folder  # noqa: F401

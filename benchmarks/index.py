@@ -46,7 +46,7 @@ def features(rows: int, dims: int, clusters: int, seed: int) -> np.ndarray:
 
 def measured(contender: str, rows: int, dims: int, threads: int) -> dict:
     """What one contender took, in seconds and MB; `rows` found by it for the common queries."""
-    from visrec import index
+    from visrec.recommender import index
 
     clusters = max(1, rows // MEMBERS)
     gallery, queries = features(rows, dims, clusters, 1), features(QUERIES, dims, clusters, 2)

@@ -38,8 +38,8 @@ def nothing(queries: np.ndarray, gallery: np.ndarray) -> None:
 
 
 def ours(queries: np.ndarray, gallery: np.ndarray) -> None:
-    """`visrec.neighbours`, the 100 nearest with all ties."""
-    from visrec import neighbours
+    """`visrec.scoring.neighbours`, the 100 nearest with all ties."""
+    from visrec.scoring import neighbours
 
     for _ in neighbours.tiles(queries, gallery, K):
         pass
@@ -47,7 +47,7 @@ def ours(queries: np.ndarray, gallery: np.ndarray) -> None:
 
 def ranked(queries: np.ndarray, gallery: np.ndarray) -> None:
     """The same with the exact distances to the whole gallery, as R-precision and MAP@R need them."""
-    from visrec import neighbours
+    from visrec.scoring import neighbours
 
     for _ in neighbours.tiles(queries, gallery, K, full=True):
         pass
@@ -72,8 +72,6 @@ def faiss_flat(queries: np.ndarray, gallery: np.ndarray) -> None:
 def measured(contender: Callable, rows: int, dims: int, queries: int) -> tuple[float, float]:
     """(seconds, peak memory in MB); imports and the making of features are not timed."""
     import sklearn.neighbors  # noqa: F401
-
-    from visrec import neighbours  # noqa: F401
 
     gallery, asked = features(rows, dims, 1), features(queries, dims, 2)
     contender(asked[:8], gallery[: 2 * K])  # warm up

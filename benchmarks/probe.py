@@ -57,18 +57,18 @@ def nothing(X: np.ndarray, y: np.ndarray) -> None:
 
 
 def squared_hinge(X: np.ndarray, y: np.ndarray) -> list[tuple[float, np.ndarray, np.ndarray]]:
-    """`visrec.linear_probe`, linear SVM."""
+    """`visrec.scoring.linear_probe`, linear SVM."""
     return _ours(X, y, "squared_hinge")
 
 
 def logistic(X: np.ndarray, y: np.ndarray) -> list[tuple[float, np.ndarray, np.ndarray]]:
-    """`visrec.linear_probe`, logistic regression: another problem, with objectives of its own."""
+    """`visrec.scoring.linear_probe`, logistic regression: another problem, with objectives of its own."""
     return _ours(X, y, "logistic")
 
 
 def _ours(X: np.ndarray, y: np.ndarray, loss: str) -> list[tuple[float, np.ndarray, np.ndarray]]:
     """C, weights (D, K) and bias (K,) for the features as they are."""
-    from visrec import linear_probe
+    from visrec.scoring import linear_probe
 
     scaler = _scaler(X)
     prepared = linear_probe.prepare(X, "cpu", scaler.mean_, scaler.scale_)
@@ -132,8 +132,6 @@ def accuracy(X: np.ndarray, y: np.ndarray, found: list) -> float:
 def work(pipe: Connection, contender: Callable, rows: int, dims: int) -> None:
     """Make the features, say so, run the contender, and send what came of it."""
     import sklearn.svm  # noqa: F401
-
-    from visrec import linear_probe  # noqa: F401
 
     X, y = problem(rows, dims, 1)
     contender(*problem(64, 8, 2))  # warm up

@@ -25,8 +25,8 @@ from typing import Any
 
 import yaml
 
-from visrec import trials
-from visrec.config import check
+from visrec.experiment import trials
+from visrec.experiment.config import check
 
 ROOT = Path(__file__).parents[1]
 AT_ONCE = 100  # jobs in flight, as in profiles/slurm

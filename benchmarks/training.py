@@ -22,10 +22,10 @@ from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision.transforms import v2
 
-from visrec import job
 from visrec.encoders.age import OPTIONS
-from visrec.game import CapturedGame, Game, prepare, resolve_precision
-from visrec.training import RealBatches
+from visrec.jobs import job
+from visrec.training.game import CapturedGame, Game, prepare, resolve_precision
+from visrec.training.loop import RealBatches
 
 IMAGES = 2048
 GOAL, MOONSHOT = 2.6, 4.5

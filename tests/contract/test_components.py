@@ -10,9 +10,15 @@ import small_archives
 import torch
 from small_archives import checksum
 
-from visrec import atlas, datasets, encoders, evaluators, registry, store, trials
-from visrec.choice import embeds_new_pictures
-from visrec.config import encoder_options, options
+from visrec import datasets, encoders, evaluators
+from visrec.data.embeddings import read_embeddings, write_embeddings
+from visrec.data.hdf5 import SPLITS
+from visrec.data.images import ImageFile, ImageSet, ImageSource, read_image_info, read_images, write_images
+from visrec.data.query_scores import read_query_scores
+from visrec.experiment import registry, trials
+from visrec.experiment.config import encoder_options, options
+from visrec.recommender.choice import embeds_new_pictures
+from visrec.scoring import atlas
 
 CPU = torch.device("cpu")
 CONFIG = {"experiment": "contract", "seeds": [0], "datasets": {}, "encoders": {}, "evaluators": {}}
@@ -30,7 +36,7 @@ TRAINING_FILES = {
 
 def features_of(images, path):
     """A file of features made elsewhere: noise, in the reverse order of the ids."""
-    ids = np.concatenate([store.read_images(images, split).ids for split in store.SPLITS])[::-1]
+    ids = np.concatenate([read_images(images, split).ids for split in SPLITS])[::-1]
     with h5py.File(path, "w") as file:
         file["ids"] = ids.astype(object)
         file["features"] = np.random.default_rng(0).normal(size=(len(ids), 3))
@@ -79,13 +85,13 @@ def test_dataset(name, size, tmp_path):
     chosen, files = small(name, tmp_path)
     datasets.prepare(name, size, chosen, files, 1, tmp_path / "images.h5")
     datasets.prepare(name, size, chosen, files, 2, tmp_path / "again.h5")
-    info, again = (store.read_image_info(tmp_path / file) for file in ("images.h5", "again.h5"))
+    info, again = (read_image_info(tmp_path / file) for file in ("images.h5", "again.h5"))
     assert info == again
     assert info.split_rule
     assert info.source
     seen = {}
-    for split in store.SPLITS:
-        images = store.read_images(tmp_path / "images.h5", split)
+    for split in SPLITS:
+        images = read_images(tmp_path / "images.h5", split)
         assert images.images.shape == (info.counts[split], 3, size, size)
         assert images.images.std() > 10  # pictures, not a constant
         assert set(np.unique(images.labels)) <= set(range(-1, len(info.classes)))
@@ -103,10 +109,8 @@ def images(tmp_path_factory):
     for split, count in (("train", 24), ("val", 8), ("test", 8)):
         labels = np.arange(count) % 4
         pixels = rng.integers(0, 60, (count, 3, 32, 32)) + labels[:, None, None, None] * 60
-        splits[split] = store.ImageSource(
-            [pixels.astype(np.uint8)], labels, np.array([f"{split}{i}" for i in range(count)])
-        )
-    store.write_images(path, store.ImageSet(splits, "abcd", "by hand", "random"), 32)
+        splits[split] = ImageSource([pixels.astype(np.uint8)], labels, np.array([f"{split}{i}" for i in range(count)]))
+    write_images(path, ImageSet(splits, "abcd", "by hand", "random"), 32)
     return path
 
 
@@ -136,10 +140,10 @@ def make(name, images, folder, seed=0):
     out = (folder / file for file in ("embeddings.h5", "layers.csv", "embed.json"))
     encoders.embed(name, images, model, status, trial.options, seed, CPU, *out, commit="abc1234")
     cost = json.loads((folder / "embed.json").read_text())
-    counts = store.read_image_info(images).counts
+    counts = read_image_info(images).counts
     assert (cost["images"], cost["device"], cost["commit"]) == (sum(counts.values()), "cpu", "abc1234")
     assert cost["images_per_second"] == pytest.approx(cost["images"] / cost["seconds"], rel=0.05)  # rounded
-    return store.read_embeddings(folder / "embeddings.h5")
+    return read_embeddings(folder / "embeddings.h5")
 
 
 @pytest.mark.parametrize("name", registry.names("encoders"))
@@ -149,8 +153,8 @@ def test_encoder(name, images, tmp_path):
     width = made.splits["train"].features.shape[1]
     assert [part.start for part in made.layers.values()] == [0, *(part.stop for part in made.layers.values())][:-1]
     assert list(made.layers.values())[-1].stop == width > 0
-    for split in store.SPLITS:
-        source = store.read_images(images, split)
+    for split in SPLITS:
+        source = read_images(images, split)
         rows = made.splits[split]
         assert rows.features.shape == (len(source.ids), width)
         assert np.isfinite(rows.features).all()
@@ -167,12 +171,12 @@ def test_encoder(name, images, tmp_path):
 def test_encoder_never_sees_labels(name, images, tmp_path):
     shuffled = tmp_path / "shuffled.h5"
     splits = {}
-    for split in store.SPLITS:
-        part = store.read_images(images, split)
-        splits[split] = store.ImageSource([part.images], part.labels[::-1], part.ids)
-    store.write_images(shuffled, store.ImageSet(splits, "abcd", "", ""), 32)
+    for split in SPLITS:
+        part = read_images(images, split)
+        splits[split] = ImageSource([part.images], part.labels[::-1], part.ids)
+    write_images(shuffled, ImageSet(splits, "abcd", "", ""), 32)
     one, two = make(name, images, tmp_path / "one"), make(name, shuffled, tmp_path / "two")
-    for split in store.SPLITS:
+    for split in SPLITS:
         assert np.array_equal(one.splits[split].features, two.splits[split].features)
 
 
@@ -182,8 +186,8 @@ def test_encoder_embeds_pictures_that_are_not_in_its_images(name, images, tmp_pa
     made = make(name, images, tmp_path / "made").splits["test"].features
     model = tmp_path / "made/encoder.safetensors" if registry.declared("encoders", name).get("STAGE") else None
     chosen = trials.make(CONFIG, "digits", 32, name, SMALL.get(name, {}), 0).options
-    extract = registry.load("encoders", name).extractor(model, store.ImageFile(images), chosen, 0, CPU)
-    batch = store.read_images(images, "test").images[:3]
+    extract = registry.load("encoders", name).extractor(model, ImageFile(images), chosen, 0, CPU)
+    batch = read_images(images, "test").images[:3]
     found = np.concatenate([*extract(batch, np.array(["new0", "new1", "new2"])).values()], axis=1)
     assert found == pytest.approx(made[:3], rel=1e-4, abs=1e-5)
 
@@ -203,9 +207,9 @@ def test_encoder_with_an_atlas(name, images, tmp_path):
     stage = registry.declared("encoders", name).get("STAGE")
     model = tmp_path / "made/encoder.safetensors" if stage else None
     chosen = trials.make(CONFIG, "digits", 32, name, SMALL.get(name, {}), 0).options
-    batch = store.read_images(images, "val").images
+    batch = read_images(images, "val").images
     for batchnorm in ("running", "reestimated"):
-        maps = registry.load("encoders", name).maps(model, store.ImageFile(images), chosen, 0, CPU, batchnorm)(batch)
+        maps = registry.load("encoders", name).maps(model, ImageFile(images), chosen, 0, CPU, batchnorm)(batch)
         assert [*maps] == [*(f"hidden{i}" for i in range(1, len(maps))), "output"]
         assert [each.ndim for each in maps.values()] == [*(4 for _ in maps), 2][1:]
         assert all(each.dtype == torch.float32 and len(each) == len(batch) for each in maps.values())
@@ -221,10 +225,10 @@ def embeddings(path, images, spread):
     rng = np.random.default_rng(0)
 
     def batches(split):
-        labels = store.read_images(images, split).labels
+        labels = read_images(images, split).labels
         yield {"all": rng.normal(size=(len(labels), 6)) + spread * 50 * np.eye(6)[labels]}
 
-    store.write_embeddings(path, images, {split: batches(split) for split in store.SPLITS}, spec={})
+    write_embeddings(path, images, {split: batches(split) for split in SPLITS}, spec={})
     return path
 
 
@@ -252,7 +256,7 @@ def test_evaluator(name, images, tmp_path):
     assert set(separable.average) <= {"micro", "macro"}
     scores = separable.dropna(subset=["chance", "low"])  # what the lists recommend has no interval
     scores = scores[scores.metric != "accuracy_shuffled"]
-    assert "test" in set(scores.split) <= set(store.SPLITS)
+    assert "test" in set(scores.split) <= set(SPLITS)
     assert (scores.value >= 0.8).all()
     assert (scores.low <= scores.value).all()
     assert (scores.value <= scores.high).all()
@@ -260,8 +264,8 @@ def test_evaluator(name, images, tmp_path):
     assert set(scores.status) == {"ok"}
     test = nothing[(nothing.split == "test") & nothing.chance.notna() & nothing.low.notna()]
     assert (test[test.metric.isin(["precision", "accuracy"])].value < 0.8).all()
-    kept = store.read_query_scores(tmp_path / "scores.h5", "test")
-    assert kept.ids.tolist() == sorted(store.read_images(images, "test").ids)
+    kept = read_query_scores(tmp_path / "scores.h5", "test")
+    assert kept.ids.tolist() == sorted(read_images(images, "test").ids)
     assert kept.scores.shape == (len(kept.rows), 8)
     printed = nothing[nothing.split == "test"]
     printed = printed.assign(**{key: printed[key].astype(object).fillna("") for key in KEYS}).set_index(KEYS).value

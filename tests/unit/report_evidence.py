@@ -7,9 +7,9 @@ import math
 
 import pandas as pd
 
-from visrec import atlas, metrics
-from visrec.protocols import PROTOCOLS
 from visrec.report.tables import SCORES
+from visrec.scoring import atlas, metrics
+from visrec.scoring.protocols import PROTOCOLS
 
 # encoder: precision@3 on test, headline space
 LEVEL = {"pixels": 0.60, "random": 0.50, "pca": 0.62, "age": 0.61}

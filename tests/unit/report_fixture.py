@@ -9,7 +9,12 @@ import numpy as np
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from visrec import atlas, duplicates, layers, store
+from visrec.data import duplicates
+from visrec.data.embeddings import write_embeddings
+from visrec.data.files import write_json
+from visrec.data.images import ImageSet, ImageSource, read_images, write_images
+from visrec.data.query_scores import write_query_scores
+from visrec.scoring import atlas, layers
 
 CLASSES = [*"012345678", '<script>alert(1)</script>"']  # a class name from hell stands for the digit 9
 HISTORY = [
@@ -139,11 +144,11 @@ def images(path, size):
     pictures = np.repeat(small[:, None], 3, axis=1)
     # ids follow the split
     parts = {"train": slice(0, 300), "val": slice(300, 400), "test": slice(400, 500)}
-    store.write_images(
+    write_images(
         path,
-        store.ImageSet(
+        ImageSet(
             {
-                split: store.ImageSource(
+                split: ImageSource(
                     [pictures[rows]],
                     data.target[rows],
                     np.array([f"digit-{number}" for number in range(rows.start, rows.stop)]),
@@ -233,7 +238,7 @@ def write_trial(results, one, about, number, reason, queries):
     query_scores(folder / "knn.h5", images, knn, phase, lists=lists(images, number) if status == "ok" else None)
     query_scores(folder / "svm.h5", images, svm, phase)
     embeddings(results, one, folder, status, number)
-    store.write_json(folder / "embed.json", cost(status, number))
+    write_json(folder / "embed.json", cost(status, number))
     neighbours(results, one, folder, number, queries if status == "ok" else 0)
     projection(results, one, folder, number, 40 if status == "ok" else 0)
     if one["atlas"]:
@@ -247,7 +252,7 @@ def write_trial(results, one, about, number, reason, queries):
             "\t".join(BENCHMARK) + "\n" + f"{12.5 + number}\t0:00:12\t{400 + number}.5\t-\t-\t-\t-\t-\t-\t9\n"
         )
     if one["stage"] == "fit":
-        store.write_json(folder / "status.json", {"status": "ok", "reason": "", "seconds": 0.21})
+        write_json(folder / "status.json", {"status": "ok", "reason": "", "seconds": 0.21})
     if one["stage"] == "train":
         train_files(folder, one, status, reason, number)
         selectors(folder / "selectors.csv", one, status)
@@ -257,19 +262,19 @@ def query_scores(path, images, table, phase, lists=None):
     """The scores of each query of val and test behind the micro rows of an evaluator's table."""
     splits, rows, scores = {}, {}, {}
     for split in ("val", "test"):
-        read = store.read_images(images, split)
+        read = read_images(images, split)
         order = np.argsort(read.ids)[::-1]  # as the rows of a split, not in the order of ids
         kept = [row for row in table if row["split"] == split and row["average"] == "micro" and row["status"] == "ok"]
         kept = [row for row in kept if row["metric"] != "chosen_C"][::-1]  # the headline's is not the first
         splits[split] = read.ids[order], read.labels[order]
         rows[split] = [{name: row[name] for name in KEYS} for row in kept]
         scores[split] = np.array([wave(row["value"], phase)[::-1] for row in kept]).reshape(len(kept), len(order))
-    store.write_query_scores(path, splits, rows, scores, lists)
+    write_query_scores(path, splits, rows, scores, lists)
 
 
 def lists(images, number):
     """Ten of the 300 train images for 20 test images: 5 the same for all trials, 5 others."""
-    ids = np.sort(store.read_images(images, "test").ids)[:20]
+    ids = np.sort(read_images(images, "test").ids)[:20]
     rows = np.tile(np.arange(10), (20, 1))
     rows[:, 5:] = 5 * (number + 2) + np.arange(5)
     return ids, rows
@@ -311,7 +316,7 @@ def embeddings(results, one, folder, status, number):
     widths = widths["flat" if one["encoder"] in ("pixels", "pca") else "stack"]
     scale = {"conv2": 0.5, "conv3": 2.0, "output": 0.1, "features": 1.0}
     noise = np.random.default_rng(number)
-    store.write_embeddings(
+    write_embeddings(
         folder / "embeddings.h5",
         path,
         {
@@ -337,7 +342,7 @@ def cost(status, number):
 
 def neighbours(results, one, folder, number, queries):
     path = results / one["dataset"] / f"{one['size']}px" / "images.h5"
-    train, test = store.read_images(path, "train"), store.read_images(path, "test")
+    train, test = read_images(path, "train"), read_images(path, "test")
     noise = np.random.default_rng(100 + number)
     rows = []
     for query in range(queries):
@@ -364,7 +369,7 @@ def neighbours(results, one, folder, number, queries):
 
 def projection(results, one, folder, number, points):
     """Places without meaning; the first points are the queries of neighbours.csv."""
-    test = store.read_images(results / one["dataset"] / f"{one['size']}px" / "images.h5", "test")
+    test = read_images(results / one["dataset"] / f"{one['size']}px" / "images.h5", "test")
     places = np.random.default_rng(200 + number).normal(size=(points, 4)).round(3)
     columns = ["id", "label", "pca_x", "pca_y", "tsne_x", "tsne_y", "pca_trustworthiness", "tsne_trustworthiness"]
     labels = [CLASSES[label] for label in test.labels]
@@ -408,7 +413,7 @@ def train_files(folder, one, status, reason, number):
         data = load_digits().images[16 * (number % 100) :][:64].reshape(4, 16, 8, 8) * 15.9
         sheet = np.kron(data.transpose(0, 2, 1, 3).reshape(32, 128), np.ones((4, 4))).astype(np.uint8)
         Image.fromarray(sheet // (8 if collapsed else 1)).convert("RGB").save(folder / name)
-    store.write_json(
+    write_json(
         folder / "status.json",
         {
             "status": status,

@@ -14,9 +14,10 @@ import pytest
 import scipy.io
 from PIL import Image
 
-from visrec import datasets, registry
+from visrec import datasets
+from visrec.data.images import ImageSet, ImageSource
 from visrec.errors import UserError
-from visrec.store import ImageSet, ImageSource
+from visrec.experiment import registry
 
 CIFAR_CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 ATTRIBUTES = (

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from visrec.checkpoint import Checkpoints
-from visrec.training import TrainingFiles, train
+from visrec.training.checkpoint import Checkpoints
+from visrec.training.loop import TrainingFiles, train
 
 CPU = torch.device("cpu")
 WIDTH = 16  # of nets in a process of their own: a sixteenth of the work
@@ -51,10 +51,10 @@ def run(folder: Path, images: np.ndarray | None = None, seed: int = 0, save_ever
 
 
 if __name__ == "__main__":
-    from visrec import networks
-    from visrec.job import job
+    from visrec.jobs.job import job
+    from visrec.networks import bodies
 
-    networks.WIDTH = WIDTH
+    bodies.WIDTH = WIDTH
     folder = Path(sys.argv[1])
     with job(folder / "train.log", threads=1):
         run(folder, iterations=int(sys.argv[2]), save_every=int(sys.argv[3]))

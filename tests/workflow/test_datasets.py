@@ -9,7 +9,7 @@ import pytest
 import small_archives
 from small_archives import checksum
 
-from visrec import store
+from visrec.data.images import read_image_info
 
 FEW = {
     "svhn": {"train": 40, "val": 10, "test": 20},
@@ -44,7 +44,7 @@ def test_all_four_from_archives_on_disk(small):
     assert list(scores.loc["attribute_precision", "macro", "kept"].index) == ["celeba"]
     assert list(scores.loc["identity_precision", "micro", "kept"].index) == ["celeba"]
     assert sum(name.startswith("precision of ") for name in scores.index.unique("metric")) == 40
-    info = store.read_image_info(small.results / "celeba/32px/images.h5")
+    info = read_image_info(small.results / "celeba/32px/images.h5")
     assert len(info.attributes) == 40
     assert not (small.folder / "data").exists()
     html = (small.results / "report/index.html").read_text()

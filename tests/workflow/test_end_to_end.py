@@ -13,7 +13,8 @@ import pytest
 import yaml
 from tiny import DIVERGED, HEALTHY, ROOT, TINY
 
-from visrec import store
+from visrec.data.embeddings import read_embeddings
+from visrec.data.images import read_images
 
 
 def test_every_trial_has_its_whole_story(finished):
@@ -35,9 +36,9 @@ def test_every_trial_has_its_whole_story(finished):
 def test_images_and_embeddings_agree_by_id(finished):
     """Row i of the pixels encoder is picture i, its id and its label, end to end."""
     folder = finished.results / "digits/32px"
-    embeddings = store.read_embeddings(folder / "pixels/seed~0/embeddings.h5")
+    embeddings = read_embeddings(folder / "pixels/seed~0/embeddings.h5")
     for split, count in (("train", 1297), ("val", 250), ("test", 250)):
-        images = store.read_images(folder / "images.h5", split)
+        images = read_images(folder / "images.h5", split)
         rows = embeddings.splits[split]
         assert len(images.ids) == count
         assert rows.ids.tolist() == images.ids.tolist()
@@ -48,7 +49,7 @@ def test_images_and_embeddings_agree_by_id(finished):
 def test_widths_are_computed(finished):
     folder = finished.results / "digits/32px"
     widths = {
-        encoder: store.read_embeddings(folder / encoder / trial / "embeddings.h5").splits["test"].features.shape[1]
+        encoder: read_embeddings(folder / encoder / trial / "embeddings.h5").splits["test"].features.shape[1]
         for encoder, trial in (("age", HEALTHY), ("random", "seed~0"), ("pca", "seed~0"), ("pixels", "seed~0"))
     }
     assert widths == {"age": 4416, "random": 4416, "pca": 16, "pixels": 3072}
@@ -136,7 +137,7 @@ def test_64_px(fresh):
     fresh.config["atlas"] = {"images": 60, "queries": 20}
     fresh.make()
     folder = fresh.results / "digits/64px"
-    embeddings = store.read_embeddings(folder / f"age/{HEALTHY}/embeddings.h5")
+    embeddings = read_embeddings(folder / f"age/{HEALTHY}/embeddings.h5")
     assert embeddings.splits["train"].features.shape == (1297, 8704)
     assert {name: part.stop - part.start for name, part in embeddings.layers.items()} == {
         "hidden2": 128, "hidden3": 256, "hidden4": 8192, "output": 128,

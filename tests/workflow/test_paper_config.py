@@ -4,8 +4,8 @@ import pytest
 import yaml
 from tiny import ROOT
 
-from visrec import trials
-from visrec.config import archives
+from visrec.experiment import trials
+from visrec.experiment.config import archives
 
 
 @pytest.fixture

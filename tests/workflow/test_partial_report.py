@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 from tiny import DIVERGED, HEALTHY, ROOT
 
-from visrec import attempts
+from visrec.jobs import attempts
 from visrec.report import FIGURES
 
 

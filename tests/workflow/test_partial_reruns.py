@@ -13,7 +13,9 @@ import pandas as pd
 import pytest
 from tiny import DIVERGED, HEALTHY, TINY
 
-from visrec import store
+from visrec.data.embeddings import read_embeddings
+from visrec.data.hdf5 import SPLITS
+from visrec.data.images import read_images
 
 AFTER = {("tables", ""): 1, ("figures", ""): 1, ("report", ""): 1}
 
@@ -61,12 +63,12 @@ def test_a_changed_stacking_option_embeds_again_without_training(copy):
 
 
 def test_changed_code_reruns_the_stages_that_use_it(copy):
-    edit(copy, "visrec/losses.py", "return 2 - (e * z).mean()", "return 3 - (e * z).mean()")
+    edit(copy, "visrec/training/losses.py", "return 2 - (e * z).mean()", "return 3 - (e * z).mean()")
     assert {job for job in copy.plan() if job[0] in ("prepare", "fit", "train")} == {("train", "age")}
 
 
 def test_changed_stacking_code_does_not_train(copy):
-    edit(copy, "visrec/stack.py", "maps.mean(dim=(2, 3))", "maps.mean(dim=(3, 2))")
+    edit(copy, "visrec/networks/stack.py", "maps.mean(dim=(2, 3))", "maps.mean(dim=(3, 2))")
     plan = copy.plan()
     assert plan["train", "age"] == 0
     assert (plan["embed", "age"], plan["embed", "random"], plan["embed", "pixels"]) == (2, 1, 0)
@@ -77,10 +79,10 @@ def test_changed_evaluator_code_reruns_that_evaluator(copy):
     assert copy.plan() == {}  # a constant that nothing uses
     edit(copy, "visrec/evaluators/svm.py", "def evaluate(", "def evaluate_(*a):\n    pass\n\n\ndef evaluate(")
     assert copy.plan() == {}
-    edit(copy, "visrec/health.py", "import numpy as np\n", "import numpy as np\n\nprint(end='')\n")
+    edit(copy, "visrec/scoring/health.py", "import numpy as np\n", "import numpy as np\n\nprint(end='')\n")
     plan = copy.plan()  # of the tables too: they compare the lists of several seeds
     assert (plan["evaluate", "knn"], plan["evaluate", "svm"], plan["evaluate", "logistic"]) == (5, 0, 0)
-    edit(copy, "visrec/linear_probe.py", "import torch\n", "import torch\n\nprint(end='')\n")
+    edit(copy, "visrec/scoring/linear_probe.py", "import torch\n", "import torch\n\nprint(end='')\n")
     plan = copy.plan()
     assert [plan["evaluate", name] for name in TINY["evaluators"]] == [5, 5, 5, 5]
     assert (plan["atlas", "age"], plan["embed", "age"]) == (2, 0)
@@ -92,8 +94,8 @@ def test_changed_report_code_renders_again(copy):
 
 
 def test_comments_logs_and_a_fresh_checkout_rerun_nothing(copy):
-    edit(copy, "visrec/game.py", "class Game:", "# a comment\nclass Game:")
-    edit(copy, "visrec/training.py", "        bar.close()\n", '        bar.close()\n        log.info("done")\n')
+    edit(copy, "visrec/training/game.py", "class Game:", "# a comment\nclass Game:")
+    edit(copy, "visrec/training/loop.py", "        bar.close()\n", '        bar.close()\n        log.info("done")\n')
     for path in (copy.folder / "workflow").rglob("*.py"):
         path.touch()
     (copy.folder / "Snakefile").touch()
@@ -133,7 +135,7 @@ def test_after_ctrl_c_the_same_command_goes_on(copy):
 
 def test_a_deleted_trial_is_rebuilt_and_is_the_same_though_everything_is_killed_on_the_way(copy):
     folder = copy.results / f"digits/32px/age/{HEALTHY}"
-    before = store.read_embeddings(folder / "embeddings.h5").splits["test"].features
+    before = read_embeddings(folder / "embeddings.h5").splits["test"].features
     scores = (folder / "knn.csv").read_bytes()
     shutil.rmtree(folder)
     assert copy.plan() == {("train", "age"): 1, ("embed", "age"): 1, **scored("age", 1), **AFTER}
@@ -144,7 +146,7 @@ def test_a_deleted_trial_is_rebuilt_and_is_the_same_though_everything_is_killed_
     copy.make("--unlock")
     copy.make(target)
     assert json.loads((folder / "status.json").read_text())["starts"] == 2
-    assert np.array_equal(store.read_embeddings(folder / "embeddings.h5").splits["test"].features, before)
+    assert np.array_equal(read_embeddings(folder / "embeddings.h5").splits["test"].features, before)
     assert (folder / "knn.csv").read_bytes() == scores
     assert not (folder / "svm.csv").exists()  # just what was asked for
 
@@ -222,7 +224,7 @@ def test_a_trial_off_the_grid_is_built_by_its_name(copy):
     target = "results/tiny/digits/32px/age/lambda_z~750+mu_x~10+latent~16+seed~3/knn.csv"
     assert copy.plan(target) == {("train", "age"): 1, ("embed", "age"): 1, ("evaluate", "knn"): 1}
     copy.make(target)
-    embeddings = store.read_embeddings((copy.folder / target).with_name("embeddings.h5"))
+    embeddings = read_embeddings((copy.folder / target).with_name("embeddings.h5"))
     assert embeddings.splits["test"].features.shape[1] == 64 + 128 + 4096 + 16
     assert embeddings.spec["seed"] == 3
     assert copy.plan() == {}
@@ -237,8 +239,8 @@ def test_features_made_elsewhere(copy):
 
     def write(scale: float) -> None:
         ids, features = [], []
-        for split in store.SPLITS:
-            images = store.read_images(copy.results / "digits/32px/images.h5", split)
+        for split in SPLITS:
+            images = read_images(copy.results / "digits/32px/images.h5", split)
             ids += list(images.ids[::-1])
             features.append(images.images[::-1, 0, ::8, ::8].reshape(len(images.ids), -1) * scale)
         with h5py.File(copy.folder / "mine.h5", "w") as file:

@@ -7,14 +7,14 @@ import pytest
 from PIL import Image
 from tiny import DIVERGED, HEALTHY
 
-from visrec import store
-from visrec.pictures import decode
+from visrec.data.images import read_images
+from visrec.data.pictures import decode
 
 
 @pytest.fixture
 def photos(finished, tmp_path):
     """Five digits of test, turned by 10 degrees and enlarged, one picture of noise, and a broken file."""
-    images = store.read_images(finished.results / "digits/32px/images.h5", "test")
+    images = read_images(finished.results / "digits/32px/images.h5", "test")
     (tmp_path / "photos").mkdir()
     for row in range(5):
         digit = Image.fromarray(images.images[row, 0]).rotate(10, Image.Resampling.BILINEAR)
@@ -35,7 +35,7 @@ def test_photos_get_pictures_of_their_kind(copy, photos):
     with (copy.results / "recommend/recommendations.csv").open(newline="") as file:
         rows = [*csv.DictReader(file)]
     assert [*rows[0]] == ["query", "rank", "id", "path", "distance", "label"]
-    train = store.read_images(copy.results / "digits/32px/images.h5", "train")
+    train = read_images(copy.results / "digits/32px/images.h5", "train")
     values = train.images.reshape(len(train.ids), -1) / 255
     for photo in photos.glob("*-*.png"):
         mine = [row for row in rows if row["query"] == str(photo)]

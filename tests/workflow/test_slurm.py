@@ -23,7 +23,7 @@ import yaml
 from local_slurm import GPU_NODES, LocalSlurm, missing, wait_for
 from tiny import TINY, Checkout, checkout
 
-from visrec import attempts
+from visrec.jobs import attempts
 
 pytestmark = [pytest.mark.slurm, pytest.mark.timeout(1800)]
 

@@ -1,9 +1,9 @@
 """Rule atlas: every layer of a network alone and stacked, pooled in every way, scored."""
 
-from visrec.job import device, job
+from visrec.jobs.job import device, job
 
 with job(snakemake.log[0], snakemake.threads):
-    from visrec.atlas import write
+    from visrec.scoring.atlas import write
 
     write(
         snakemake.wildcards.encoder,

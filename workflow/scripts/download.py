@@ -1,9 +1,9 @@
 """Rule download: one archive of a dataset, resumed where it broke off, and checked."""
 
-from visrec.job import job
+from visrec.jobs.job import job
 
 with job(snakemake.log[0], snakemake.threads):
-    from visrec.download import download
+    from visrec.data.download import download
 
     archive = snakemake.params.archive
     download(archive["url"], snakemake.output[0], archive["checksum"], archive.get("bytes"))

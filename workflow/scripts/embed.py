@@ -1,6 +1,6 @@
 """Rule embed: all images of a dataset through an encoder, as embeddings.h5."""
 
-from visrec.job import commit, device, job
+from visrec.jobs.job import commit, device, job
 
 with job(snakemake.log[0], snakemake.threads):
     from visrec.encoders import embed

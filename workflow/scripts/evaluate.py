@@ -1,6 +1,6 @@
 """Rule evaluate: one evaluator's scores of one embedding."""
 
-from visrec.job import device, job
+from visrec.jobs.job import device, job
 
 with job(snakemake.log[0], snakemake.threads):
     from visrec.evaluators import evaluate

@@ -1,6 +1,6 @@
 """Rule figures: the pictures of the report, light and dark."""
 
-from visrec.job import job
+from visrec.jobs.job import job
 
 with job(snakemake.log[0], snakemake.threads):
     from visrec.report.plots import figures

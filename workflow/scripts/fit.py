@@ -1,6 +1,6 @@
 """Rule fit: an encoder that is content with a CPU, fitted on the training images."""
 
-from visrec.job import job
+from visrec.jobs.job import job
 
 with job(snakemake.log[0], snakemake.threads):
     from visrec.encoders import fit

@@ -1,9 +1,9 @@
 """Rule neighbours: the nearest training images of the queries that the report shows."""
 
-from visrec.job import job
+from visrec.jobs.job import job
 
 with job(snakemake.log[0], snakemake.threads):
-    from visrec.neighbours import write_neighbours
+    from visrec.scoring.neighbours import write_neighbours
 
     write_neighbours(
         snakemake.input.embeddings,

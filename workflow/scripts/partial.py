@@ -1,6 +1,6 @@
 """Rule partial: the report of the trials that are finished."""
 
-from visrec.job import commit, job
+from visrec.jobs.job import commit, job
 
 with job(snakemake.log[0], snakemake.threads):
     from visrec.report.partial import partial

@@ -1,6 +1,6 @@
 """Rule prepare: a dataset's images, brought to one size, as images.h5."""
 
-from visrec.job import job
+from visrec.jobs.job import job
 
 with job(snakemake.log[0], snakemake.threads):
     from visrec.datasets import prepare

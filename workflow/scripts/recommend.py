@@ -1,9 +1,9 @@
 """Rule recommend: the nearest gallery pictures of anyone's photos."""
 
-from visrec.job import job
+from visrec.jobs.job import job
 
 with job(snakemake.log[0], snakemake.threads):
-    from visrec.recommend import recommend
+    from visrec.recommender.recommend import recommend
 
     recommend(
         snakemake.params.results,

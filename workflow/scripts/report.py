@@ -1,6 +1,6 @@
 """Rule report: one self-contained page."""
 
-from visrec.job import commit, job
+from visrec.jobs.job import commit, job
 
 with job(snakemake.log[0], snakemake.threads):
     from visrec.report.html import report

@@ -1,9 +1,9 @@
 """Rule selection: measures of a trained network that need no labels."""
 
-from visrec.job import device, job
+from visrec.jobs.job import device, job
 
 with job(snakemake.log[0], snakemake.threads):
-    from visrec.selection import write
+    from visrec.scoring.selection import write
 
     write(
         snakemake.input.images,

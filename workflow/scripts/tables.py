@@ -1,6 +1,6 @@
 """Rule tables: all scores in one tidy table, the leaderboard, the grid and the layers."""
 
-from visrec.job import job
+from visrec.jobs.job import job
 
 with job(snakemake.log[0], snakemake.threads):
     from visrec.report.tables import tables

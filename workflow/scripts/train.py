@@ -1,6 +1,6 @@
 """Rule train: an encoder that wants a GPU, trained on the training images."""
 
-from visrec.job import device, job
+from visrec.jobs.job import device, job
 
 with job(snakemake.log[0], snakemake.threads):
     from visrec.encoders import train

@@ -3,8 +3,8 @@
 The library behind the workflow. It knows nothing of Snakemake: the rules in `workflow/rules` name files, the scripts in
 `workflow/scripts` unpack them and call one function of this package each.
 
-Imports point one way, and a test guards it:
-report, evaluators, encoders, datasets -> training, stack -> networks, losses -> store, metrics -> config, trials.
+Whoever adds a dataset, an encoder or an evaluator drops a file into the folder of that name. Each of the other
+folders says in its `__init__` what lives there. Imports point one way: tests/unit/test_architecture.py says which.
 
     trial = visrec.load("results/demo/digits/32px/age/lambda_z~1000+mu_x~10+seed~0")
     found = trial.search(trial.embed(["photo.jpg"]), k=5)
@@ -13,7 +13,7 @@ report, evaluators, encoders, datasets -> training, stack -> networks, losses ->
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from visrec.recommender import Recommender
+    from visrec.recommender.recommender import Recommender
 
 
 def load(folder: str, gallery: str | None = None, **options: Any) -> "Recommender":
@@ -22,8 +22,8 @@ def load(folder: str, gallery: str | None = None, **options: Any) -> "Recommende
     Args:
         folder: of the trial.
         gallery: a folder of pictures to recommend; None: the training images.
-        options: what `visrec.recommender.Recommender` takes beside.
+        options: what `visrec.recommender.recommender.Recommender` takes beside.
     """
-    from visrec.recommender import Recommender  # torch takes a second
+    from visrec.recommender.recommender import Recommender
 
     return Recommender(folder, gallery, **options)

@@ -5,7 +5,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from visrec import archives, duplicates, registry, store
+from visrec.data import archives, duplicates
+from visrec.data.hdf5 import IMAGES, reading
+from visrec.data.images import read_image_info, write_images
+from visrec.experiment import registry
 
 log = logging.getLogger(__name__)
 
@@ -35,10 +38,10 @@ def prepare(
         archives.verify(path, checksum)
     paths = {key: Path(path) for key, (path, _) in files.items()}
     images = registry.load("datasets", name).read(size, options, paths, threads)
-    store.write_images(out, images, size, lambda file: {"duplicates": duplicates.pairs(file)})
-    info = store.read_image_info(out)
+    write_images(out, images, size, lambda file: {"duplicates": duplicates.pairs(file)})
+    info = read_image_info(out)
     log.info("%s at %d px: %s; %s", name, size, info.counts, info.split_rule)
     for image, reason in info.skipped:
         log.warning("left out %s: %s", image, reason)
-    with store.reading(out, store.IMAGES) as file:
+    with reading(out, IMAGES) as file:
         log.info("images with a duplicate elsewhere: %s", duplicates.count(file["duplicates"][:]))

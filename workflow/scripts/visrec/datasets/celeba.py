@@ -14,10 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from visrec import archives as archive_files
-from visrec import pictures, registry, splits
+from visrec.data import archives as archive_files
+from visrec.data import pictures, splits
+from visrec.data.images import ImageSet, ImageSource
 from visrec.errors import UserError
-from visrec.store import ImageSet, ImageSource
+from visrec.experiment import registry
 
 OPTIONS: dict[str, Any] = {
     "label": {

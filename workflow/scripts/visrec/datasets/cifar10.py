@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from visrec import archives as archive_files
-from visrec import splits
+from visrec.data import archives as archive_files
+from visrec.data import splits
+from visrec.data.images import ImageSet, ImageSource
 from visrec.datasets import _arrays
 from visrec.errors import UserError
-from visrec.store import ImageSet, ImageSource
 
 OPTIONS: dict[str, Any] = {
     "train": {

@@ -13,7 +13,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
-from visrec.store import ImageSet, ImageSource
+from visrec.data.images import ImageSet, ImageSource
 
 OPTIONS: dict[str, Any] = {}
 TRAIN, VAL = 1297, 250  # the other 250 are test

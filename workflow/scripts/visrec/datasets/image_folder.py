@@ -21,10 +21,11 @@ from typing import Any
 
 import numpy as np
 
+from visrec.data.hdf5 import SPLITS
+from visrec.data.images import ImageSet, ImageSource
+from visrec.data.pictures import SUFFIXES, decoded
+from visrec.data.splits import stratified
 from visrec.errors import UserError
-from visrec.pictures import SUFFIXES, decoded
-from visrec.splits import stratified
-from visrec.store import SPLITS, ImageSet, ImageSource
 
 log = logging.getLogger(__name__)
 

@@ -14,10 +14,10 @@ import numpy as np
 import scipy.io
 from scipy.io.matlab import MatReadError
 
-from visrec import splits
+from visrec.data import splits
+from visrec.data.images import ImageSet, ImageSource
 from visrec.datasets import _arrays
 from visrec.errors import UserError
-from visrec.store import ImageSet, ImageSource
 
 OPTIONS: dict[str, Any] = {
     "official": {

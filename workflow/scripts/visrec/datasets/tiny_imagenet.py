@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from visrec import archives as archive_files
-from visrec import pictures, splits
+from visrec.data import archives as archive_files
+from visrec.data import pictures, splits
+from visrec.data.images import ImageSet, ImageSource
 from visrec.errors import UserError
-from visrec.store import ImageSet, ImageSource
 
 OPTIONS: dict[str, Any] = {
     "train": {

@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from visrec import layers, progress, registry, store
+from visrec.data.embeddings import write_embeddings
+from visrec.data.files import write_json
+from visrec.data.hdf5 import SPLITS
+from visrec.data.images import ImageFile, read_image_info, read_images
+from visrec.experiment import registry
+from visrec.jobs import progress
+from visrec.scoring import layers
 
 if TYPE_CHECKING:
     import torch
@@ -34,8 +40,8 @@ def fit(
         status: JSON file to write: status, reason, seconds.
     """
     began = time.perf_counter()
-    registry.load("encoders", name).fit(store.read_images(images, "train").images, options, seed, Path(model))
-    store.write_json(status, {"status": "ok", "reason": "", "seconds": round(time.perf_counter() - began, 3)})
+    registry.load("encoders", name).fit(read_images(images, "train").images, options, seed, Path(model))
+    write_json(status, {"status": "ok", "reason": "", "seconds": round(time.perf_counter() - began, 3)})
 
 
 def train(
@@ -60,24 +66,24 @@ def train(
         options: the encoder's options of stage train.
         seed: of weights, noise and data order.
         device: where to compute.
-        files: the files to write, by name (see `visrec.training.TrainingFiles`).
+        files: the files to write, by name (see `visrec.training.loop.TrainingFiles`).
         checkpoints: folder for them, which must not be among the files that Snakemake knows.
-        every: how often, `iterations` and `minutes` (see `visrec.checkpoint.Checkpoints`).
+        every: how often, `iterations` and `minutes` (see `visrec.training.checkpoint.Checkpoints`).
         code: fingerprint of the code that trains; a checkpoint of other code is refused.
         tensorboard: folder for its logs, or None for no logs.
     """
-    from visrec.checkpoint import Checkpoints
+    from visrec.training.checkpoint import Checkpoints
 
     identity = {
         "encoder": name,
         "options": dict(options),
         "seed": seed,
-        "images": store.read_image_info(images).fingerprint,
+        "images": read_image_info(images).fingerprint,
         "code": code,
         "device": device.type,
     }
     registry.load("encoders", name).train(
-        store.read_images(images, "train").images,
+        read_images(images, "train").images,
         options,
         seed,
         device,
@@ -115,7 +121,7 @@ def embed(
         seed: the trial's.
         device: where to compute.
         out: embeddings.h5.
-        layer_table: CSV, see `visrec.layers`.
+        layer_table: CSV, see `visrec.scoring.layers`.
         cost: JSON file to write: images, seconds, images_per_second (null if there are no features), device, precision,
             threads, host, torch, commit, gpu_memory_mb.
         dtype: of the features in embeddings.h5, "float32" or "float16"; they are computed in float32.
@@ -133,16 +139,16 @@ def embed(
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     if how_it_ended == "ok":
-        source = store.ImageFile(images)
+        source = ImageFile(images)
         encoder = registry.load("encoders", name)
         extract = encoder.extractor(Path(model) if model else None, source, options, seed, device)
-        batches = {split: _batches(source, split, extract, spent) for split in store.SPLITS}
+        batches = {split: _batches(source, split, extract, spent) for split in SPLITS}
     else:
         log.warning("training ended as '%s': no features", how_it_ended)
-    store.write_embeddings(out, images, batches, spec=spec, status=how_it_ended, dtype=dtype)
+    write_embeddings(out, images, batches, spec=spec, status=how_it_ended, dtype=dtype)
     layers.write(out, layer_table)
     gpu_memory = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else 0
-    store.write_json(
+    write_json(
         cost,
         {
             "images": spent["images"],
@@ -161,7 +167,7 @@ def embed(
 
 
 def _batches(
-    source: store.ImageFile,
+    source: ImageFile,
     split: str,
     extract: Callable[[np.ndarray, np.ndarray], dict[str, np.ndarray]],
     spent: dict[str, float],

@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import safetensors.torch
 
-from visrec import stack, store, training
-from visrec.networks import build
+from visrec.data.images import ImageFile, read_image_info
+from visrec.networks import stack
+from visrec.networks.bodies import build
+from visrec.training import loop as training
 
 if TYPE_CHECKING:
     import torch
 
-    from visrec.checkpoint import Checkpoints
+    from visrec.training.checkpoint import Checkpoints
 
 STAGE = "train"
 SIZES = [32, 64]
@@ -99,26 +101,26 @@ def train(
     checkpoints: "Checkpoints",
     tensorboard: Path | None = None,
 ) -> None:
-    """Train on images uint8 (N, 3, S, S); see `visrec.training.train`."""
+    """Train on images uint8 (N, 3, S, S); see `visrec.training.loop.train`."""
     training.train(images, options, seed, device, training.TrainingFiles(**files), checkpoints, tensorboard)
 
 
 def maps(
     model: Path | None,
-    source: store.ImageFile,
+    source: ImageFile,
     options: Mapping[str, Any],
     seed: int,
     device: "torch.device",
     batchnorm: str,
 ) -> Callable[[np.ndarray], dict[str, "torch.Tensor"]]:
-    """A function uint8 (B, 3, S, S) -> every map of the trained encoder, see `visrec.stack.feature_maps`."""
-    encoder, _ = build(store.read_image_info(source.path).size, options["latent"], options["architecture"], seed)
+    """A function uint8 (B, 3, S, S) -> every map of the trained encoder, see `visrec.networks.stack.feature_maps`."""
+    encoder, _ = build(read_image_info(source.path).size, options["latent"], options["architecture"], seed)
     encoder.load_state_dict(safetensors.torch.load_file(model))
     return stack.feature_maps(encoder, source, batchnorm, device)
 
 
 def extractor(
-    model: Path | None, source: store.ImageFile, options: Mapping[str, Any], seed: int, device: "torch.device"
+    model: Path | None, source: ImageFile, options: Mapping[str, Any], seed: int, device: "torch.device"
 ) -> Callable[[np.ndarray, np.ndarray], dict[str, np.ndarray]]:
     """A function uint8 (B, 3, S, S), ids (B,) -> {layer: float32 (B, D_layer)} of the trained encoder."""
     return stack.extractor(maps(model, source, options, seed, device, options["batchnorm"]), options["pooling"])

@@ -8,7 +8,8 @@ import numpy as np
 import safetensors.numpy
 from sklearn.decomposition import PCA
 
-from visrec import store
+from visrec.data.files import atomic
+from visrec.data.images import ImageFile
 from visrec.encoders.pixels import values
 from visrec.errors import UserError
 
@@ -40,12 +41,12 @@ def fit(images: np.ndarray, options: Mapping[str, Any], seed: int, model: Path) 
             f"pca: {options['components']} components of {pixels.shape[0]} images with {pixels.shape[1]} values"
         )
     pca = PCA(options["components"], random_state=seed).fit(pixels)
-    with store.atomic(model) as temporary:
+    with atomic(model) as temporary:
         safetensors.numpy.save_file({"mean": pca.mean_, "components": np.ascontiguousarray(pca.components_)}, temporary)
 
 
 def extractor(
-    model: Path | None, source: store.ImageFile, options: Mapping[str, Any], seed: int, device: "torch.device"
+    model: Path | None, source: ImageFile, options: Mapping[str, Any], seed: int, device: "torch.device"
 ) -> Callable[[np.ndarray, np.ndarray], dict[str, np.ndarray]]:
     """A function uint8 (B, 3, S, S), ids (B,) -> {"components": float32 (B, components)}."""
     weights = safetensors.numpy.load_file(model)

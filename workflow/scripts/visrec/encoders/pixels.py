@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from visrec import store
+from visrec.data.images import ImageFile
 
 if TYPE_CHECKING:
     import torch
@@ -16,7 +16,7 @@ OPTIONS: dict[str, Any] = {}
 
 
 def extractor(
-    model: Path | None, source: store.ImageFile, options: Mapping[str, Any], seed: int, device: "torch.device"
+    model: Path | None, source: ImageFile, options: Mapping[str, Any], seed: int, device: "torch.device"
 ) -> Callable[[np.ndarray, np.ndarray], dict[str, np.ndarray]]:
     """A function uint8 (B, 3, S, S), ids (B,) -> {"pixels": float32 (B, 3 * S * S) in [0, 1]}."""
     return lambda images, ids: {"pixels": values(images)}

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import h5py
 import numpy as np
 
-from visrec import store
+from visrec.data.hdf5 import SPLITS
+from visrec.data.images import ImageFile
 from visrec.errors import UserError
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ ROWS_AT_ONCE = 2048
 
 
 def extractor(
-    model: Path | None, source: store.ImageFile, options: Mapping[str, Any], seed: int, device: "torch.device"
+    model: Path | None, source: ImageFile, options: Mapping[str, Any], seed: int, device: "torch.device"
 ) -> Callable[[np.ndarray, np.ndarray], dict[str, np.ndarray]]:
     """A function uint8 (B, 3, S, S), ids (B,) -> {"features": float32 (B, D)}, read from the file at options["path"].
 
@@ -53,7 +54,7 @@ def extractor(
     with file:
         ids = _ids(path, file)
         row_of = {image: row for row, image in enumerate(ids)}
-        _match(path, ids, row_of, np.concatenate([source.ids(split) for split in store.SPLITS]))
+        _match(path, ids, row_of, np.concatenate([source.ids(split) for split in SPLITS]))
         features = _features(path, file, ids)
     return lambda images, ids: {"features": features[[row_of[image] for image in ids]]}
 

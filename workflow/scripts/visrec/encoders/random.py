@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from visrec import stack, store
-from visrec.networks import build
+from visrec.data.images import ImageFile, read_image_info
+from visrec.networks import stack
+from visrec.networks.bodies import build
 
 if TYPE_CHECKING:
     import torch
@@ -38,7 +39,7 @@ OPTIONS = {
 
 def maps(
     model: Path | None,
-    source: store.ImageFile,
+    source: ImageFile,
     options: Mapping[str, Any],
     seed: int,
     device: "torch.device",
@@ -46,14 +47,14 @@ def maps(
 ) -> Callable[[np.ndarray], dict[str, "torch.Tensor"]]:
     """A function uint8 (B, 3, S, S) -> every map of the encoder that training would start from.
 
-    See `visrec.stack.feature_maps`.
+    See `visrec.networks.stack.feature_maps`.
     """
-    encoder, _ = build(store.read_image_info(source.path).size, options["latent"], options["architecture"], seed)
+    encoder, _ = build(read_image_info(source.path).size, options["latent"], options["architecture"], seed)
     return stack.feature_maps(encoder, source, batchnorm, device)
 
 
 def extractor(
-    model: Path | None, source: store.ImageFile, options: Mapping[str, Any], seed: int, device: "torch.device"
+    model: Path | None, source: ImageFile, options: Mapping[str, Any], seed: int, device: "torch.device"
 ) -> Callable[[np.ndarray, np.ndarray], dict[str, np.ndarray]]:
     """A function uint8 (B, 3, S, S), ids (B,) -> {layer: float32 (B, D_layer)} of the untrained encoder."""
     return stack.extractor(maps(model, source, options, seed, device, options["batchnorm"]), options["pooling"])

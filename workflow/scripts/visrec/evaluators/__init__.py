@@ -13,8 +13,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from visrec import intervals, registry, store
+from visrec.data.embeddings import Embeddings, read_embeddings
+from visrec.data.files import atomic
+from visrec.data.hdf5 import SPLITS
+from visrec.data.query_scores import write_query_scores
 from visrec.errors import UserError
+from visrec.experiment import registry
+from visrec.scoring import intervals
 
 if TYPE_CHECKING:
     import torch
@@ -34,9 +39,9 @@ class Score:
         majority: value of the constant answer "the commonest class of train" (accuracies), or None.
         average: "micro", the mean over queries, or "macro", the mean over classes of the class means.
         distance: "l2" or "cosine" between features; "" where no distance is meant.
-        features: what was done to them ("raw", "standardised", "blocks", "whitened"), see `visrec.transforms`.
+        features: what was done to them ("raw", "standardised", "blocks", "whitened"), see `visrec.scoring.transforms`.
         duplicates: "kept", or "dropped": near duplicates of the query are not in its gallery.
-        protocol: whose rules were followed; "visrec" for our own, see `visrec.protocols`.
+        protocol: whose rules were followed; "visrec" for our own, see `visrec.scoring.protocols`.
         queries: float64 (n,), the score of each query in the order of the split's rows, NaN where it has none; or None.
             Where there are several rows, (G, n), the score is the mean over rows of their means.
         value, low, high, n: given where there is no `queries`; limits of the 95 % interval, NaN where there is none.
@@ -83,23 +88,23 @@ def evaluate(
         seed: of the evaluator's own random choices.
         device: where to compute.
         out_csv: the file to write, with the columns `COLUMNS`.
-        out_queries: the file to write with the scores of each query, see `store.write_query_scores`; those of splits
+        out_queries: the file to write with the scores of each query, see `write_query_scores`; those of splits
             val and test, and of rows with one score per query.
 
     Raises:
         UserError: there is no such evaluator, embeddings.h5 cannot be read, its features are not finite, or labels
             are missing.
     """
-    embeddings = store.read_embeddings(embeddings_path)
+    embeddings = read_embeddings(embeddings_path)
     check(embeddings, embeddings_path)
     component = registry.load("evaluators", name)
     scores = component.evaluate(embeddings, options, seed, device)
     lists = component.lists(embeddings) if hasattr(component, "lists") and embeddings.status == "ok" else None
-    with store.atomic(out_csv) as temporary:
+    with atomic(out_csv) as temporary:
         table = pd.DataFrame(rows(scores, embeddings), columns=COLUMNS)
         table.astype({"k": "Int64", "n": "Int64"}).to_csv(temporary, index=False)
     kept = {split: _kept(scores, split) for split in ("val", "test")}
-    store.write_query_scores(
+    write_query_scores(
         out_queries,
         {split: (embeddings.splits[split].ids, embeddings.splits[split].labels) for split in kept},
         {split: [score.key() for score in found] for split, found in kept.items()},
@@ -120,7 +125,7 @@ def _kept(scores: Sequence[Score], split: str) -> list[Score]:
     ]
 
 
-def check(embeddings: store.Embeddings, where: str | Path) -> None:
+def check(embeddings: Embeddings, where: str | Path) -> None:
     """Refuse features that are not finite though the status says "ok".
 
     Raises:
@@ -140,7 +145,7 @@ def check(embeddings: store.Embeddings, where: str | Path) -> None:
             )
 
 
-def class_counts(embeddings: store.Embeddings) -> dict[str, np.ndarray]:
+def class_counts(embeddings: Embeddings) -> dict[str, np.ndarray]:
     """Number of images of each class, int64 (C,), by split.
 
     Raises:
@@ -160,7 +165,7 @@ def class_counts(embeddings: store.Embeddings) -> dict[str, np.ndarray]:
     return counts
 
 
-def rows(scores: Sequence[Score], embeddings: store.Embeddings) -> list[dict[str, Any]]:
+def rows(scores: Sequence[Score], embeddings: Embeddings) -> list[dict[str, Any]]:
     """Tidy rows (`COLUMNS`) with values and 95 % bootstrap intervals over queries.
 
     Queries are drawn in the order of their ids and with one seed for all trials, so that intervals do not depend on
@@ -170,7 +175,7 @@ def rows(scores: Sequence[Score], embeddings: store.Embeddings) -> list[dict[str
     numbers = [
         (score.value, score.low, score.high, sizes[score.split] if score.n is None else score.n) for score in scores
     ]
-    for split in store.SPLITS:
+    for split in SPLITS:
         order = np.argsort(embeddings.splits[split].ids)
         labels = embeddings.splits[split].labels[order]
         here = [i for i, score in enumerate(scores) if score.split == split and score.queries is not None]

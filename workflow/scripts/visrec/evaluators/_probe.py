@@ -12,10 +12,11 @@ import numpy as np
 import torch
 from sklearn.preprocessing import StandardScaler
 
-from visrec import linear_probe, metrics
+from visrec.data.embeddings import Embeddings
+from visrec.data.hdf5 import SPLITS
 from visrec.errors import UserError
 from visrec.evaluators import Score, class_counts
-from visrec.store import SPLITS, Embeddings
+from visrec.scoring import linear_probe, metrics
 
 NOT_CONVERGED = "not converged"
 ROWS = 512  # rows in float64 at once: what stays in the cache is faster

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from visrec import duplicates, health, metrics, neighbours
+from visrec.data import duplicates
+from visrec.data.embeddings import Embeddings, EmbeddingSplit
 from visrec.evaluators import Score
-from visrec.protocols import PROTOCOLS
-from visrec.store import Embeddings, EmbeddingSplit
+from visrec.scoring import health, metrics, neighbours
+from visrec.scoring.protocols import PROTOCOLS
 
 OF_RANKING = ("r_precision", "map_at_r", "mrr")
 Measured = dict[tuple, np.ndarray]

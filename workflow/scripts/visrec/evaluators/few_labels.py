@@ -21,10 +21,11 @@ from scipy.stats import t
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
-from visrec import linear_probe, metrics, progress
+from visrec.data.embeddings import Embeddings, EmbeddingSplit
 from visrec.evaluators import Score, _probe, class_counts
-from visrec.intervals import CONFIDENCE
-from visrec.store import Embeddings, EmbeddingSplit
+from visrec.jobs import progress
+from visrec.scoring import linear_probe, metrics
+from visrec.scoring.intervals import CONFIDENCE
 
 OPTIONS = {
     "labels": {

@@ -1,14 +1,14 @@
 """Nearest neighbours: does an embedding recommend the right pictures?
 
-Exact neighbours among the training images, in L2 and cosine, of features raw and transformed (`visrec.transforms`);
-each pair of these is a space, and one pass over the distances of a space gives all of its scores. Raw features in L2
-are the headline, as in the seed paper: queries of train, near duplicates, attributes and health are scored there only,
-and protocols (`visrec.protocols`) on raw features in their own distance.
+Exact neighbours among the training images, in L2 and cosine, of features raw and transformed
+(`visrec.scoring.transforms`); each pair of these is a space, and one pass over the distances of a space gives all of
+its scores. Raw features in L2 are the headline, as in the seed paper: queries of train, near duplicates, attributes and
+health are scored there only, and protocols (`visrec.scoring.protocols`) on raw features in their own distance.
 
 Queries of train are searched in train without themselves, dropped by id (leave-one-out); those of val and test in
 train. Rows at exactly the same distance count with their expected value under random order.
 
-Metrics, all of them means over queries (definitions: `visrec.metrics`, `visrec.health`):
+Metrics, all of them means over queries (definitions: `visrec.scoring.metrics`, `visrec.scoring.health`):
     precision, hit, accuracy, accuracy_weighted    of the k nearest; weights are 1/distance, for cosine 1/(1 - cosine)
     r_precision, map_at_r, mrr                     of the whole ranking; val and test only
     precision of ATTRIBUTE, attribute_precision    share of the k nearest that have an attribute which the query has;
@@ -25,12 +25,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from visrec import health, metrics, neighbours, transforms
+from visrec.data.embeddings import Embeddings
+from visrec.data.hdf5 import SPLITS
 from visrec.errors import UserError
 from visrec.evaluators import Score, class_counts
 from visrec.evaluators._retrieval import OF_RANKING, Measured, Pass, measure
-from visrec.protocols import PROTOCOLS
-from visrec.store import SPLITS, Embeddings
+from visrec.scoring import health, metrics, neighbours, transforms
+from visrec.scoring.protocols import PROTOCOLS
 
 OPTIONS = {
     "k": {

@@ -1,7 +1,7 @@
 """Logistic regression: the other usual linear probe, beside the SVM.
 
 L2-regularised, one-vs-rest, the bias regularised like the weights: the problem of scikit-learn's
-`LogisticRegression(solver="liblinear")`, solved exactly by `visrec.linear_probe`.
+`LogisticRegression(solver="liblinear")`, solved exactly by `visrec.scoring.linear_probe`.
 """
 
 from collections.abc import Mapping
@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
+from visrec.data.embeddings import Embeddings
 from visrec.evaluators import Score, _probe
-from visrec.store import Embeddings
 
 OPTIONS = {
     "C": {

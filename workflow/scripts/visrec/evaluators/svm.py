@@ -1,7 +1,7 @@
 """Linear SVM: what a linear rule learnt on the training embeddings finds in them.
 
 L2-regularised squared hinge loss, one-vs-rest: the problem of scikit-learn's `LinearSVC`, solved exactly by
-`visrec.linear_probe`. Beside it stands the same with shuffled labels.
+`visrec.scoring.linear_probe`. Beside it stands the same with shuffled labels.
 """
 
 from collections.abc import Mapping
@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
+from visrec.data.embeddings import Embeddings
 from visrec.evaluators import Score, _probe
-from visrec.store import Embeddings
 
 OPTIONS = {
     "C": {

@@ -13,10 +13,12 @@ import numpy as np
 import pandas as pd
 from scipy.stats import spearmanr
 
-from visrec import health, intervals, store
+from visrec.data.images import read_image_info
+from visrec.data.query_scores import read_lists
 from visrec.errors import UserError
 from visrec.report.draws import COMPARED, GROUP, Draws, by_setting, folder, k_of, of_seeds, score, setting, words
 from visrec.report.verdict import NOT_MEASURED
+from visrec.scoring import health, intervals
 
 PLACE = ["dataset", "size"]
 COMPARISONS = [*PLACE, "metric", "k", "a", "b", "trial_a", "trial_b", "seeds_a", "seeds_b"]
@@ -176,7 +178,7 @@ def overlap(results_dir: str | Path, members: Sequence[Mapping]) -> list[dict[st
         lists = {}
         for trial in seeds:
             path = folder(results_dir, trial) / "knn.h5"
-            found = store.read_lists(path) if path.exists() else None
+            found = read_lists(path) if path.exists() else None
             if found is not None:
                 lists[path] = found
         if len(lists) < 2:
@@ -192,6 +194,6 @@ def overlap(results_dir: str | Path, members: Sequence[Mapping]) -> list[dict[st
             {key: about[key] for key in GROUP}
             | {"setting": words(about), "seeds": len(lists), "k": first.shape[1]}
             | {"overlap": float(np.mean([health.overlap(a, b).mean() for a, b in pairs]))}
-            | {"chance": health.random_overlap(first.shape[1], store.read_image_info(images).counts["train"])}
+            | {"chance": health.random_overlap(first.shape[1], read_image_info(images).counts["train"])}
         )
     return rows

@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from visrec import intervals, store
+from visrec.data.query_scores import QueryScores, read_query_scores
 from visrec.errors import UserError
+from visrec.scoring import intervals
 
 GROUP = ["dataset", "size", "encoder"]
 # Which of an evaluator's rows the leaderboard reads; of knn's also those below.
@@ -93,13 +94,13 @@ def resampled(
     """
     keys: list[tuple[str, str, str]] = []
     rows: list[np.ndarray] = []
-    first: store.QueryScores | None = None
+    first: QueryScores | None = None
     for trial in trials:
         for evaluator in dict.fromkeys(evaluator for evaluator, _ in COMPARED.values() if evaluator in evaluators):
             path = folder(results_dir, trial) / f"{evaluator}.h5"
             if not path.exists():
                 raise UserError(f"{path}: the scores of each query are missing; delete {evaluator}.csv and run again")
-            found = store.read_query_scores(path, split)
+            found = read_query_scores(path, split)
             first = first or found
             if not np.array_equal(found.ids, first.ids):
                 raise UserError(f"{path}: scores other {split} images than the other trials; delete it and run again")

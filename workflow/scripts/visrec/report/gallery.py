@@ -10,9 +10,9 @@ from typing import Any
 
 import pandas as pd
 
+from visrec.data.images import ImageInfo
 from visrec.report.sprites import Pictures
 from visrec.report.tables import folder
-from visrec.store import ImageInfo
 
 
 @dataclass(frozen=True)

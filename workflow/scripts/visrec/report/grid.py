@@ -10,9 +10,9 @@ from typing import Any
 
 import pandas as pd
 
-from visrec.health import UNBOUNDED
 from visrec.report import plots, sections
 from visrec.report.draws import HEADLINE, HEADLINE_KNN
+from visrec.scoring.health import UNBOUNDED
 
 SPLITS = {"val": "validation", "test": "test"}  # settings were chosen on the first
 DECIMALS = 4

@@ -13,7 +13,10 @@ import jinja2
 import pandas as pd
 import yaml
 
-from visrec import duplicates, store
+from visrec.data import duplicates
+from visrec.data.files import write_text
+from visrec.data.hdf5 import IMAGES, reading
+from visrec.data.images import read_image_info
 from visrec.errors import UserError
 from visrec.report import PROVENANCE, ladder, leaderboard, provenance, sections, sheets, style
 from visrec.report.gallery import gallery
@@ -78,7 +81,7 @@ def _chapter(
     found = statuses(results_dir, trials, tables["scores"], list(config["evaluators"]))
     states = {(encoder, trial): state for (_, _, encoder, trial), state in found.items()}
     trained = list(dict.fromkeys(trial["encoder"] for trial in trials if trial["stage"] == "train"))
-    info = store.read_image_info(results_dir / dataset / f"{size}px" / "images.h5")
+    info = read_image_info(results_dir / dataset / f"{size}px" / "images.h5")
     options = {trial["encoder"]: trial["stage"] for trial in trials}
     absent = [name for name in ("random", "pixels") if name not in options]
     columns = [*shown, *absent]
@@ -128,7 +131,7 @@ def _chapter(
 
 def _duplicates(path: Path) -> dict[str, Any] | None:
     """How many test images have a near duplicate in train; None in a file that was not searched."""
-    with store.reading(path, store.IMAGES) as file:
+    with reading(path, IMAGES) as file:
         if "duplicates" not in file:
             return None
         found = duplicates.count(file["duplicates"][:])["test in train"]
@@ -262,5 +265,5 @@ def report(
         neighbours=neighbours,
         unfinished=unfinished,
     )
-    store.write_text(tables_dir / PROVENANCE, provenance.table(sources).to_csv(index=False))
-    store.write_text(out_html, page)
+    write_text(tables_dir / PROVENANCE, provenance.table(sources).to_csv(index=False))
+    write_text(out_html, page)

@@ -12,8 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from visrec import registry
 from visrec.errors import UserError
+from visrec.experiment import registry
 from visrec.report.leaderboard import mark, place
 from visrec.report.verdict import Score, percent, score, span
 

@@ -14,8 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from visrec import status
 from visrec.errors import UserError
+from visrec.experiment import status
 from visrec.report import TABLES
 from visrec.report.draws import folder
 from visrec.report.html import report

@@ -26,12 +26,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator, PercentFormatter
 
-from visrec import store
-from visrec.losses import HEALTHY_COSINE, HEALTHY_KL, kl_ideal
+from visrec.data.files import write_text
 from visrec.report import FIGURES, style
 from visrec.report.draws import GROUP, folder, listed, setting, words
 from visrec.report.sections import chosen_without, variant_name
 from visrec.report.verdict import METRICS, percent
+from visrec.training.losses import HEALTHY_COSINE, HEALTHY_KL, kl_ideal
 
 PATHS = re.compile(r' d="([^"]+)"')
 LETTERS = re.compile(r"\s*([A-Za-z])\s*")
@@ -592,7 +592,7 @@ def _save(figure: Figure, path: Path) -> None:
     drawn = io.StringIO()
     figure.savefig(drawn, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
     plt.close(figure)
-    store.write_text(path, PATHS.sub(_shorten, drawn.getvalue()))
+    write_text(path, PATHS.sub(_shorten, drawn.getvalue()))
 
 
 def _shorten(path: re.Match[str]) -> str:

@@ -13,7 +13,8 @@ from typing import Any
 
 import pandas as pd
 
-from visrec import attempts, store
+from visrec.data.images import read_image_info
+from visrec.jobs import attempts
 from visrec.report.draws import GROUP, folder
 from visrec.report.leaderboard import amount
 from visrec.report.tables import benchmark, read_cost, read_status, summary_of_known
@@ -54,7 +55,7 @@ def rows(
         place = trial["dataset"], trial["size"]
         if place not in fingerprints:
             images = results / trial["dataset"] / f"{trial['size']}px" / "images.h5"
-            fingerprints[place] = store.read_image_info(images).fingerprint
+            fingerprints[place] = read_image_info(images).fingerprint
         status, reason = states[tuple(trial[key] for key in (*GROUP, "trial"))]
         about, embedded = read_status(results, trial), read_cost(results, trial)
         costs, failed, number = {}, [], 0

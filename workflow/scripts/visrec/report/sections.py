@@ -11,7 +11,6 @@ from typing import Any
 
 import pandas as pd
 
-from visrec.protocols import PROTOCOLS
 from visrec.report.draws import HEADLINE, HEADLINE_KNN
 from visrec.report.verdict import (
     METRICS,
@@ -21,6 +20,7 @@ from visrec.report.verdict import (
     percent,
     span,
 )
+from visrec.scoring.protocols import PROTOCOLS
 
 Rows = Mapping[str, Sequence[Mapping[str, Any]]]  # encoder -> the rows of scores.csv of its chosen trial
 Found = Mapping[str, Mapping[str, Any] | None]  # encoder -> its row of one score

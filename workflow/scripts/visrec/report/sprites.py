@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from visrec import store
+from visrec.data.hdf5 import IMAGES, reading
 from visrec.errors import UserError
 from visrec.report.sheets import data_uri, webp
 
@@ -73,7 +73,7 @@ class Pictures:
         Raises:
             UserError: images.h5 cannot be read, an id is not in its split, or the pictures are too many for one sheet.
         """
-        with store.reading(path, store.IMAGES) as file:
+        with reading(path, IMAGES) as file:
             side = min(SIDE, int(file.attrs["size"]))
             columns = max(1, math.ceil(math.sqrt(len(self.numbers))))
             rows = math.ceil(len(self.numbers) / columns)

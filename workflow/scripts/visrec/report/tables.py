@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from visrec import health, layers, metrics, registry, store
+from visrec.data.files import atomic, write_text
+from visrec.experiment import registry
 from visrec.report import comparisons
 from visrec.report.draws import (
     GROUP,
@@ -33,6 +34,7 @@ from visrec.report.draws import (
     words,
 )
 from visrec.report.verdict import METRICS, duration, missing, percent, span
+from visrec.scoring import health, layers, metrics
 
 TEXT = ["protocol", "metric", "split", "distance", "features", "average", "duplicates", "status"]
 SCORES = [*GROUP, "trial", "seed", "evaluator", "protocol", "metric", "split", "k", "distance", "features", "average"]
@@ -348,7 +350,7 @@ def _plain(leaders: pd.DataFrame) -> str:
 
 
 def _write_csv(table: pd.DataFrame, path: str | Path) -> None:
-    with store.atomic(path) as temporary:
+    with atomic(path) as temporary:
         table.to_csv(temporary, index=False)
 
 
@@ -410,7 +412,7 @@ def tables(
 
     _write_csv(scores, out["scores"])
     _write_csv(leaderboard, out["leaderboard"])
-    store.write_text(out["leaderboard_html"], _plain(leaderboard))
+    write_text(out["leaderboard_html"], _plain(leaderboard))
     _write_csv(_grid(trials, scores, status, chosen, draws["val"], k), out["grid"])
     _write_csv(layers, out["layers"])
     _write_csv(pd.DataFrame(pairs, columns=comparisons.COMPARISONS).astype({"k": "Int64"}), out["comparisons"])

@@ -1,0 +1,464 @@
+import logging
+import os
+
+import numpy as np
+import pytest
+from PIL import Image
+from torchvision.datasets import ImageFolder
+from torchvision.transforms import Resize
+
+from visrec.data.hdf5 import SPLITS
+from visrec.data.images import read_images, write_images
+from visrec.datasets import image_folder
+from visrec.errors import UserError
+from visrec.experiment.registry import declared
+
+SPLITS = SPLITS
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A function that puts pictures, by their relative paths, into a folder, which is empty at first."""
+    root = tmp_path / "pictures"
+    root.mkdir()
+    rng = np.random.default_rng(0)
+
+    def add(*paths):
+        for path in paths:
+            file = root / path
+            file.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(rng.integers(0, 256, (9, 12, 3), dtype=np.uint8)).save(file)
+        return root
+
+    return add
+
+
+def read(root, size=8, threads=2, **options):
+    defaults = {key: option["default"] for key, option in declared("datasets", "image_folder")["OPTIONS"].items()}
+    return image_folder.read(size, {**defaults, "path": str(root), **options}, {}, threads)
+
+
+def labels(images):
+    """split -> {id: class name}; the name is None for a label of -1."""
+    names = [*images.classes, None]
+    return {
+        split: {str(key): names[label] for key, label in zip(part.ids, part.labels, strict=True)}
+        for split, part in images.splits.items()
+    }
+
+
+def count(images):
+    return sum(len(part.ids) for part in images.splits.values())
+
+
+def pixels(part):
+    return np.concatenate(list(part.batches))
+
+
+def many(count, *classes, base=""):
+    return [f"{base}{name}/{number:03d}.png" for name in classes for number in range(count)]
+
+
+def test_train_val_and_test_as_given(folder):
+    root = folder(
+        *(f"{split}/{name}/{n}.png" for split in ("train", "val", "test") for name in ("b", "a") for n in (0, 1))
+    )
+    images = read(root)
+    assert list(images.classes) == ["a", "b"]
+    assert labels(images) == {
+        split: {f"{split}/{name}/{n}.png": name for name in "ab" for n in (0, 1)} for split in SPLITS
+    }
+    assert images.split_rule == "train, val and test as given: 4 / 4 / 4"
+    assert all(part.labels.dtype == np.int64 for part in images.splits.values())
+
+
+@pytest.mark.parametrize("name", ["valid", "validation", "Val"])
+def test_other_names_of_val(folder, name):
+    root = folder("train/a/0.png", f"{name}/a/0.png", "test/a/0.png")
+    assert labels(read(root))["val"] == {f"{name}/a/0.png": "a"}
+
+
+def test_same_pixels_and_labels_as_torchvision(folder):
+    root = folder(*many(3, "x", "y", "z", base="train/"), *many(2, "x", "y", "z", base="test/"))
+    images = read(root, size=8, val=3)
+    for split in ("train", "test"):
+        expected = ImageFolder(root / split, Resize((8, 8)))
+        by_id = {
+            os.path.relpath(path, root): (np.asarray(picture).transpose(2, 0, 1), label)
+            for (path, _), (picture, label) in zip(expected.samples, expected, strict=True)
+        }
+        assert list(images.classes) == expected.classes
+        parts = [images.splits[split]] + ([images.splits["val"]] if split == "train" else [])
+        assert sum(len(part.ids) for part in parts) == len(by_id)
+        for part in parts:
+            for key, label, picture in zip(part.ids, part.labels, pixels(part), strict=True):
+                assert np.array_equal(picture, by_id[key][0])
+                assert label == by_id[key][1]
+
+
+def test_val_is_cut_from_train_by_class(folder):
+    root = folder(*many(20, "a", base="train/"), *many(10, "b", base="train/"), *many(2, "a", "b", base="test/"))
+    images = read(root, val=6)
+    found = labels(images)
+    assert {split: len(part) for split, part in found.items()} == {"train": 24, "val": 6, "test": 4}
+    assert sorted(found["val"].values()) == ["a"] * 4 + ["b"] * 2
+    assert all(key.startswith("train/") for key in found["val"])
+    assert not set(found["val"]) & set(found["train"])
+    assert all(key.split("/")[1] == name for part in found.values() for key, name in part.items())
+    rule = "train and test as given, val cut from train stratified by class, drawn once with seed 0: 24 / 6 / 4"
+    assert images.split_rule == rule
+    assert len(labels(read(root, val=0.2))["val"]) == 6  # a share is one of train
+
+
+def test_plain_class_folders_are_cut_twice(folder):
+    root = folder(*many(10, "a", "b"))
+    images = read(root, val=0.1, test=0.2)
+    assert {split: len(part.ids) for split, part in images.splits.items()} == {"train": 14, "val": 2, "test": 4}
+    for part in images.splits.values():
+        assert np.bincount(part.labels).tolist() == [len(part.ids) // 2] * 2
+        assert list(part.ids) == sorted(part.ids)
+    rule = "val and test cut from train stratified by class, drawn once with seed 0: 14 / 2 / 4"
+    assert images.split_rule == rule
+
+
+def test_the_cut_depends_on_the_seed_and_not_on_the_file_system(folder, monkeypatch):
+    root = folder(*many(30, "a", "b"))
+    first = labels(read(root))
+    assert labels(read(root)) == first
+    assert labels(read(root, split_seed=1)) != first
+    scandir = os.scandir
+
+    class Backwards:
+        def __init__(self, path):
+            with scandir(path) as entries:
+                self.entries = sorted(entries, key=lambda entry: entry.name, reverse=True)
+
+        def __enter__(self):
+            return iter(self.entries)
+
+        def __exit__(self, *_):
+            pass
+
+    monkeypatch.setattr(os, "scandir", Backwards)
+    again = labels(read(root))
+    assert again == first
+    assert [list(part) for part in again.values()] == [list(part) for part in first.values()]
+
+
+def test_pictures_without_classes(folder):
+    images = read(folder(*(f"{n:02d}.png" for n in range(20))), val=2, test=3)
+    assert list(images.classes) == []
+    assert {split: len(part.ids) for split, part in images.splits.items()} == {"train": 15, "val": 2, "test": 3}
+    assert all((part.labels == -1).all() for part in images.splits.values())
+    assert "at random" in images.split_rule
+    assert sum(len(pixels(part)) for part in images.splits.values()) == 20
+
+
+def test_pictures_without_classes_in_splits(folder):
+    images = read(folder("train/0.png", "val/0.png", "test/0.png"))
+    assert labels(images) == {split: {f"{split}/0.png": None} for split in SPLITS}
+
+
+def test_a_class_may_be_called_train(folder):
+    images = read(folder(*many(3, "bus", "train", "tram")), val=3, test=3)
+    assert list(images.classes) == ["bus", "train", "tram"]
+
+
+def test_folders_inside_a_class_belong_to_it(folder):
+    root = folder("train/a/deep/er/0.png", "train/b/0.png", "val/a/0.png", "test/a/0.png")
+    assert labels(read(root))["train"] == {"train/a/deep/er/0.png": "a", "train/b/0.png": "b"}
+
+
+def test_what_is_no_picture_is_left_out_and_counted(folder, caplog):
+    root = folder(*many(3, "a"), "a/.hidden.png", ".cache/0.png", "__MACOSX/a/0.png")
+    for name in ("read.me", "a/notes.txt", "a/more.txt", "LICENSE"):
+        (root / name).write_text("text")
+    with caplog.at_level(logging.INFO):
+        images = read(root, val=1, test=1)
+    assert count(images) == 3
+    assert "left out 4 files without the suffix of a picture (.txt 2, " in caplog.text
+
+
+def test_suffixes_in_capitals(folder):
+    assert count(read(folder("a/0.PNG", "a/1.JPG", "a/2.Jpeg"), val=1, test=1)) == 3
+
+
+def test_images_h5(folder, tmp_path):
+    """What is read can be written and comes back."""
+    images = read(folder(*many(5, "a", "b")), val=2, test=2)
+    write_images(tmp_path / "images.h5", images, 8)
+    again = read_images(tmp_path / "images.h5", "train")
+    assert again.images.shape == (6, 3, 8, 8)
+    assert again.images.std() > 10
+    assert again.ids.tolist() == list(images.splits["train"].ids)
+
+
+# --- labels in a CSV
+
+
+def table(root, text, encoding="utf-8"):
+    path = root / "labels.csv"
+    path.write_text(text, encoding=encoding)
+    return {"labels": str(path)}
+
+
+def test_csv_of_labels(folder):
+    root = folder(*(f"{n}.png" for n in range(6)), "more/6.png")
+    rows = "".join(f"{n}.png,{'shoe' if n % 2 else 'hat'}\n" for n in (5, 3, 1, 0, 2, 4))
+    images = read(root, **table(root, "path,label\n" + rows + "./more/6.png,hat\n"), val=2, test=2)
+    assert list(images.classes) == ["hat", "shoe"]
+    found = {key: name for part in labels(images).values() for key, name in part.items()}
+    assert found == {f"{n}.png": "shoe" if n % 2 else "hat" for n in range(6)} | {"more/6.png": "hat"}
+
+
+def test_csv_of_ids_and_splits(folder):
+    root = folder("1.png", "2.png", "3.png", "4.png")
+    rows = 'sku-2,train,2.png,"hat, red"\nsku-1,train,1.png,Schuh für Männer\nsku-3,validation,3.png,"hat, red"\n'
+    options = table(root, "id,split,path,label\n" + rows + "sku-4,test,4.png,Schuh für Männer\n", "utf-8-sig")
+    images = read(root, **options)
+    assert labels(images) == {
+        "train": {"sku-1": "Schuh für Männer", "sku-2": "hat, red"},
+        "val": {"sku-3": "hat, red"},
+        "test": {"sku-4": "Schuh für Männer"},
+    }
+    assert images.splits["train"].ids.tolist() == ["sku-1", "sku-2"]  # in the order of the paths, not of the rows
+
+
+def test_csv_without_labels(folder):
+    root = folder("1.png", "2.png", "3.png")
+    images = read(root, **table(root, "path,label,split\n1.png,,train\n2.png,,val\n3.png,,test\n"))
+    assert labels(images) == {"train": {"1.png": None}, "val": {"2.png": None}, "test": {"3.png": None}}
+
+
+CSV_ERRORS = {
+    "a row for no file": (
+        "path,label\n1.png,a\n2.png,a\n3.png,b\n",
+        r"line 4: '3.png' is no picture in .*; correct the",
+    ),
+    "a row is missing": (
+        "path,label\n1.png,a\n",
+        r"1 pictures in .* have no row, the first is '2.png'; add their rows",
+    ),
+    "no rows": ("path,label\n", r"2 pictures in .* have no row, the first is '1.png'"),
+    "nothing": ("", r"line 1: the columns are ''; they must be path and label"),
+    "a column is missing": (
+        "path,class\n1.png,a\n2.png,a\n",
+        r"line 1: the columns are 'path,class'; they must be path",
+    ),
+    "a column too many": ("path,label,price\n1.png,a,1\n2.png,b,2\n", r"line 1: the columns are 'path,label,price'"),
+    "a column twice": ("path,label,label\n1.png,a,a\n2.png,b,b\n", r"line 1: the columns are 'path,label,label'"),
+    "a field too many": ("path,label\n1.png,a,b\n2.png,a\n", r"line 2: 3 fields where the first line has 2; correct"),
+    "a field too few": ("path,label\n1.png,a\n2.png\n", r"line 3: 1 fields where the first line has 2"),
+    "the same path": (
+        "path,label\n1.png,a\n2.png,b\n./1.png,b\n",
+        r"line 4: '1.png' was in line 2 already; keep one row",
+    ),
+    "the same id": (
+        "path,label,id\n1.png,a,x\n2.png,b,x\n",
+        r"line 3: id 'x' was in line 2 already; ids must be unique",
+    ),
+    "an empty id": (
+        "path,label,id\n1.png,a,x\n2.png,b,\n",
+        r"line 3: the id is empty; fill it in, or leave the column",
+    ),
+    "an unknown split": (
+        "path,label,split\n1.png,a,train\n2.png,b,dev\n",
+        r"line 3: unknown split 'dev'; write train, val",
+    ),
+    "an empty split": (
+        "path,label,split\n1.png,a,train\n2.png,b,\n",
+        r"line 3: unknown split ''; write train, val or test",
+    ),
+    "an empty label": ("path,label\n1.png,a\n2.png,\n", r"line 3: the label is empty; fill it in, or leave all labels"),
+    "no train": ("path,label,split\n1.png,a,val\n2.png,b,test\n", r"pictures: no picture is in train; put some there"),
+    "leaves the folder": ("path,label\n1.png,a\n../2.png,b\n", r"line 3: '../2.png' is no picture in "),
+    "an open quote": (
+        'path,label\n1.png,"a\n2.png,b\n',
+        r"labels.csv: cannot be read as a CSV in UTF-8 \(unexpected end",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CSV_ERRORS)
+def test_bad_csv(folder, case):
+    text, message = CSV_ERRORS[case]
+    root = folder("1.png", "2.png")
+    fails(message, root, **table(root, text))
+
+
+def test_csv_that_cannot_be_read(folder):
+    root = folder("1.png", "2.png")
+    fails(
+        r"none.csv: cannot be read as a CSV in UTF-8 \(No such file or directory\); check `labels`",
+        root,
+        labels="none.csv",
+    )
+    fails(r"labels.csv: cannot be read as a CSV in UTF-8", root, **table(root, "path,label\n1.png,ü\n", "latin-1"))
+
+
+# --- folders that are not as they should be
+
+
+def fails(message, root, **options):
+    with pytest.raises(UserError, match=message) as caught:
+        images = read(root, **options)
+        for part in images.splits.values():
+            list(part.batches)
+    assert "\n" not in str(caught.value)
+
+
+def test_no_path():
+    fails(r"image_folder: no `path` is set; set it to the folder", "")
+
+
+def test_no_folder(folder):
+    root = folder()
+    fails(r"pictures: no picture is in it; known suffixes: .*\.png", root)
+    fails(r"none: the folder cannot be read \(No such file or directory\); check the path", root / "none")
+    (root / "file").write_text("")
+    fails(r"file: the folder cannot be read \(Not a directory\)", root / "file")
+
+
+def test_unreadable_folder(folder, monkeypatch):
+    root = folder(*many(3, "a", "b"))
+    scandir = os.scandir
+
+    def refuse(path):
+        if str(path).endswith("/b"):
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)  # root may read everything, so that the mode bits would test nothing
+    fails(r"pictures/b: the folder cannot be read \(Permission denied\); check the path and who may read it", root)
+
+
+def test_class_without_pictures(folder):
+    root = folder(*many(3, "a", "b"))
+    (root / "c").mkdir()
+    (root / "c" / "notes.txt").write_text("later")
+    fails(r"pictures/c: no picture is in this class folder; add some, or remove the folder", root)
+
+
+def test_split_without_pictures(folder):
+    root = folder(*many(3, "a", base="train/"))
+    (root / "test" / "a").mkdir(parents=True)
+    fails(r"pictures/test: no picture is in the folder; add some, or remove the folder", root)
+
+
+def test_no_train(folder):
+    fails(r"pictures: has the folder 'test' but no folder 'train'; add it, or rename 'test'", folder("test/a/0.png"))
+
+
+def test_pictures_beside_class_folders(folder):
+    fails(r"pictures/stray.png: stands beside folders of pictures; move it", folder("a/0.png", "stray.png"))
+
+
+def test_pictures_beside_splits(folder):
+    fails(r"pictures/stray.png: stands beside 'train'; move it into one of", folder("train/a/0.png", "stray.png"))
+
+
+def test_a_folder_beside_splits(folder):
+    root = folder("train/a/0.png", "test/a/0.png", "extra/a/0.png")
+    fails(r"pictures: the folder 'extra' stands beside 'train' but is no split; move it elsewhere", root)
+
+
+def test_two_names_of_one_split(folder):
+    root = folder("train/a/0.png", "val/a/0.png", "valid/a/0.png")
+    fails(r"pictures: the folders val, valid all mean 'val'; keep one", root)
+
+
+def test_classes_in_one_split_only(folder):
+    root = folder(*many(3, "a", base="train/"), "test/0.png")
+    fails(r"pictures: the pictures of test are not in class folders, others are; sort them into", root)
+
+
+def test_a_class_that_train_lacks_is_pointed_out(folder, caplog):
+    read(folder("train/a/0.png", "val/a/0.png", "test/a/0.png", "test/b/0.png"))
+    assert "train has no picture of class 'b', which test has" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"val": 4, "test": 4}, r"8 pictures are too few to cut 4 for val and 4 for test from; lower `val` or `test`"),
+        ({"val": 100}, r"8 pictures are too few to cut 100 for val and 1 for test from; lower `val` or `test`"),
+        ({"val": 0.5, "test": 0.5}, r"8 pictures are too few to cut 4 for val and 4 for test from"),
+        ({"val": 1.5}, r"`val: 1.5` is neither a share below 1 nor a whole number"),
+        ({"val": 1, "test": 2}, r"pictures: val asks 1 images, too few for one of each of 2 classes"),
+    ],
+)
+def test_fewer_pictures_than_a_split_asks(folder, options, message):
+    fails(message, folder(*many(4, "a", "b")), **options)
+
+
+def test_a_class_too_small_to_be_cut(folder):
+    root = folder(*many(10, "a"), "b/0.png", "b/1.png")
+    fails(r"pictures: class 'b' has 2 images, too few for one in each of train, val, test", root, val=2, test=2)
+
+
+def test_links(folder, tmp_path):
+    (tmp_path / "outside").mkdir()
+    root = folder(*many(3, "a"))
+    Image.new("RGB", (4, 4)).save(tmp_path / "outside" / "0.png")
+    link = root / "a" / "link.png"
+    link.symlink_to(tmp_path / "outside" / "0.png")
+    fails(r"pictures/a/link.png: the link leads out of the folder, to .*outside/0.png; put the files themselves", root)
+    link.unlink()
+    (root / "b").symlink_to(tmp_path / "outside")
+    fails(r"pictures/b: the link leads out of the folder", root)
+    (root / "b").unlink()
+    (root / "b").symlink_to(root / "a")
+    fails(r"pictures/b: the link leads to a folder, which would be read twice; remove the link", root)
+    (root / "b").unlink()
+    link.symlink_to(root / "a" / "none.png")
+    fails(r"pictures/a/link.png: the link leads nowhere; remove or mend it", root)
+    link.unlink()
+    link.symlink_to(link)
+    fails(r"pictures/a/link.png: the link leads nowhere", root)
+    link.unlink()
+    link.symlink_to("000.png")
+    assert count(read(root, val=1, test=1)) == 4
+    (tmp_path / "shortcut").symlink_to(root)  # the folder itself may be a link
+    assert labels(read(tmp_path / "shortcut", val=1, test=1)) == labels(read(root, val=1, test=1))
+
+
+def test_a_name_that_is_no_text(folder):
+    root = folder(*many(3, "a"))
+    (root / "a" / "000.png").rename(root / "a" / os.fsdecode(b"\xff.png"))
+    fails(r"pictures: the name 'a/\\udcff.png' in it is not UTF-8; rename it", root)
+
+
+def test_a_pipe_is_no_picture(folder):
+    root = folder(*many(3, "a"))
+    os.mkfifo(root / "a" / "pipe.png")  # to open it would wait forever
+    assert count(read(root, val=1, test=1)) == 3
+
+
+def spoil(root):
+    (root / "train/a/001.png").write_bytes(b"")
+    good = (root / "train/b/002.png").read_bytes()
+    (root / "train/b/002.png").write_bytes(good[: len(good) // 2])
+
+
+def test_a_broken_picture_stops(folder):
+    root = folder(*(path for split in SPLITS for path in many(3, "a", "b", base=f"{split}/")))
+    spoil(root)
+    fails(r"pictures/train/a/001.png: is empty \(0 bytes\); replace or remove it, or set `on_error: skip`$", root)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_broken_pictures_are_skipped_by_row(folder, threads):
+    root = folder(*(path for split in SPLITS for path in many(3, "a", "b", base=f"{split}/")))
+    whole = {split: pixels(part) for split, part in read(root).splits.items()}
+    spoil(root)
+    images = read(root, on_error="skip", threads=threads)
+    for split, part in images.splits.items():
+        made = pixels(part)
+        kept = [row for row in range(6) if split != "train" or row not in (1, 5)]
+        assert np.array_equal(made[kept], whole[split][kept])
+    train = images.splits["train"]
+    assert [(train.ids[row], reason.split(":")[0]) for row, reason in train.broken] == [
+        ("train/a/001.png", "is empty (0 bytes)"),
+        ("train/b/002.png", "cannot be decoded"),
+    ]
+    assert images.splits["val"].broken == images.splits["test"].broken == []

@@ -1,0 +1,207 @@
+import copy
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from visrec.errors import UserError
+from visrec.experiment import registry
+from visrec.experiment.config import (
+    SECTIONS,
+    archives,
+    check,
+    component_of,
+    encoder_options,
+    options,
+    refuse_repeated_keys,
+    schema,
+)
+
+ROOT = Path(__file__).parents[3]
+DEMO = yaml.safe_load((ROOT / "config/config.yaml").read_text())
+
+
+def test_the_shipped_configs_are_valid():
+    for path in (ROOT / "config").glob("*.yaml"):
+        check(yaml.safe_load(path.read_text()))
+
+
+def test_defaults_are_filled_in():
+    checked = check({key: DEMO[key] for key in ("experiment", "datasets", "encoders", "evaluators")})
+    report = {"queries": 12, "neighbours": 5, "searched": 1000, "points": 400}
+    assert (checked["device"], checked["seeds"], checked["report"]) == ("auto", [0], report)
+    assert check(DEMO | {"report": {"queries": 3}})["report"] == report | {"queries": 3}
+    assert checked["embeddings"] == {"dtype": "float32", "keep": True}
+    assert check(DEMO | {"embeddings": {"keep": False}})["embeddings"] == {"dtype": "float32", "keep": False}
+
+
+def broken(path: str, value) -> dict:
+    config = copy.deepcopy(DEMO)
+    *parents, last = path.split(".")
+    node = config
+    for key in parents:
+        node = node[key]
+    node[last] = value
+    return config
+
+
+@pytest.mark.parametrize(
+    "path, value, message",
+    [
+        ("sedes", [0], "unknown key 'sedes'; did you mean 'seeds'? known: "),
+        ("datasets.digit", {"sizes": [32]}, "datasets: unknown key 'digit'; did you mean 'digits'?"),
+        ("datasets.digits.size", 32, "datasets.digits: unknown key 'size'; did you mean 'sizes'?"),
+        ("datasets.digits.sizes", [7], "datasets.digits.sizes.0: 7 is less than the minimum of 8"),
+        ("datasets.digits.sizes", [0], "datasets.digits.sizes.0: 0 is less than the minimum of 8"),
+        ("report", {"queries": 101}, "report.queries: 101 is greater than the maximum of 100"),
+        ("report", {"neighbours": 51}, "report.neighbours: 51 is greater than the maximum of 50"),
+        ("datasets.digits.sizes", [40], "has no 40 px; it knows 32, 64"),
+        (
+            "datasets.digits.encoders",
+            {"age": {"iteration": 3}},
+            "datasets.digits.encoders.age: unknown key 'iteration'",
+        ),
+        ("datasets", {}, "datasets: "),
+        ("encoders.aeg", {}, "encoders: unknown key 'aeg'; did you mean 'age'?"),
+        ("encoders.pca", None, "encoders.pca: None is not of type 'object'"),
+        ("encoders.age.lambda", 1000, "encoders.age: unknown key 'lambda'; did you mean 'lambda_z'?"),
+        ("encoders.age.kl", "exct", "encoders.age.kl: unknown value 'exct'; did you mean 'exact'?"),
+        ("encoders.age.grid", {"mu": [1]}, "encoders.age.grid: unknown key 'mu'; did you mean 'mu_x'?"),
+        ("encoders.age.grid", {"mu_x": []}, "encoders.age.grid.mu_x: [] should be non-empty"),
+        ("encoders.age.grid", [{}, {"mu": [1]}], "encoders.age.grid.1: unknown key 'mu'; did you mean 'mu_x'?"),
+        ("encoders.age.grid", [{"mu_x": []}], "encoders.age.grid.0.mu_x: [] should be non-empty"),
+        ("encoders.age.grid", [], "encoders.age.grid: [] should be non-empty"),
+        ("encoders.age.batch", "many", "encoders.age.batch: 'many' is not of type 'integer'"),
+        ("evaluators.svm.C", ["1e-4"], "is not of type 'number'; YAML reads it as text, write it with a point: 1.0e-4"),
+        ("evaluators.svn", {}, "evaluators: unknown key 'svn'; did you mean 'svm'?"),
+        ("seeds", [], "seeds: [] should be non-empty"),
+        ("experiment", "../up", "experiment: '../up' does not match"),
+        ("device", "gpu", "device: unknown value 'gpu'"),
+        (
+            "embeddings",
+            {"dtype": "float64"},
+            "embeddings.dtype: unknown value 'float64'; did you mean 'float16'? known: ",
+        ),
+        ("embeddings", {"keep": "no"}, "embeddings.keep: 'no' is not of type 'boolean'"),
+        ("embeddings", {"kep": False}, "embeddings: unknown key 'kep'; did you mean 'keep'?"),
+    ],
+)
+def test_what_does_not_fit_is_named_in_one_line(path, value, message):
+    with pytest.raises(UserError) as error:
+        check(broken(path, value))
+    assert str(error.value).startswith("config: ")
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_missing_part_is_named():
+    with pytest.raises(UserError, match="config: 'encoders' is a required property"):
+        check({key: value for key, value in DEMO.items() if key != "encoders"})
+
+
+def test_options_are_defaults_overridden_by_the_config():
+    config = broken("evaluators.knn.k", [7])
+    declared = registry.declared("evaluators", "knn")["OPTIONS"]
+    assert options(config, "evaluators", "knn") == {key: each["default"] for key, each in declared.items()} | {"k": [7]}
+    config["evaluators"] = {}
+    assert options(config, "evaluators", "knn")["k"] == [1, 3, 5, 10]
+
+
+def test_a_dataset_of_your_own_name_says_its_kind():
+    config = copy.deepcopy(DEMO)
+    config["datasets"] = {"scans": {"kind": "digits", "sizes": [32]}, "digits": {"sizes": [32]}}
+    checked = check(config)
+    assert [component_of(checked, name) for name in ("scans", "digits", "other")] == ["digits", "digits", "other"]
+    for name, keys, message in (
+        ("scans", {"kind": "digit", "sizes": [32]}, "no dataset is called 'digit'; did you mean 'digits'?"),
+        ("scans", {"sizes": [32]}, "datasets: unknown key 'scans'"),
+        ("my scans", {"kind": "digits", "sizes": [32]}, "'my scans' may have letters, digits and _ only"),
+        ("scans", {"kind": "digits", "size": [32]}, "datasets.scans: unknown key 'size'; did you mean 'sizes'?"),
+    ):
+        config["datasets"] = {name: keys}
+        with pytest.raises(UserError) as error:
+            check(config)
+        assert message in str(error.value)
+
+
+def test_archives_are_declared_overridden_or_found_in_a_folder(monkeypatch, tmp_path):
+    published = {
+        "a.zip": {"url": "http://x/a.zip", "checksum": "md5:1"},
+        "b.txt": {"url": "http://x/b", "checksum": "md5:2"},
+    }
+    monkeypatch.setattr(registry, "declared", lambda kind, name: {"OPTIONS": {}, "ARCHIVES": published})
+    config = {"datasets": {"faces": {"archives": {"b.txt": {"path": "/there/b.txt", "checksum": "md5:3"}}}}}
+    assert archives(config, "faces") == {
+        "a.zip": published["a.zip"],
+        "b.txt": {"url": "http://x/b", "checksum": "md5:3", "path": "/there/b.txt"},
+    }
+    (tmp_path / "a.zip").touch()
+    assert archives(config | {"archives": str(tmp_path)}, "faces")["a.zip"]["path"] == str(tmp_path / "a.zip")
+    (tmp_path / "faces").mkdir()
+    (tmp_path / "faces/a.zip").touch()
+    assert archives(config | {"archives": str(tmp_path)}, "faces")["a.zip"]["path"] == str(tmp_path / "faces/a.zip")
+    assert archives(config | {"archives": str(tmp_path)}, "faces")["b.txt"]["path"] == "/there/b.txt"
+
+
+def test_a_key_that_stands_twice_is_refused(tmp_path):
+    path = tmp_path / "twice.yaml"
+    path.write_text("datasets:\n  digits: {sizes: [32]}\n  digits: {sizes: [64]}\n")
+    with pytest.raises(UserError, match=r"twice.yaml, line 3: 'digits' stands twice; give one of them another name"):
+        refuse_repeated_keys(path)
+    path.write_text("a: [{b: 1}, {b: 2}]\nc: {b: 1}\n")
+    refuse_repeated_keys(path)
+    path.write_text("")
+    refuse_repeated_keys(path)
+
+
+def leaves(node: dict, path: str = ""):
+    for name, key in node.get("properties", {}).items():
+        yield name, key
+        if name != "archives":  # the names in there are those of files
+            yield from leaves(key, f"{path}.{name}")
+
+
+def test_every_key_has_a_description_and_is_documented():
+    text = (ROOT / "config/README.md").read_text()
+    documented = set(re.findall(r"`(\w+)`", text))
+    components = {name for kind in registry.KINDS for name in registry.names(kind)}
+    for name, key in leaves(schema()):
+        assert name in documented, f"config/README.md does not explain `{name}`"
+        assert name in components | {"grid", "encoders", *SECTIONS} or key.get("type") == "array" or key["description"]
+    for encoder in registry.names("encoders"):
+        for name, option in encoder_options(encoder).items():
+            assert str(option["default"]) in text, f"config/README.md does not give the default of {encoder}.{name}"
+
+
+@pytest.mark.parametrize("grid", [{"path": ["a.h5", "b.h5"]}, [{}, {"path": ["a.h5", "b.h5"]}]])
+def test_files_are_no_axis_of_a_grid(grid):
+    config = broken("encoders", {"precomputed": {"grid": grid}})
+    with pytest.raises(UserError, match=r"encoders\.precomputed\.grid: 'path' names a file"):
+        check(config)
+
+
+@pytest.mark.parametrize(
+    "grid, message",
+    [
+        ({"mu_x": ["a"]}, ".mu_x.0: 'a' is not of type 'number'"),
+        ([{}, {"mu_x": ["a"]}], ".1.mu_x.0: 'a' is not of type 'number'"),
+        ({"mu_x": 3}, ".mu_x: 3 is not of type 'array'"),
+        ([{"mu_x": 3}], ".0.mu_x: 3 is not of type 'array'"),
+        ({"kl": ["exct"]}, ".kl.0: unknown value 'exct'; did you mean 'exact'? known: exact, reference"),
+        ([{"kl": ["exct"]}], ".0.kl.0: unknown value 'exct'; did you mean 'exact'? known: exact, reference"),
+        ({"mu_x": [1, 1.0]}, ".mu_x: [1, 1.0] has non-unique elements"),
+        ([{"mu_x": [1, 1.0]}], ".0.mu_x: [1, 1.0] has non-unique elements"),
+        ([{}, None], ".1: None is not of type 'object'"),
+        ("mu_x", ": 'mu_x' is not of type 'object', 'array'"),
+        ([], ": [] should be non-empty"),
+    ],
+)
+def test_errors_of_one_grid_and_of_a_list_word_by_word(grid, message):
+    with pytest.raises(UserError) as error:
+        check(broken("encoders.age.grid", grid))
+    assert str(error.value) == f"config: encoders.age.grid{message}"
+
+
+def test_grids_may_share_trials():
+    check(broken("encoders.age.grid", [{}, {"kl": ["exact"]}, {"kl": ["exact", "reference"]}]))

@@ -1,0 +1,97 @@
+import contextlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from visrec.errors import UserError
+from visrec.jobs import attempts
+from visrec.jobs.job import device
+
+SCRIPTS = Path(__file__).parents[3] / "workflow/scripts"
+
+
+def run(body: str, log: Path) -> subprocess.CompletedProcess:
+    imports = "from visrec.errors import UserError\nfrom visrec.jobs.job import job, log"
+    program = f"{imports}\nwith job({str(log)!r}, 1):\n    {body}\n"
+    return subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(SCRIPTS)}
+    )
+
+
+def test_a_user_error_is_one_line_on_screen_and_in_the_log(tmp_path):
+    done = run("raise UserError('x.h5: is empty; delete it')", tmp_path / "logs/a.log")
+    assert done.returncode == 1
+    assert done.stderr == "error: x.h5: is empty; delete it\n"
+    first, last = (tmp_path / "logs/a.log").read_text().splitlines()
+    assert " attempt 1 on " in first
+    assert last == "error: x.h5: is empty; delete it"
+    assert (tmp_path / "logs/a.1.log").read_text() == (tmp_path / "logs/a.log").read_text()
+
+
+def test_a_stop_is_not_a_failure_in_the_log(tmp_path):
+    done = run("from visrec.errors import StoppedError; raise StoppedError('saved')", tmp_path / "a.log")
+    assert (done.returncode, done.stderr) == (75, "error: saved\n")
+    assert (tmp_path / "a.log").read_text().splitlines()[-1] == "stopped: saved"
+    (attempt,) = attempts.read(tmp_path / "a.log")
+    assert (attempt.ended, attempt.last) == ("stopped", "saved")
+
+
+def fill(folder):
+    with contextlib.suppress(OSError), (folder / "rest").open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(4096))
+
+
+def test_where_no_log_can_be_begun_there_is_one_line(small_disk):
+    fill(small_disk)
+    done = run("1 / 0", small_disk / "a.log")
+    assert done.returncode == 1
+    assert done.stderr == f"error: {small_disk}/a.log: the disk is full; make room and run again\n"
+
+
+def test_what_there_is_to_say_is_on_the_screen_though_the_logs_disk_is_full(small_disk):
+    body = (
+        f"import sys; sys.path.append({str(Path(__file__).parent)!r}); import pathlib, test_job; "
+        f"test_job.fill(pathlib.Path({str(small_disk)!r})); "
+        "log.info('reading ' * 1000); raise UserError('x.h5: is empty; delete it')"
+    )
+    done = run(body, small_disk / "a.log")
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == "error: x.h5: is empty; delete it"
+    assert "Traceback" not in done.stderr
+    (attempt,) = attempts.read(small_disk / "a.log")
+    assert attempt.number == 1
+
+
+def test_an_interrupted_job_says_so(tmp_path):
+    done = run("raise KeyboardInterrupt", tmp_path / "a.log")
+    assert (done.returncode, done.stderr) == (130, "error: interrupted\n")
+    (attempt,) = attempts.read(tmp_path / "a.log")
+    assert (attempt.ended, attempt.last) == ("stopped", "interrupted")
+
+
+def test_another_error_has_its_traceback_in_the_log(tmp_path):
+    done = run("1 / 0", tmp_path / "a.log")
+    assert done.returncode == 1
+    assert "ZeroDivisionError" in done.stderr
+    assert "Traceback" in (tmp_path / "a.log").read_text()
+
+
+def test_threads_are_those_given_and_messages_are_logged(tmp_path):
+    done = run("import torch; log.info('threads %d', torch.get_num_threads())", tmp_path / "a.log")
+    assert done.returncode == 0
+    assert "threads 1" in (tmp_path / "a.log").read_text()
+    assert (tmp_path / "a.log").read_text().splitlines()[-1].startswith("done after ")
+    assert (tmp_path / "a.1.log").read_text() == (tmp_path / "a.log").read_text()
+
+
+def test_device():
+    assert device("cpu").type == "cpu"
+    if not torch.cuda.is_available():
+        assert device("auto").type == "cpu"
+        with pytest.raises(UserError, match="torch sees no GPU here; set `device: auto`"):
+            device("cuda")

@@ -1,0 +1,486 @@
+import json
+import re
+import shlex
+from html.parser import HTMLParser
+
+import numpy as np
+import pandas as pd
+import pytest
+import report_evidence as evidence
+import report_fixture as fixture
+from PIL import Image
+
+from visrec.data.files import write_json, write_text
+from visrec.errors import UserError
+from visrec.report import FIGURES, TABLES, html, plots, tables
+from visrec.report.draws import folder
+from visrec.report.ladder import COLUMNS
+
+VOID = {"meta", "img", "input", "source", "br", "link"}
+
+
+class Page(HTMLParser):
+    """Tags with attributes, text per open element, and whether elements close in order."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.open, self.text, self.scripts = [], [], [], 0
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag, f"{tag} closes out of order"
+
+    def handle_data(self, data):
+        if not {"script", "style"} & set(self.open):
+            self.text.append(data)
+
+    def all_text(self):
+        return re.sub(r"\s+", " ", "".join(self.text).replace("\N{NO-BREAK SPACE}", " "))
+
+
+def write(root, trials, values, *, evaluators=("knn", "svm"), full=False, attributes=(), **more):
+    """Results with tables: small ones, or `full` with all that the evaluators measure."""
+    results = fixture.build(root, trials, values, **more)
+    tables.tables(
+        results,
+        fixture.dumped(trials),
+        list(evaluators),
+        {name: results / "tables" / file for name, file in TABLES.items()},
+    )
+    evidence.write_atlas(results / "tables", trials, values)
+    if full:
+        evidence.write_scores(results / "tables", trials, values, attributes)
+    return results
+
+
+def make(root, trials, values, *, config=None, commit="abc1234", configfiles=(), drawn=False, **more):
+    return page_of(write(root, trials, values, **more), trials, config, commit, configfiles, drawn)
+
+
+def page_of(results, trials, config=None, commit="abc1234", configfiles=(), drawn=False, ladder_csv=None):
+    if drawn:
+        plots.figures(results / "tables", results, trials, results / "figures")
+    else:  # drawing is slow, and tested elsewhere
+        for dataset, size in {(one["dataset"], one["size"]) for one in trials}:
+            for name in FIGURES:
+                write_text(results / "figures" / dataset / f"{size}px" / name, "<svg/>")
+    out = results / "report" / "index.html"
+    html.report(
+        results,
+        "demo",
+        fixture.dumped(trials),
+        results / "tables",
+        results / "figures",
+        out,
+        config or fixture.CONFIG,
+        commit,
+        3,
+        5,
+        configfiles=configfiles,
+        ladder_csv=ladder_csv,
+    )
+    return out.read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def standard(tmp_path_factory):
+    return make(tmp_path_factory.mktemp("html"), fixture.standard_trials(), fixture.STANDARD, full=True, drawn=True)
+
+
+def test_is_well_formed_and_small(standard):
+    page = Page(standard)
+    assert page.open == []
+    assert len(standard) < 2_000_000
+    ids = [attrs["id"] for _, attrs in page.tags if "id" in attrs]
+    assert len(ids) == len(set(ids))
+    anchors = [attrs["href"] for tag, attrs in page.tags if tag == "a"]
+    assert {anchor.removeprefix("#") for anchor in anchors} <= set(ids)
+
+
+def test_needs_no_network(standard):
+    page = Page(standard)
+    for tag, attrs in page.tags:
+        for name in ("src", "href", "srcset", "action", "poster", "data"):
+            assert attrs.get(name, "#").startswith(("data:", "#")), (tag, name, attrs[name][:60])
+    assert not re.search(r"url\((?!\"data:)|@import|https?:", standard)
+    assert not any(tag in ("link", "iframe", "object") for tag, _ in page.tags)
+
+
+def test_data_is_escaped(standard):
+    page = Page(standard)
+    assert "<script>alert(1)" not in standard
+    scripts = [attrs.get("type") for tag, attrs in page.tags if tag == "script"]
+    assert scripts == ["application/json", "application/json", None]  # data of grid and gallery, and the code
+    assert '<script>alert(1)</script>"' in page.all_text()  # the class of a neighbour, as text
+    assert "node<1>" in page.all_text()
+    assert all(not name.startswith("on") for _, attrs in page.tags for name in attrs)
+
+
+def test_config_and_reason_are_escaped(tmp_path):
+    trials = [fixture.age(500, 10)]
+    evil = "</code></script><img src=x onerror=alert(1)>"
+    text = make(
+        tmp_path, trials, {("age", trials[0]["trial"]): None},
+        config=fixture.CONFIG | {"note": evil}, commit=evil, reasons={("age", trials[0]["trial"]): evil},
+    )  # fmt: skip
+    assert "<img src=x" not in text
+    page = Page(text)
+    assert page.open == []
+    assert page.all_text().count(evil) >= 4  # leaderboard, pictures, runs, commit, config
+
+
+def test_numbers_in_the_page_are_those_of_the_tables(standard):
+    text = Page(standard).all_text()
+    for words in (
+        "97.5 %",
+        "[96.5, 98.5]",
+        "96.0 %[95.0, 97.0]",
+        "95.6 %",
+        "lambda_z 500, mu_x 10",
+        "chosen among 4 settings",
+    ):
+        assert words in text, words
+
+
+def test_near_duplicates_are_counted(standard):
+    text = Page(standard).all_text()
+    assert "2 of the 100 test images have a near duplicate in train, 1 of them an exact one" in text
+
+
+def test_verdict_is_in_words(standard):
+    text = Page(standard).all_text()
+    assert (
+        "pca scores highest at precision@3 and is better than random, but is not resolved from pixels and age." in text
+    )
+    assert re.search(r"age beside its own untrained network ▲ better", text)
+    assert re.search(r"age beside raw pixels ≈ not resolved", text)
+
+
+def test_the_paper_stands_beside_ours_under_both_protocols(standard):
+    text = section(standard, "paper")
+    for number in ("43.2 %", "14.8 %", "16.2 %", "23.54 %", "19.46 %", "46.49 %", "12.79 %", "18.92 %", "19.59 %"):
+        assert number in text
+    assert "The datasets differ." in text
+    page = Page(standard)
+    assert any("grey" in attrs.get("class", "").split() for tag, attrs in page.tags if tag == "table")
+    # AGE's chosen trial: train 0.58; self counted (1 + 2 * 0.58) / 3
+    assert "k-NN precision@3, train43.2 % 72.0 %[70.0, 74.0]train, self-counting 58.0 %[56.0, 60.0]train, query" in text
+    own = "lambda_z 500, mu_x 10of 3 settings"
+    assert f"not reported; of {{500, 1000, 2000}} × {{10, 50}} {own} {own}" in text
+
+
+def test_on_svhn_the_papers_numbers_are_not_grey(tmp_path):
+    trials = fixture.standard_trials(dataset="svhn")[:4]
+    page = Page(make(tmp_path, trials, fixture.STANDARD))
+    assert "The datasets differ." not in page.all_text()
+    assert not any("grey" in attrs.get("class", "").split() for tag, attrs in page.tags if tag == "table")
+
+
+def test_collapsed_trials_appear_with_their_reason(standard):
+    text = Page(standard).all_text()
+    assert "✗ collapsed" in text
+    assert fixture.REASON in text
+    assert "1 of 7 trials gave no score" in text
+
+
+def test_gallery_marks_right_and_wrong_without_colour(standard):
+    """As the template writes it, for readers without JavaScript: the first query, and two encoders."""
+    page = Page(standard)
+    marked = [attrs["class"] for tag, attrs in page.tags if tag == "li" and attrs.get("class") in ("right", "wrong")]
+    assert len(marked) == 2 * 5  # encoders, neighbours
+    gallery = section(standard, "neighbours")
+    assert gallery.count("✓ right: ") == marked.count("right") > 0
+    assert gallery.count("✗ wrong: ") == marked.count("wrong") > 0
+
+
+def test_commands_rebuild_the_run(tmp_path):
+    trials = [fixture.age(500, 10)]
+    text = Page(make(tmp_path, trials, fixture.STANDARD, configfiles=["config/my paper.yaml"])).all_text()
+    command = next(part for part in re.findall(r"snakemake --configfile .*?\.csv'?", text))
+    assert shlex.split(command) == [
+        "snakemake",
+        "--configfile",
+        "config/my paper.yaml",
+        "--",
+        "results/demo/digits/16px/age/lambda_z~500+mu_x~10+seed~0/knn.csv",
+    ]
+
+
+def test_one_encoder_without_training_renders(tmp_path):
+    text = Page(make(tmp_path, [fixture.trial("pixels", {})], fixture.STANDARD, commit=None)).all_text()
+    assert "Only pixels could be scored" in text
+    assert "No network was trained here" in text
+    assert "No trained network is in this experiment." in text
+    assert "Ours is the chosen trial" not in text
+    assert "not from a git checkout" in text
+    assert "randomnot in this report" in text  # name and note are two elements
+
+
+def test_all_collapsed_renders(tmp_path):
+    trials = [fixture.age(500, 10), fixture.age(1000, 10)]
+    text = Page(make(tmp_path, trials, {("age", one["trial"]): None for one in trials})).all_text()
+    assert "No encoder gave an embedding that could be scored." in text
+    assert "2 of 2 trials gave no score" in text
+    assert "No encoder has neighbours to show." in text
+    assert "nan" not in text.lower().split()
+
+
+def test_two_datasets_have_their_own_verdict_and_leaderboard(tmp_path):
+    trials = [*fixture.standard_trials(dataset="svhn")[:2], *fixture.standard_trials()[:2]]
+    page = Page(make(tmp_path, trials, fixture.STANDARD))
+    bodies = [attrs for tag, attrs in page.tags if tag == "tbody" and "data-dataset" in attrs]
+    assert [(one["class"], one["data-dataset"]) for one in bodies] == [
+        (kind, dataset) for dataset in ("svhn", "digits") for kind in ("rows", "constants")
+    ]
+    text = page.all_text()
+    assert "Only the SVHN table is comparable." in text
+    assert len([tag for tag, attrs in page.tags if tag == "table" and "paper" in attrs["class"].split()]) == 2
+
+
+def test_a_missing_figure_is_one_line(tmp_path):
+    trials = [fixture.trial("pixels", {})]
+    results = write(tmp_path, trials, fixture.STANDARD)
+    with pytest.raises(UserError, match="figure is missing"):
+        html.report(
+            results,
+            "demo",
+            trials,
+            results / "tables",
+            results / "figures",
+            results / "x.html",
+            fixture.CONFIG,
+            None,
+            3,
+            5,
+        )
+
+
+def section(page, name):
+    """The text of one section of a page."""
+    start = page.index(f'<section id="{name}">')
+    return Page(page[start : page.index("</section>", start) + len("</section>")]).all_text()
+
+
+def test_every_score_stands_beside_chance_majority_random_and_pixels(standard):
+    scores = section(standard, "scores")
+    head = "Test score pca pixels age random ChanceConstant answer"
+    assert head in scores
+    # in the order of the columns: 0.62, 0.60, 0.61 and 0.50, with interval and lift
+    assert (
+        "precision@3 62.0 %[60.0, 64.0]lift 57.8 % 60.0 %[58.0, 62.0]lift 55.6 % 61.0 %[59.0, 63.0]lift 56.7 % "
+        "50.0 %[48.0, 52.0]lift 44.4 % 10.0 %–" in scores
+    )
+    assert re.search(r"SVM accuracy 82\.0 %.*? 10\.0 %12\.0 %", scores)
+    assert scores.count(head) == 3  # headline, macro, other k
+    folded = [attrs for tag, attrs in Page(standard).tags if tag == "details"]
+    assert len(folded) >= 2
+
+
+def test_random_and_pixels_are_named_even_if_they_are_not_there(tmp_path):
+    trials = [fixture.trial("pca", {"components": 128}, stage="fit"), fixture.age(500, 10)]
+    text = Page(make(tmp_path, trials, fixture.STANDARD, full=True)).all_text()
+    assert "Test score pca age randomnot in this report pixelsnot in this report" in text
+
+
+def test_pairs_are_compared_in_words_and_signs(standard):
+    text = section(standard, "pairs")
+    # pca 97.5 %, random 92.8 %, paired
+    assert re.search(r"pca · ?itself .*?▲ better\+4\.7\[\+", text)
+    assert re.search(r"random ▼ worse−4\.7\[−", text)
+    assert "≈ not resolved" in text
+    for metric in ("k-NN accuracy@3", "SVM accuracy", "MAP@R"):
+        assert f"The same at {metric}" in text
+    assert "Over all datasets" not in text
+
+
+def test_spaces_leaks_protocols_and_health_have_their_place(standard):
+    assert "★ best on validation" in section(standard, "spaces")
+    leaks = section(standard, "leaks")
+    for words in (
+        "the query counts itself 72.7 %",
+        "the query is left out 59.0 %",
+        "near duplicates of the query 61.5 %",
+    ):
+        assert words in leaks
+    assert "2 of 100 test images have a near duplicate in train" in leaks
+    rules = section(standard, "protocols")
+    for words in (
+        "Kobak: plain vote of 10 neighbours in cosine",
+        "sd 1.3 over 10 draws",
+        "fewer images than neighbours",
+    ):
+        assert words in rules
+    health = section(standard, "health")
+    assert "Gini index 0.80 0.80 0.80 0.80 0.70" in health
+    assert "There is one seed of each setting" in health
+
+
+def test_choices_without_labels_stand_beside_those_by_labels(standard):
+    text = section(standard, "selection")
+    # Of three scored settings the selector prefers a small lambda_z, which is the best on validation.
+    assert "sliced Wasserstein distance" in text
+    assert "the same as labels do" in text
+    assert re.search(r"RankMe of the stack.*?lambda_z~1000\+mu_x~10\+seed~0 96\.9 %", text)
+    assert "undefined: one of the two is constant" in text
+
+
+def test_the_atlas_is_drawn_said_and_folded(standard):
+    text = section(standard, "atlas")
+    assert "age Of the single layers hidden2 (average) scores highest" in text
+    assert "hidden3 (flatten) has the largest say: 90.0 % of the squared distance" in text
+    assert "All 32 rows of age" in text
+    assert "too wide for the probe" in text
+
+
+def test_attributes_have_a_table_and_terms(tmp_path):
+    trials = fixture.standard_trials()[:2]
+    evil = "<b>Bald</b>"
+    text = make(tmp_path, trials, fixture.STANDARD, full=True, attributes=[evil, "Hat"])
+    assert evil not in text
+    text = Page(text).all_text()
+    assert evil in text
+    assert "Precision@3 of each attribute" in text
+    assert "attribute precision@3Of the 3 nearest pictures" in text
+
+
+@pytest.mark.parametrize("evaluator", ["knn", "svm"])
+def test_one_evaluator_is_enough(tmp_path, evaluator):
+    trials = fixture.standard_trials()[:4]
+    config = fixture.CONFIG | {"evaluators": {evaluator: {}}}
+    text = make(tmp_path, trials, fixture.STANDARD, evaluators=[evaluator], config=config)
+    assert ("SVM accuracy" in section(text, "scores")) == (evaluator == "svm")
+    assert ("precision@3" in section(text, "scores")) == (evaluator == "knn")
+    assert "nan" not in Page(text).all_text().lower().split()
+
+
+def test_empty_tables_render(tmp_path):
+    trials = fixture.standard_trials()
+    results = write(tmp_path, trials, fixture.STANDARD)
+    for name in ("scores", "comparisons", "overall", "selection", "overlap", "atlas"):
+        table = pd.read_csv(results / "tables" / f"{name}.csv")
+        table.iloc[:0].to_csv(results / "tables" / f"{name}.csv", index=False)
+    text = Page(page_of(results, trials)).all_text()
+    assert text.count("Nothing to show: no trial has these scores.") == 5
+    assert "There are no two encoders to compare." in text
+    assert "there is nothing to choose" in text
+
+
+def test_overlaps_and_means_over_datasets_are_shown_where_they_are(tmp_path):
+    trials = fixture.standard_trials()[:2]
+    results = write(tmp_path, trials, fixture.STANDARD)
+    about = {"dataset": "digits", "size": 16, "encoder": "random", "setting": "latent <128>"}
+    pd.DataFrame([about | {"seeds": 3, "k": 10, "overlap": 0.25, "chance": 0.02}]).to_csv(
+        results / "tables" / "overlap.csv", index=False
+    )
+    row = {"encoder": "pixels", "metric": "precision", "datasets": 4, "value": 0.5, "low": 0.45, "high": 0.55}
+    pd.DataFrame([row]).to_csv(results / "tables" / "overall.csv", index=False)
+    text = Page(page_of(results, trials)).all_text()
+    assert "random latent <128>3" in text
+    assert "25.0 %of the 10 nearest2.0 %" in text
+    assert "There is one seed of each setting" not in text
+    assert "Over all datasets" in text
+    assert "precision@3, mean of 4 pixels50.0 %[45.0, 55.0]" in text
+
+
+def test_several_seeds_are_said_to_be_averaged_elsewhere(tmp_path):
+    trials = [fixture.trial("pixels", {}), fixture.age(500, 10), fixture.age(500, 10, seed=1)]
+    values = fixture.STANDARD | {("age", trials[2]["trial"]): (0.96, 0.95, 0.96, 0.95)}
+    text = Page(make(tmp_path, trials, values)).all_text()
+    assert "These are of the seed with the lowest number." in text
+    assert "Lists of different seeds" in text
+
+
+def test_tables_scroll_inside_their_own_region(standard):
+    """A wide table must not widen the page, and must be reached by keyboard."""
+    assert ".scroll { position: relative; overflow-x: auto;" in standard  # else what is hidden sticks out of it
+    page = standard.split("<body>")[1]
+    for match in re.finditer(r"<table", page):
+        before = page[: match.start()].rstrip()
+        assert re.search(r'<div class="scroll" tabindex="0" role="region" aria-label="[^"]+">$', before)
+
+
+def test_open_settings_are_counted_from_the_paired_differences():
+    rows = [("age", "ok", True, ""), ("age", "ok", False, "worse"), ("age", "ok", False, "not resolved")]
+    rows += [("age", "collapsed", False, ""), ("age", "ok", False, "worse"), ("lone", "ok", True, "")]
+    grid = pd.DataFrame(rows, columns=["encoder", "status", "chosen", "beside_chosen"]).assign(dataset="d", size=32)
+    assert html._open_settings(grid, "d", 32) == [
+        "age: 1 of 3 trials of other settings is not resolved from the chosen."
+    ]
+    assert html._open_settings(grid, "other", 32) == []
+
+
+@pytest.mark.parametrize("evaluators", [[], ["knn"]])
+def test_without_scores_it_renders(tmp_path, evaluators):
+    trials = fixture.standard_trials()[:4]
+    results = write(tmp_path, trials, fixture.STANDARD, evaluators=evaluators)
+    for name in ("scores", "comparisons", "overall", "selection", "overlap", "atlas"):
+        table = pd.read_csv(results / "tables" / f"{name}.csv")
+        table.iloc[:0].to_csv(results / "tables" / f"{name}.csv", index=False)
+    page = Page(page_of(results, trials, fixture.CONFIG | {"evaluators": {name: {} for name in evaluators}}))
+    assert page.open == []
+    assert "nan" not in page.all_text().lower().split()
+    said = (not evaluators) * 2  # under Leaderboard and under Runs
+    assert page.all_text().count("Nothing was scored: no evaluator ran.") == said
+    assert ("best on validation, scored on test" in page.all_text()) == bool(evaluators)
+    assert "trials were scored." not in page.all_text()  # with k-NN, which has not ended here, they gave no score
+
+
+def test_two_hundred_trials_are_a_page_that_can_be_read(tmp_path):
+    """Of small pictures, and without figures: the size of both is looked after in test_sheets and test_plots."""
+    trials = [fixture.trial("pixels", {}), fixture.age(10, 10)]
+    values = {("pixels", "seed~0"): (0.9,) * 4} | {("age", one["trial"]): (0.9,) * 4 for one in trials}
+    results = write(tmp_path, trials, values, evaluators=["knn"])
+    more = [fixture.age(10 * number, 10) for number in range(2, 201)]
+    first = folder(results, trials[1])
+    noise = np.random.default_rng(0).integers(0, 256, (4 * 8, 16 * 8, 3), dtype=np.uint8)
+    for name in ("samples.png", "reconstructions.png"):
+        Image.fromarray(noise).save(first / name)
+    for one in more:
+        where = folder(results, one)
+        where.mkdir()
+        for name in ("samples.png", "reconstructions.png"):
+            (where / name).hardlink_to(first / name)
+    text = page_of(results, [*trials, *more], fixture.CONFIG | {"evaluators": {"knn": {}}})
+    assert len(text) < 4_000_000
+    page = Page(text)
+    assert "199 of 201 trials gave no score" in page.all_text()
+    assert section(text, "runs").count("snakemake") == 201
+    assert "The other 199 trials" in section(text, "pictures")
+    pictures = [attrs for tag, attrs in page.tags if tag == "img" and attrs.get("alt", "").startswith("Samples of")]
+    assert len(pictures) == 200
+    assert all(attrs["loading"] == "lazy" for attrs in pictures)
+    folded = [attrs for tag, attrs in page.tags if tag == "details" and attrs.get("class") == "whole"]
+    assert folded == [{"class": "whole"}]  # not open
+
+
+def test_no_text_from_outside_becomes_a_tag(tmp_path):
+    """Classes, ids, reasons, the config, hosts, commits, log lines and sources of numbers, all of them hostile."""
+    evil = "<script>alert(1)</script>"
+    trials = fixture.standard_trials()
+    results = write(tmp_path, trials, fixture.STANDARD, full=True, reasons={("age", trials[-1]["trial"]): evil})
+    for one in trials:
+        where = folder(results, one)
+        for name in ("status.json", "embed.json"):
+            if (where / name).exists():
+                about = json.loads((where / name).read_text())
+                hostile = dict.fromkeys(("host", "device", "torch", "commit", "precision", "reason"), evil)
+                write_json(where / name, about | hostile)
+        log = results / "logs" / "embed" / where.relative_to(results).with_name(f"{where.name}.log")
+        log.parent.mkdir(parents=True, exist_ok=True)
+        text = f"2026-11-23 06:50:08 attempt 1 on {evil.replace(' ', '')}, process 5\nerror: {evil}\n"
+        log.with_name(f"{where.name}.1.log").write_text(text)
+    ladder = tmp_path / "ladder.csv"
+    ladder.write_text(f"{','.join(COLUMNS)}\ndigits,{evil},accuracy,12,{evil},{evil},read,{evil},knn,\n")
+    config = fixture.CONFIG | {"note": evil, "datasets": {"digits": {"sizes": [16], evil: evil}}}
+    text = page_of(results, trials, config, commit=evil, configfiles=[evil], ladder_csv=ladder)
+    page = Page(text)
+    assert page.open == []
+    assert evil not in text
+    assert page.all_text().count(evil) > 20
+    assert all("alert(1)" not in (attrs.get("src") or "") for _, attrs in page.tags)
+    assert {attrs.get("type", "") for tag, attrs in page.tags if tag == "script"} <= {"", "application/json"}

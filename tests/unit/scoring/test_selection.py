@@ -1,0 +1,398 @@
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+import safetensors.torch
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from scipy import stats
+from torch.nn import functional as F
+
+from visrec.data.embeddings import read_embeddings, write_embeddings
+from visrec.data.images import ImageSet, ImageSource, write_images
+from visrec.errors import UserError
+from visrec.networks.bodies import build
+from visrec.networks.stack import to_unit_range
+from visrec.scoring import frechet, selection
+
+CPU = torch.device("cpu")
+OPTIONS = {"latent": 8, "architecture": "dcgan"}
+
+
+def pictures(count, size=32, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (count, 3, size, size), dtype=np.uint8)
+
+
+def smooth(count, seed=0, size=32):
+    """Blurred noise: pictures with structure at both levels."""
+    coarse = np.random.default_rng(seed).uniform(0, 255, (count, 3, 8, 8))
+    grown = F.interpolate(torch.from_numpy(coarse), size, mode="bicubic")
+    return grown.round().clamp(0, 255).to(torch.uint8).numpy()
+
+
+# Sliced Wasserstein distance
+
+
+def test_one_dimension_by_hand():
+    a, b = np.array([[3.0], [0.0], [1.0]], np.float32), np.array([[2.0], [6.0], [1.0]], np.float32)
+    line = np.array([[1.0]], np.float32)
+    assert selection.sliced_distance(a, b, line) == pytest.approx((1 + 1 + 3) / 3)  # 0,1,3 beside 1,2,6
+    assert selection.sliced_distance(a, a + 5, line) == 5
+    assert selection.sliced_distance(a, a[::-1], -line) == 0
+
+
+def test_a_shift_is_seen_along_each_direction():
+    points = np.random.default_rng(0).normal(size=(50, 2)).astype(np.float32)
+    axes = np.array([[1, 0], [0, 1], [0.6, 0.8]], np.float32)
+    shifted = points + np.array([3, -1], np.float32)
+    assert selection.sliced_distance(points, shifted, axes) == pytest.approx((3 + 1 + (1.8 - 0.8)) / 3, rel=1e-5)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(1, 40), st.integers(1, 5), st.integers(1, 70), st.integers(0, 99))
+def test_equals_scipys_distance_on_every_direction(rows, width, count, seed):  # 70: more directions than go at once
+    random = np.random.default_rng(seed)
+    a, b, directions = (random.normal(size=(n, width)).astype(np.float32) for n in (rows, rows, count))
+    expected = np.mean([stats.wasserstein_distance(a @ each, b @ each) for each in directions])
+    assert selection.sliced_distance(a, b, directions) == pytest.approx(expected, rel=1e-4, abs=1e-6)
+
+
+def test_pyramid_of_a_constant_is_nothing_and_itself():
+    levels = selection.laplacian_pyramid(np.full((2, 3, 64, 64), 0.7, np.float32))
+    assert [level.shape for level in levels] == [(2, 3, 64, 64), (2, 3, 32, 32), (2, 3, 16, 16)]
+    for level, expected in zip(levels, (0, 0, 0.7), strict=True):
+        assert np.allclose(level, expected, atol=1e-6)
+    assert [level.shape[-1] for level in selection.laplacian_pyramid(np.zeros((1, 3, 16, 16), np.float32))] == [16]
+
+
+def test_pyramid_of_a_point_by_hand():
+    image = np.zeros((1, 1, 32, 32), np.float32)
+    image[0, 0, 10, 10] = 1
+    fine, coarse = selection.laplacian_pyramid(image)
+    assert np.allclose(coarse[0, 0, 4:7, 4:7], np.outer([1, 6, 1], [1, 6, 1]) / 256)  # the kernel at even distances
+    # Growing back gives along an axis (1, 6, 1)/16 at pixels 8, 10, 12; at 10: (1*1 + 6*6 + 1*1)/16 * 2/16
+    assert fine[0, 0, 10, 10] == pytest.approx(1 - (38 / 128) ** 2)
+
+
+def test_pyramid_equals_torch_convolutions():
+    image = torch.from_numpy(np.random.default_rng(0).normal(size=(2, 3, 32, 32)).astype(np.float32))
+    kernel = torch.tensor([1.0, 4, 6, 4, 1]) / 16
+    kernel = torch.outer(kernel, kernel).expand(3, 1, 5, 5)
+    small = F.conv2d(F.pad(image, (2, 2, 2, 2), mode="reflect"), kernel, stride=2, groups=3)
+    spread = F.conv_transpose2d(small, torch.ones(3, 1, 1, 1), stride=2, groups=3, output_padding=1)
+    grown = F.conv2d(F.pad(spread, (2, 2, 2, 2), mode="reflect"), 4 * kernel, groups=3)
+    fine, coarse = selection.laplacian_pyramid(image.numpy())
+    assert np.allclose(coarse, small.numpy(), atol=1e-6)
+    assert np.allclose(fine, (image - grown).numpy(), atol=1e-6)
+
+
+def test_a_set_is_at_no_distance_from_itself_and_its_order_does_not_matter():
+    a, b = smooth(20), pictures(20, seed=1)
+    assert selection.level_distances(a, a, 0) == {32: 0, 16: 0}
+    near = selection.level_distances(a, b, 0)
+    assert selection.level_distances(a[::-1], b, 0) == pytest.approx(near, rel=1e-5)
+    assert selection.level_distances(a, a[::-1], 0) == pytest.approx({32: 0, 16: 0}, abs=1e-6)
+    assert selection.level_distances(b, a, 0) == pytest.approx(near, rel=1e-5)
+    assert selection.sliced_wasserstein(a, b, 0) == pytest.approx(np.mean([*near.values()]))
+    assert selection.level_distances(a, b, 0) == near  # by seed
+    assert selection.level_distances(a, b, 1) != near
+    assert list(selection.level_distances(smooth(2, size=64), smooth(2, size=64), 0)) == [64, 32, 16]
+
+
+def test_other_pictures_are_farther_than_more_of_the_same():
+    same = selection.level_distances(smooth(60), smooth(60, seed=1), 0)
+    other = selection.level_distances(smooth(60), pictures(60), 0)
+    one_picture = selection.level_distances(smooth(60), smooth(1).repeat(60, axis=0), 0)
+    for side in (32, 16):
+        assert 0 < 1.5 * same[side] < min(other[side], one_picture[side])
+
+
+def test_contrast_and_cast_of_a_set_are_not_seen_and_flat_sets_are_finite():
+    a = smooth(10) // 2
+    assert selection.sliced_wasserstein(a, 2 * a + 1, 0) < 1e-4
+    flat = np.full_like(a, 200)
+    distances = selection.level_distances(flat, a, 0)
+    # Beside zeros, the mean absolute projection of what has mean square 1 per pixel: near E|N(0, 1)| = 0.8 at most
+    assert all(0.2 < value < 1.5 for value in distances.values())
+    assert selection.level_distances(flat, flat // 2, 0) == {32: 0, 16: 0}
+
+
+def test_the_distance_of_a_level_equals_a_plain_computation():
+    """At 16 px all 100 places are used, so nothing but the directions is drawn."""
+    a, b = pictures(3, 16), smooth(3, size=16, seed=5)
+    random = np.random.default_rng(7)
+    directions = random.normal(size=(512, 147)).astype(np.float32)
+    directions /= np.linalg.norm(directions, axis=1)[:, None]
+    sets = []
+    for images in (a, b):
+        patches = F.unfold(to_unit_range(torch.from_numpy(images)).double().contiguous(), 7)  # (3, 147, 100)
+        patches = patches.permute(0, 2, 1).reshape(300, 3, 49).numpy()
+        sets.append(
+            ((patches - patches.mean((0, 2), keepdims=True)) / patches.std((0, 2), keepdims=True)).reshape(300, 147)
+        )
+    expected = np.mean([stats.wasserstein_distance(sets[0] @ each, sets[1] @ each) for each in directions])
+    assert selection.level_distances(a, b, 7) == {16: pytest.approx(expected, rel=1e-5)}
+
+
+def test_sets_of_two_shapes_are_refused_and_empty_ones_have_no_distance():
+    with pytest.raises(ValueError, match="as many images"):
+        selection.level_distances(pictures(2), pictures(3), 0)
+    assert math.isnan(selection.sliced_wasserstein(pictures(0), pictures(0), 0))
+
+
+# Reconstruction, RankMe, hubness
+
+
+def test_reconstruction_error_by_hand():
+    images = np.array([0, 255, 51, 255], np.uint8).reshape(1, 1, 2, 2)  # -1, 1, -0.6, 1
+    assert selection.reconstruction_error(np.zeros((1, 1, 2, 2), np.float32), images) == pytest.approx(3.6 / 4)
+    assert selection.reconstruction_error(to_unit_range(torch.from_numpy(images)).numpy(), images) < 1e-7
+    assert math.isnan(selection.reconstruction_error(np.zeros((0, 3, 8, 8), np.float32), pictures(0, 8)))
+
+
+def test_bytes_there_and_back():
+    every = np.arange(256, dtype=np.uint8)
+    assert selection.to_bytes(selection.from_bytes(every)).tolist() == every.tolist()
+    assert selection.to_bytes(np.array([-1.1, 1.1, 0.0, -0.999])).tolist() == [0, 255, 128, 0]
+
+
+@pytest.mark.parametrize("shape", [(30, 7), (7, 30)], ids=["tall", "wide"])
+def test_rankme_of_an_orthogonal_matrix_is_its_width_and_of_rank_one_is_one(shape):
+    random = np.random.default_rng(0)
+    orthogonal = np.linalg.qr(random.normal(size=(30, 7)))[0]
+    orthogonal = (orthogonal if shape == (30, 7) else orthogonal.T).astype(np.float32)
+    assert selection.rankme(orthogonal) == pytest.approx(7, rel=1e-5)
+    assert selection.rankme(1000 * orthogonal) == pytest.approx(7, rel=1e-5)
+    one = np.outer(random.normal(size=shape[0]), random.normal(size=shape[1])).astype(np.float32)
+    assert selection.rankme(one) == pytest.approx(1, abs=1e-4)
+
+
+def test_rankme_by_hand():
+    assert selection.rankme(np.diag([3, 1]).astype(np.float32)) == pytest.approx(4 / 3**0.75)  # p = 3/4, 1/4
+    assert selection.rankme(np.full((5, 3), 2, np.float32)) == pytest.approx(1, abs=1e-6)  # constant: not centred
+    assert math.isnan(selection.rankme(np.zeros((5, 3), np.float32)))
+    assert math.isnan(selection.rankme(np.zeros((0, 3), np.float32)))
+    assert math.isnan(selection.rankme(np.zeros((5, 0), np.float32)))
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(1, 600), st.integers(1, 12), st.integers(0, 99))
+def test_rankme_equals_singular_values_of_numpy(rows, width, seed):
+    features = np.random.default_rng(seed).normal(0.5, 2, (rows, width)).astype(np.float32)
+    p = np.linalg.svd(features.astype(np.float64), compute_uv=False)
+    p = p[p > 0] / p.sum()
+    assert selection.rankme(features) == pytest.approx(math.exp(-(p * np.log(p)).sum()), rel=1e-5)
+
+
+def test_hubness_by_hand():
+    gallery = np.array([[0.0], [10.0], [20.0], [30.0]], np.float32)
+    # Three queries list row 0, one row 1: counts 3, 1, 0, 0 have mean 1, squares 4 + 0 + 1 + 1, cubes 8 + 0 - 1 - 1
+    queries = np.array([[1.0], [2.0], [3.0], [11.0]], np.float32)
+    assert selection.hubness(queries, gallery, 1) == pytest.approx((6 / 4) / (6 / 4) ** 1.5)
+    # One query between all: the tied rows share its list, 1/2 each for rows 1 and 2
+    assert selection.hubness(np.array([[15.0]], np.float32), gallery, 1) == pytest.approx(0, abs=1e-12)
+    assert math.isnan(selection.hubness(queries, gallery, 4))  # every list is the whole gallery
+    assert math.isnan(selection.hubness(queries[:0], gallery, 1))
+    with pytest.raises(UserError, match="k = 5"):
+        selection.hubness(queries, gallery, 5)
+
+
+def test_hubness_equals_scipy_on_brute_force():
+    random = np.random.default_rng(0)
+    queries, gallery = (random.normal(size=(n, 20)).astype(np.float32) for n in (60, 90))
+    distances = np.square(queries[:, None].astype(float) - gallery[None]).sum(2)
+    counts = np.bincount(np.argsort(distances, axis=1)[:, :10].ravel(), minlength=90)
+    assert selection.hubness(queries, gallery, 10) == pytest.approx(stats.skew(counts))
+
+
+# Nets and files
+
+
+@settings(max_examples=20, deadline=None)
+@given(hnp.arrays(np.int64, st.integers(0, 30), elements=st.integers(0, 10**6), unique=True), st.integers(0, 40))
+def test_the_choice_depends_on_ids_and_not_on_their_order(numbers, count):
+    ids = np.array([f"class{number % 3}/{number}" for number in numbers], dtype=str)
+    rows = selection.choose(ids, count)
+    assert len(rows) == min(count, len(ids))
+    assert (np.diff(rows) > 0).all()
+    assert set(ids[::-1][selection.choose(ids[::-1], count)]) == set(ids[rows])
+
+
+def test_latents_are_on_the_sphere_and_by_seed():
+    z = selection.latents(500, 16, 3)
+    assert z.dtype == np.float32
+    assert np.allclose(np.linalg.norm(z, axis=1), 1, atol=1e-6)
+    assert np.abs(z.mean(axis=0)).max() < 0.05
+    assert np.array_equal(z, selection.latents(500, 16, 3))
+    assert not np.array_equal(z, selection.latents(500, 16, 4))
+
+
+@pytest.fixture(scope="module")
+def nets():
+    """A pair whose batch norm statistics are not those it began with, so that a wrong mode would be seen."""
+    encoder, generator = build(32, 8, "dcgan", seed=0)
+    with torch.no_grad():
+        generator.train()(torch.from_numpy(selection.latents(64, 8, 9)))
+        encoder.train()(to_unit_range(torch.from_numpy(smooth(64))))
+        generator.output.weight *= 20  # so that the pictures of two latents differ
+    return encoder.eval(), generator.eval()
+
+
+@pytest.fixture(scope="module")
+def trial(nets, tmp_path_factory):
+    """Files of a trained trial: 40 train images, 12 of val and 2 of test."""
+    folder = tmp_path_factory.mktemp("trial")
+    parts = {split: smooth(count, seed=count) for split, count in (("train", 40), ("val", 12), ("test", 2))}
+    written(folder / "images.h5", parts)
+    safetensors.torch.save_file(nets[1].state_dict(), folder / "generator.safetensors")
+    batches = {split: [embed(nets[0], images)] for split, images in parts.items()}
+    write_embeddings(folder / "embeddings.h5", folder / "images.h5", batches, spec={})
+    return folder, parts
+
+
+@torch.no_grad()
+def embed(encoder, images):
+    x = to_unit_range(torch.from_numpy(images))
+    return {"hidden": encoder.hidden(x)[-1].flatten(1).numpy(), "output": encoder(x).numpy()}
+
+
+def written(path, parts):
+    sources = {
+        split: ImageSource(
+            [images], np.zeros(len(images), np.int64), np.array([f"{split}/{row}" for row in range(len(images))])
+        )
+        for split, images in parts.items()
+    }
+    write_images(path, ImageSet(sources, ["a"], "made for a test", "made for a test"), 32)
+
+
+def write(folder, images="images.h5", generator="generator.safetensors", embeddings="embeddings.h5", **more):
+    files = folder / images, folder / generator, folder / embeddings
+    selection.write(*files, OPTIONS, 5, CPU, folder / "selectors.csv", **more)
+    return pd.read_csv(folder / "selectors.csv").set_index("selector")
+
+
+@torch.no_grad()
+def test_selectors_of_a_trial(trial, nets):
+    folder, parts = trial
+    table = write(folder)
+    assert table.index.tolist() == [
+        "sliced_wasserstein",
+        "reconstruction_error",
+        "rankme_output",
+        "rankme_stack",
+        "hubness",
+    ]
+    assert table.better.tolist() == ["lower", "lower", "higher", "higher", "lower"]
+    assert (table.status == "ok").all()
+
+    encoder, generator = nets
+    x = to_unit_range(torch.from_numpy(parts["val"]))
+    error = (generator(encoder(x)) - x).abs().mean()
+    assert table.value["reconstruction_error"] == pytest.approx(error.item(), rel=1e-4)
+    z = torch.randn(12, 8, generator=torch.Generator().manual_seed(5))
+    samples = generator(z / z.norm(dim=1, keepdim=True))
+    samples = ((samples + 1) * 127.5).round().to(torch.uint8).numpy()
+    expected = selection.sliced_wasserstein(samples, parts["val"], selection.PROBE_SEED)
+    assert table.value["sliced_wasserstein"] == pytest.approx(expected, rel=1e-3)
+    output = encoder(to_unit_range(torch.from_numpy(parts["train"]))).numpy()
+    assert table.value["rankme_output"] == pytest.approx(selection.rankme(output), rel=1e-4)
+    features = {s: read_embeddings(folder / "embeddings.h5").splits[s].features for s in ("train", "val")}
+    assert table.value["rankme_stack"] == pytest.approx(selection.rankme(features["train"]))
+    assert table.value["hubness"] == pytest.approx(selection.hubness(features["val"], features["train"], 10))
+    first = (folder / "selectors.csv").read_bytes()
+    write(folder)
+    assert (folder / "selectors.csv").read_bytes() == first
+
+
+def test_a_part_of_many_images_is_used(trial, nets, monkeypatch):
+    folder, parts = trial
+    seen = {}
+    for name, limit in (("IMAGES", 5), ("RANK_ROWS", 20), ("HUB_QUERIES", 4)):
+        monkeypatch.setattr(selection, name, limit)
+    for name in ("sliced_wasserstein", "rankme", "hubness"):
+        monkeypatch.setattr(selection, name, lambda *given, name=name: seen.setdefault(name, []).append(given) or 0.5)
+    table = write(folder)
+    (samples, real, _), (output, _), (stack, _) = *seen["sliced_wasserstein"], *seen["rankme"]
+    assert samples.shape == real.shape == (5, 3, 32, 32)
+    val_ids = np.array([f"val/{row}" for row in range(12)])
+    chosen = selection.choose(val_ids, 5)
+    assert np.array_equal(real, parts["val"][chosen])
+    x = to_unit_range(torch.from_numpy(real))
+    with torch.no_grad():  # the latents decoded are those of the same images
+        error = (nets[1](nets[0](x)) - x).abs().mean().item()
+    assert table.value["reconstruction_error"] == pytest.approx(error, rel=1e-4)
+    assert output.shape == (20, 8)
+    assert stack.shape == (20, 4096 + 8)
+    assert seen["hubness"][0][0].shape == (4, 4104)
+    assert len(seen["hubness"][0][1]) == 40  # in all of train
+
+
+def test_what_has_no_value_says_why(tmp_path, nets):
+    parts = {"train": smooth(12), "val": pictures(0), "test": pictures(1)}
+    written(tmp_path / "images.h5", parts)
+    safetensors.torch.save_file(nets[1].state_dict(), tmp_path / "generator.safetensors")
+    batches = {s: [{"hidden": np.zeros((len(x), 3)), "output": np.zeros((len(x), 8))}] for s, x in parts.items()}
+    write_embeddings(tmp_path / "embeddings.h5", tmp_path / "images.h5", batches, spec={})
+    table = write(tmp_path)
+    assert table.value.isna().all()
+    assert table.status.to_dict() == {
+        "sliced_wasserstein": "val has no images",
+        "reconstruction_error": "val has no images",
+        "rankme_output": "the embedding is zero",
+        "rankme_stack": "the embedding is zero",
+        "hubness": "all training images are listed equally often",
+    }
+
+
+def test_a_failed_training_has_its_status_in_every_row(trial):
+    folder, _ = trial
+    write_embeddings(folder / "failed.h5", folder / "images.h5", {}, spec={}, status="collapsed")
+    table = write(folder, generator="absent", embeddings="failed.h5", inception="absent")
+    assert table.index.tolist() == list(selection.BETTER)
+    assert table.value.isna().all()
+    assert (table.status == "collapsed").all()
+
+
+def test_the_frechet_distance_is_of_samples_and_val_images(trial, monkeypatch):
+    folder, parts = trial
+    asked = []
+    monkeypatch.setattr(frechet, "load_inception", lambda path, device: path)
+    monkeypatch.setattr(
+        frechet,
+        "inception_features",
+        lambda net, images, device: asked.append(net) or images.mean(axis=(2, 3)) / 255,
+    )
+    table = write(folder, inception="weights.pth")
+    assert asked == ["weights.pth"] * 2
+    assert table.better["fid_torchvision"] == "lower"
+    samples = selection.to_bytes(
+        selection.decode(
+            selection.load_generator(folder / "generator.safetensors", 32, OPTIONS, 5, CPU),
+            selection.latents(12, 8, 5),
+            CPU,
+        )
+    )
+    a, b = (frechet.statistics(each.mean(axis=(2, 3)) / 255) for each in (samples, parts["val"]))
+    assert table.value["fid_torchvision"] == pytest.approx(frechet.frechet_distance(*a, *b))
+
+
+def test_what_is_wrong_with_the_files_is_said_in_one_line(trial, tmp_path, nets):
+    folder, parts = trial
+    with pytest.raises(UserError, match=r"absent\.pth does not exist"):
+        write(folder, inception=str(tmp_path / "absent.pth"))
+    with pytest.raises(UserError, match="cannot be read as the trial's generator"):
+        write(folder, generator="absent.safetensors")
+    safetensors.torch.save_file(nets[0].state_dict(), folder / "encoder.safetensors")
+    with pytest.raises(UserError, match="cannot be read as the trial's generator"):
+        write(folder, generator="encoder.safetensors")
+    written(folder / "others.h5", {**parts, "val": parts["val"][:11]})
+    with pytest.raises(UserError, match="not those of the embeddings"):
+        write(folder, images="others.h5")
+    broken = nets[1].state_dict() | {"output.bias": torch.full((3,), math.nan)}
+    safetensors.torch.save_file(broken, folder / "broken.safetensors")
+    with pytest.raises(UserError, match="not finite"):
+        write(folder, generator="broken.safetensors")

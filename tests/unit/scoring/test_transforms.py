@@ -1,0 +1,81 @@
+import numpy as np
+import pytest
+from sklearn.decomposition import PCA
+from sklearn.metrics.pairwise import cosine_similarity
+from sklearn.preprocessing import StandardScaler
+
+from visrec.scoring import transforms
+
+LAYERS = {"a": slice(0, 2), "b": slice(2, 6)}
+
+
+@pytest.fixture
+def train():
+    rng = np.random.default_rng(0)
+    return (rng.normal(size=(400, 6)) * [1, 2, 10, 20, 5, 0.1] + 7).astype(np.float32)
+
+
+def test_raw_is_the_same_array(train):
+    assert transforms.fit("raw", train, LAYERS)(train) is train
+
+
+def test_standardised_by_hand_and_by_scikit_learn(train):
+    column = np.array([[1.0], [3.0]], np.float32)  # mean 2, standard deviation 1
+    assert transforms.fit("standardised", column, {})(np.array([[5.0]], np.float32)).tolist() == [[3.0]]
+    other = train[::-1] + 1
+    expected = StandardScaler().fit(train.astype(float)).transform(other)
+    np.testing.assert_allclose(transforms.fit("standardised", train, LAYERS)(other), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_blocks_give_each_layer_the_same_share_of_the_distance(train):
+    out = transforms.fit("blocks", train, LAYERS)(train)
+    assert [out[:, part].var(axis=0).sum() for part in LAYERS.values()] == pytest.approx([1, 1], rel=1e-5)
+    # Inside a layer proportions stay.
+    assert out[:, 3].std() / out[:, 2].std() == pytest.approx(train[:, 3].std() / train[:, 2].std(), rel=1e-5)
+
+
+@pytest.mark.parametrize("rows", [400, 5], ids=["more rows than features", "fewer"])
+def test_whitened_equals_scikit_learns_pca_up_to_sign(train, rows):
+    train, asked = train[:rows], train[-50:]
+    out = transforms.fit("whitened", train, LAYERS)(asked)
+    pca = PCA(n_components=transforms.WHITENED, whiten=True, svd_solver="full").fit(train.astype(float))
+    assert out.shape == (50, pca.n_components_)
+    # scikit-learn divides by N - 1, we by N.
+    expected = np.abs(pca.transform(asked)) * np.sqrt(rows / (rows - 1))
+    np.testing.assert_allclose(np.abs(out), expected, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", transforms.FEATURES)
+def test_constant_features_stay_finite_and_say_nothing(name):
+    train = np.full((5, 3), 4.0, np.float32)
+    out = transforms.fit(name, train, {"a": slice(0, 3)})(train)
+    assert np.isfinite(out).all()
+    assert (out == out[0]).all()
+
+
+@pytest.mark.parametrize("name", transforms.FEATURES[1:])
+def test_only_train_is_fitted_and_inputs_stay(name, train):
+    before, change = train.copy(), transforms.fit(name, train, LAYERS)
+    one = change(np.full((1, 6), 1e3, np.float32))
+    assert np.array_equal(one, change(np.full((2, 6), 1e3, np.float32))[:1])
+    assert np.array_equal(train, before)
+
+
+@pytest.mark.parametrize("name", ["standardised", "blocks"])
+def test_the_order_of_rows_does_not_show(name, train):
+    shuffled = np.random.default_rng(1).permutation(train)
+    assert np.array_equal(transforms.fit(name, train, LAYERS)(train), transforms.fit(name, shuffled, LAYERS)(train))
+
+
+def test_unit_rows_rank_by_cosine(train):
+    out = transforms.unit(train - 7)
+    np.testing.assert_allclose(out @ out.T, cosine_similarity(train - 7), atol=1e-6)
+
+
+def test_zero_rows_have_cosine_0_with_others_and_1_with_each_other():
+    out = transforms.unit(np.array([[0, 0], [3, 4], [0, 0], [1e-30, 0], [3e38, 0]], np.float32))
+    np.testing.assert_allclose(
+        out @ out.T,
+        [[1, 0, 1, 0, 0], [0, 1, 0, 0.6, 0.6], [1, 0, 1, 0, 0], [0, 0.6, 0, 1, 1], [0, 0.6, 0, 1, 1]],
+        atol=1e-6,
+    )

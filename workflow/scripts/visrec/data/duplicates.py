@@ -1,0 +1,167 @@
+"""Exact and near duplicates, within and between splits, found in pixel space alone.
+
+A gallery that holds the query again answers it for nothing: 3.3 % of CIFAR-10's test images have a duplicate in train
+(Barz and Denzler, ciFAIR, arXiv:1902.00423). So pairs are found once, when images are prepared, independently of any
+encoder, and stored with the images: scores can then be given with and without them.
+
+Two images are near duplicates if their grey miniatures, 16x16, each with its mean taken away and brought to norm 1,
+correlate at least `THRESHOLD` (docs/decisions/0007 says why this one). Miniatures forgive scaling, compression and
+brightness; a mirrored or shifted picture is another picture. Images that are almost of one colour have no structure to
+compare: for them only equality counts.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import h5py
+import numpy as np
+from scipy import sparse
+
+from visrec.data.hdf5 import SPLITS
+from visrec.jobs import progress
+
+if TYPE_CHECKING:  # the report counts pairs and needs no torch for it
+    import torch
+
+THRESHOLD = 0.96
+SIDE = 16
+FLAT = 4.0  # standard deviation of grey values, 0..255, below which a miniature is called flat
+ROWS = 2048  # of a tile of the correlation matrix
+LOADED = 256  # images read at once: memory is 1 kB per image, for its miniature, and little more
+NODE = np.dtype([("split", "u1"), ("row", "i8")])
+PAIR = np.dtype([("a_split", "u1"), ("a", "i8"), ("b_split", "u1"), ("b", "i8"), ("similarity", "f4")])
+
+
+def miniatures(images: np.ndarray) -> "torch.Tensor":
+    """Grey 16x16 miniatures, mean 0 and norm 1, of uint8 (N, 3, S, S): float32 (N, 256); flat ones are 0."""
+    import torch
+    from torch.nn import functional as F
+
+    grey = torch.from_numpy(images).float().mean(dim=1, keepdim=True)
+    small = F.interpolate(grey, size=(SIDE, SIDE), mode="area").flatten(1)
+    small = small - small.mean(dim=1, keepdim=True)
+    norm = small.norm(dim=1, keepdim=True)
+    return torch.where(norm >= FLAT * SIDE, small / norm.clamp(min=1e-9), 0.0)
+
+
+def pairs(file: h5py.File) -> np.ndarray:
+    """All pairs of (nearly) the same image in an opened images.h5.
+
+    Args:
+        file: with the groups train, val and test.
+
+    Returns:
+        array of `PAIR`, (P,): splits as indices into `SPLITS`, rows in these, and similarity in [THRESHOLD, 1]; 1 only
+        for images equal in every pixel. Each pair once, the earlier image first; ordered.
+    """
+    small, kinds, splits, rows = _load(file)
+    a, b, similarity = (
+        np.concatenate(parts) for parts in zip(_equal(kinds, splits), *_near(small, kinds), strict=True)
+    )
+    table = np.zeros(len(a), PAIR)
+    table["a_split"], table["a"] = splits[a], rows[a]
+    table["b_split"], table["b"] = splits[b], rows[b]
+    table["similarity"] = similarity
+    return table[np.lexsort((b, a))]
+
+
+def count(table: np.ndarray) -> dict[str, dict[str, int]]:
+    """Images that have a duplicate elsewhere, by the two splits: {"test in train": {"exact": n, "near": n}, ...}.
+
+    An image counts once however many duplicates it has; "near" includes "exact".
+    """
+    found = {}
+    for later in range(len(SPLITS)):
+        for earlier in range(later + 1):
+            between = table[(table["a_split"] == earlier) & (table["b_split"] == later)]
+            exact = between[between["similarity"] == 1]
+            found[f"{SPLITS[later]} in {SPLITS[earlier]}"] = {
+                "exact": len(np.unique(exact["b"])),
+                "near": len(np.unique(between["b"])),
+            }
+    return found
+
+
+def partners(table: np.ndarray, split: str) -> np.ndarray:
+    """Which training images are (near) duplicates of which images of a split.
+
+    Copies of a copy count: where a picture is in train three times, all three are partners of what resembles one.
+
+    Args:
+        table: from `pairs`.
+        split: of the queries.
+
+    Returns:
+        int64 (P, 2): row in the split, row in train; each once, ordered; a training image is not its own partner.
+    """
+    nodes = np.concatenate([table[["a_split", "a"]].astype(NODE), table[["b_split", "b"]].astype(NODE)])
+    nodes, node = np.unique(nodes, return_inverse=True)
+    a, b = node.reshape(2, -1)
+    exact = table["similarity"] == 1
+    links = sparse.coo_array((np.ones(exact.sum()), (a[exact], b[exact])), shape=(len(nodes),) * 2)
+    count, kind = sparse.csgraph.connected_components(links, directed=False)
+    # Kinds that are alike, each with itself; then all members of one kind with all members of the other.
+    alike = sparse.coo_array((np.ones(len(a)), (kind[a], kind[b])), shape=(count,) * 2)
+    alike = (alike + alike.T + sparse.eye_array(count)).tocsr()
+    member = sparse.csr_array((np.ones(len(nodes)), (np.arange(len(nodes)), kind)), shape=(len(nodes), count))
+    queries = np.flatnonzero(nodes["split"] == SPLITS.index(split))
+    gallery = np.flatnonzero(nodes["split"] == SPLITS.index("train"))
+    query, row = (member[queries] @ alike @ member[gallery].T).nonzero()
+    found = np.column_stack([nodes["row"][queries[query]], nodes["row"][gallery[row]]])
+    found = found[queries[query] != gallery[row]]
+    return found[np.lexsort((found[:, 1], found[:, 0]))]
+
+
+def _load(file: h5py.File) -> tuple["torch.Tensor", np.ndarray, np.ndarray, np.ndarray]:
+    """Of all images, split after split: miniatures, a number that equal images share, split and row."""
+    import torch
+
+    counts = [len(file[split]["ids"]) for split in SPLITS]
+    small = torch.empty(sum(counts), SIDE**2)
+    digests = np.empty(sum(counts), np.uint64)  # of 64 bits: two in a million images are mistaken once in 10^7 datasets
+    done = 0
+    for split in SPLITS:
+        images = file[split]["images"]
+        for start in range(0, len(images), LOADED):
+            block = images[start : start + LOADED]
+            part = slice(done, done + len(block))
+            small[part] = miniatures(block)
+            digests[part] = [int.from_bytes(hashlib.blake2b(each.tobytes(), digest_size=8).digest()) for each in block]
+            done += len(block)
+    _, kinds = np.unique(digests, return_inverse=True)
+    rows = np.concatenate([np.arange(count) for count in counts])
+    return small, kinds, np.repeat(np.arange(len(SPLITS)), counts), rows
+
+
+def _equal(kinds: np.ndarray, splits: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Pairs of images equal in every pixel: each copy with the first one of its kind in every split up to its own."""
+    first: dict[tuple[int, int], int] = {}
+    found = []
+    for row, (kind, split) in enumerate(zip(kinds.tolist(), splits.tolist(), strict=True)):
+        found += [(first[kind, earlier], row) for earlier in range(split + 1) if (kind, earlier) in first]
+        first.setdefault((kind, split), row)
+    a, b = np.array(found, int).reshape(-1, 2).T
+    return a, b, np.ones(len(a))
+
+
+def _near(small: "torch.Tensor", kinds: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Pairs of unequal images whose miniatures correlate at least `THRESHOLD`, by tiles of the matrix's upper half."""
+    import torch
+
+    # Buffers that stay: fresh ones for each tile would fragment the heap.
+    products, alike = torch.empty(ROWS * ROWS), torch.empty(ROWS * ROWS, dtype=torch.bool)
+    for start in progress.bar(range(0, len(small), ROWS), desc="near duplicates", unit="tile"):
+        tile = small[start : start + ROWS]
+        for other in range(start, len(small), ROWS):
+            block = small[other : other + ROWS]
+            shape, size = (len(tile), len(block)), len(tile) * len(block)
+            correlation = torch.mm(tile, block.T, out=products[:size].view(shape))
+            close = torch.ge(correlation, THRESHOLD, out=alike[:size].view(shape))
+            a, b = (each.numpy() for each in close.nonzero(as_tuple=True))
+            # Below 1, so that 1 is left to images that are equal in every pixel.
+            similarity = correlation[a, b].clamp(max=1 - 1e-6).numpy()
+            a, b = a + start, b + other
+            keep = (b > a) & (kinds[a] != kinds[b])
+            if keep.any():
+                yield a[keep], b[keep], similarity[keep]

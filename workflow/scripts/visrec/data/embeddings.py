@@ -1,0 +1,172 @@
+"""embeddings.h5: the features of all images of a dataset.
+
+It has the groups train, val and test, each with
+    features  float32 or float16 (N, D), contiguous; read as float32
+    labels, ids, attributes, identity  as in images.h5, in the same order
+the same `duplicates`, and file attributes: `layers` (JSON: name -> [start, stop] into D), `status` ("ok" or why
+training ended), `spec` (JSON: what made it) and `images_fingerprint`.
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from visrec.data.files import atomic
+from visrec.data.hdf5 import EMBEDDINGS, IMAGES, SPLITS, reading, strings
+from visrec.data.images import read_image_info
+from visrec.errors import UserError
+
+
+@dataclass(frozen=True)
+class EmbeddingSplit:
+    """The embeddings of one split.
+
+    Attributes:
+        features: float32 (N, D), finite.
+        labels: int64 (N,), -1 = none.
+        ids: str (N,).
+        attributes: uint8 (N, A), 0 or 1, or None.
+        identity: int64 (N,), who is in the picture, or None.
+    """
+
+    features: np.ndarray
+    labels: np.ndarray
+    ids: np.ndarray
+    attributes: np.ndarray | None = None
+    identity: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Embeddings:
+    """What evaluators see.
+
+    Attributes:
+        splits: "train", "val", "test" -> EmbeddingSplit; features are (N, 0) unless status is "ok".
+        layers: layer name -> slice of the D columns, in stacking order.
+        classes: class names.
+        status: "ok", or how training ended ("collapsed", "diverged").
+        spec: what made the file.
+        attributes: names of the A attributes.
+        duplicates: pairs of images that are (nearly) the same, `visrec.data.duplicates.PAIR` (P,); None if they were
+            never searched.
+    """
+
+    splits: Mapping[str, EmbeddingSplit]
+    layers: Mapping[str, slice]
+    classes: list[str]
+    status: str = "ok"
+    spec: Mapping[str, Any] = field(default_factory=dict)
+    attributes: Sequence[str] = ()
+    duplicates: np.ndarray | None = None
+
+
+def write_embeddings(
+    path: str | Path,
+    images: str | Path,
+    batches: Mapping[str, Iterable[Mapping[str, np.ndarray]]],
+    *,
+    spec: Mapping[str, Any],
+    status: str = "ok",
+    dtype: str = "float32",
+) -> None:
+    """Write embeddings.h5 batch by batch; what is known of the images is copied from images.h5.
+
+    Args:
+        path: the file.
+        images: the images.h5 whose rows the batches follow.
+        batches: per split an iterable of {layer name: float (n, D_layer)}, stacked in the order of the keys.
+        spec: what makes the features (encoder, options, seed), kept as JSON.
+        status: "ok", or how training ended; then `batches` are not read and features are (N, 0).
+        dtype: "float32" or "float16", of the features in the file. float16 rounds a feature x by at most |x| / 2^11, or
+            by 2^-25 where |x| < 2^-14.
+
+    Raises:
+        UserError: a feature is not finite under status "ok", is too large for `dtype`, or rows are missing.
+    """
+    info = read_image_info(images)
+    layers: dict[str, list[int]] = {}
+    with atomic(path) as temporary, h5py.File(temporary, "w") as file:
+        with reading(images, IMAGES) as source:
+            for split in SPLITS:
+                group = file.create_group(split)
+                for name in source[split].keys() - {"images"}:
+                    source.copy(source[split][name], group)
+            if "duplicates" in source:
+                source.copy(source["duplicates"], file)
+        for split in SPLITS:
+            group = file[split]
+            ids = group["ids"]
+            features, start = None, 0
+            for batch in batches[split] if status == "ok" else ():
+                rows = np.concatenate([np.asarray(part, np.float32) for part in batch.values()], axis=1)
+                if not np.isfinite(rows).all():
+                    raise UserError(f"{path}: a feature of {split} row {start} or after is not finite")
+                _refuse_too_large(rows, dtype, f"{path}: a feature of {split} row {start} or after")
+                if features is None:
+                    # Contiguous, so that a slice of rows is one read: chunks made random rows 13 to 30 times slower.
+                    features = group.create_dataset("features", (len(ids), rows.shape[1]), dtype)
+                    stops = np.cumsum([part.shape[1] for part in batch.values()])
+                    layers = {
+                        name: [int(stop - part.shape[1]), int(stop)]
+                        for (name, part), stop in zip(batch.items(), stops, strict=True)
+                    }
+                features[start : start + len(rows)] = rows
+                start += len(rows)
+            if features is None:
+                group.create_dataset("features", (len(ids), 0), dtype)
+            if status == "ok" and start != len(ids):
+                raise UserError(f"{path}: {split} has {len(ids)} images but {start} embeddings")
+        file.attrs.update(
+            kind=EMBEDDINGS,
+            layers=json.dumps(layers),
+            classes=json.dumps(info.classes),
+            attributes=json.dumps(info.attributes),
+            status=status,
+            spec=json.dumps(dict(spec), sort_keys=True),
+            images_fingerprint=info.fingerprint,
+        )
+
+
+def _refuse_too_large(rows: np.ndarray, dtype: str, what: str) -> None:
+    largest, limit = max(rows.max(initial=0), -rows.min(initial=0)), np.finfo(dtype).max
+    if largest > limit:
+        raise UserError(
+            f"{what} is {largest:.6g}, beyond the {limit:.0f} that {dtype} holds; "
+            "say `embeddings: {dtype: float32}` in the config and run again"
+        )
+
+
+def layers_of(file: h5py.File) -> dict[str, slice]:
+    """The layers of an opened embeddings.h5: name -> slice of the columns, in stacking order."""
+    return {name: slice(*bounds) for name, bounds in json.loads(file.attrs["layers"]).items()}
+
+
+def read_embeddings(path: str | Path) -> Embeddings:
+    """Read embeddings.h5 into memory.
+
+    Raises:
+        UserError: the file is missing, damaged or of another kind.
+    """
+    with reading(path, EMBEDDINGS) as file:
+        return Embeddings(
+            splits={
+                split: EmbeddingSplit(
+                    file[split]["features"].astype(np.float32)[:],  # converts while it reads: no second array
+                    file[split]["labels"][:],
+                    strings(file[split]["ids"]),
+                    *(file[split][name][:] if name in file[split] else None for name in ("attributes", "identity")),
+                )
+                for split in SPLITS
+            },
+            layers=layers_of(file),
+            classes=json.loads(file.attrs["classes"]),
+            status=file.attrs["status"],
+            spec=json.loads(file.attrs["spec"]),
+            attributes=json.loads(file.attrs["attributes"]),
+            duplicates=file["duplicates"][:] if "duplicates" in file else None,
+        )

@@ -1,0 +1,67 @@
+"""Files written atomically: a reader sees the old one or the new one, never half of one."""
+
+import glob
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from visrec.errors import FULL, REFUSED, writing
+
+
+@contextmanager
+def atomic(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; on success sync and rename it into place, on failure remove it.
+
+    A reader sees the old file or the new one, never half of one.
+
+    Raises:
+        UserError: the disk, or the quota on it, is full; there may be no such file.
+    """
+    path = Path(path)
+    with writing(path, FULL, REFUSED):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=f".tmp{path.suffix}", dir=path.parent)
+        os.close(handle)
+    temporary = Path(name)
+    try:
+        with writing(path, FULL):  # alone: who writes may read other files, and be refused those
+            yield temporary
+            sync(temporary)
+            temporary.chmod(0o666 & ~_umask())  # mkstemp makes files that only their owner can read
+            temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def remove_unfinished(path: str | Path) -> None:
+    """Remove what a process that was killed inside `atomic(path)` left behind."""
+    path = Path(path)
+    for temporary in path.parent.glob(f".{glob.escape(path.name)}.*.tmp*"):
+        temporary.unlink(missing_ok=True)
+
+
+def sync(path: str | Path) -> None:
+    """Wait until a file's content is on the disk."""
+    with Path(path).open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write UTF-8 text atomically."""
+    with atomic(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: str | Path, data: Any) -> None:
+    """Write JSON atomically, in a form that people can read."""
+    write_text(path, json.dumps(data, indent=2) + "\n")

@@ -1,0 +1,239 @@
+"""Decode picture files, many at a time and in order, into uint8 arrays of one size.
+
+Pillow lets go of Python's interpreter lock while it decompresses and resizes, so plain threads use all the cores that
+a job was given.
+"""
+
+import functools
+import itertools
+import struct
+import zipfile
+import zlib
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from concurrent.futures import Future, ThreadPoolExecutor
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from visrec.errors import UserError
+from visrec.jobs import progress
+
+# Only these: others of Pillow's readers call outside programs (EPS) or take almost any bytes for a picture (TGA).
+FORMATS = ("JPEG", "MPO", "PNG", "GIF", "BMP", "DIB", "WEBP", "TIFF", "PPM", "JPEG2000", "AVIF", "ICO")
+SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".gif", ".bmp", ".dib", ".webp", ".tif", ".tiff"}
+    | {".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".avif", ".ico"}
+)
+MAX_PIXELS = 89_478_485  # of one picture, where Pillow begins to warn of decompression bombs: 256 MiB of RGB
+TOO_LARGE = f"has more than {MAX_PIXELS:,} pixels, which may be a decompression bomb"
+
+BATCH = 256  # pictures in a batch, and in one that is ...
+BATCH_BYTES = 2**23  # ... no larger than this
+TASK = 16  # pictures that a thread takes at once
+
+Source = Path | bytes | Callable[[], bytes]
+
+# What Pillow's readers raise on bytes that are damaged. A MemoryError is left to stop the job: it is the machine's.
+DAMAGE = (
+    OSError,
+    EOFError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    LookupError,
+    ArithmeticError,
+    RuntimeError,
+    struct.error,
+    zlib.error,
+)
+
+
+class PictureError(UserError):
+    """A file cannot be read as a picture.
+
+    Attributes:
+        name: which.
+        reason: why, in a few words.
+    """
+
+    def __init__(self, name: str, reason: str):
+        super().__init__(f"{name}: {reason}")
+        self.name, self.reason = name, reason
+
+
+def decode(source: Source, size: int, crop: tuple[int, int] | None = None, name: str = "picture") -> np.ndarray:
+    """Read one picture and bring it to size x size, without keeping its aspect ratio.
+
+    In this order: the first frame is taken, turned as its EXIF orientation says, laid on white where it is
+    transparent, brought to 8-bit RGB (grey of 16 bits as round(v / 257)), and resized with Pillow's bilinear filter,
+    which is the one of `torchvision.transforms.Resize` on Pillow images. Colour profiles are not applied.
+
+    Args:
+        source: a file, its bytes, or a function that returns them.
+        size: S, pixels.
+        crop: (height, top): resize to S wide and `height` high, then keep S rows from row `top`.
+        name: what to call the picture in an error, if it is not a path.
+
+    Returns:
+        uint8 (3, S, S), RGB.
+
+    Raises:
+        PictureError: the file is missing, empty, no picture, damaged, or has more than `MAX_PIXELS` pixels.
+    """
+    name = str(source) if isinstance(source, Path) else name
+    height, top = crop or (size, 0)
+    data = _bytes(source, name)
+    try:
+        with Image.open(BytesIO(data), formats=_formats()) as picture:
+            if picture.width * picture.height > MAX_PIXELS:
+                raise PictureError(name, TOO_LARGE)
+            ImageOps.exif_transpose(picture, in_place=True)
+            resized = _rgb(picture, name).resize((size, height), Image.Resampling.BILINEAR)
+    except UnidentifiedImageError as error:
+        page = data[:1024].lstrip().lower().startswith((b"<!doctype html", b"<html"))
+        reason = "is an HTML page, not a picture" if page else "is not a picture of a known format"
+        raise PictureError(name, reason) from error
+    except Image.DecompressionBombError as error:
+        raise PictureError(name, TOO_LARGE) from error
+    except DAMAGE as error:
+        message = " ".join(str(error).split()) or type(error).__name__
+        raise PictureError(name, f"cannot be decoded: {message}") from error
+    return np.asarray(resized)[top : top + size].transpose(2, 0, 1)
+
+
+def _bytes(source: Source, name: str) -> bytes:
+    try:
+        read = source.read_bytes if isinstance(source, Path) else source
+        data = read() if callable(read) else read
+    except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise PictureError(name, f"cannot be opened: {getattr(error, 'strerror', None) or error}") from error
+    if not data:
+        raise PictureError(name, "is empty (0 bytes)")
+    return data
+
+
+@functools.cache
+def _formats() -> list[str]:
+    Image.init()
+    return [each for each in FORMATS if each in Image.OPEN]  # AVIF came with Pillow 11.3
+
+
+def _rgb(picture: Image.Image, name: str) -> Image.Image:
+    """8-bit RGB, on white."""
+    if picture.mode == "RGB" and "transparency" not in picture.info:
+        return picture
+    if picture.mode.startswith("I;16") or (picture.mode == "I" and picture.format != "TIFF"):
+        # Pillow itself would clip these at 255. Where it reads them as "I" the values are of 16 bits all the same.
+        values = np.asarray(picture).astype(np.int64)
+        grey = ((values + 128) // 257).clip(0, 255).astype(np.uint8)
+        if isinstance(picture.info.get("transparency"), int):
+            grey[values == picture.info["transparency"]] = 255
+        return Image.fromarray(grey).convert("RGB")
+    if picture.mode in ("I", "F"):
+        raise PictureError(name, "has 32-bit values of no known range; save it with 8 or 16 bits")
+    if picture.has_transparency_data:
+        picture = picture.convert("RGBA")
+        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
+    return picture.convert("RGB")
+
+
+def decoded(
+    items: Iterable[tuple[str, Source]],
+    size: int,
+    threads: int,
+    *,
+    crop: tuple[int, int] | None = None,
+    total: int | None = None,
+    on_error: str = "stop",
+    broken: list[tuple[int, str]] | None = None,
+    remedy: str = "replace or remove it, or set `on_error: skip`",
+    label: str = "decoding",
+) -> Iterator[np.ndarray]:
+    """Decode pictures in a pool of threads; yield them in order, in batches.
+
+    Only a few batches are ever ahead of the one that was yielded last, and `items` is consumed at the same pace: the
+    memory this takes does not grow with the number of pictures.
+
+    Args:
+        items: (name, source) of each picture.
+        size: S, pixels.
+        threads: how many.
+        crop: see `decode`.
+        total: number of items, for the progress bar, where `items` has no length.
+        on_error: what a picture that cannot be read does: "stop", or "skip" it.
+        broken: with "skip", gets (row, reason) of each, before its batch is yielded; its pixels are zeros.
+        remedy: the end of the error message: what to do.
+        label: of the progress bar.
+
+    Yields:
+        uint8 (n, 3, S, S), RGB; n is at most `BATCH`.
+
+    Raises:
+        UserError: a picture cannot be read and `on_error` is "stop".
+    """
+    count = max(1, min(BATCH, BATCH_BYTES // (3 * size * size)))
+    ahead = 2 + threads * TASK // count
+    total = len(items) if total is None and isinstance(items, Sized) else total
+    items, row = iter(items), 0
+    waiting: deque[tuple[np.ndarray, list[Future]]] = deque()
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
+    try:
+        with progress.bar(total=total, desc=label, unit="img") as bar:
+            while True:
+                while len(waiting) < ahead and (chunk := list(itertools.islice(items, count))):
+                    batch = np.zeros((len(chunk), 3, size, size), np.uint8)
+                    starts = range(0, len(chunk), TASK)
+                    tasks = [(batch[start : start + TASK], chunk[start : start + TASK]) for start in starts]
+                    waiting.append((batch, [pool.submit(_fill, *task, size, crop) for task in tasks]))
+                if not waiting:
+                    return
+                batch, futures = waiting.popleft()
+                for start, future in zip(itertools.count(row, TASK), futures):
+                    for offset, error in future.result():
+                        if on_error == "stop":
+                            raise UserError(f"{error}; {remedy}") from error
+                        if broken is not None:
+                            broken.append((start + offset, error.reason))
+                row += len(batch)
+                bar.update(len(batch))
+                yield batch
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _fill(
+    out: np.ndarray, items: Sequence[tuple[str, Source]], size: int, crop: tuple[int, int] | None
+) -> list[tuple[int, PictureError]]:
+    errors = []
+    for offset, (name, source) in enumerate(items):
+        try:
+            out[offset] = decode(source, size, crop, name)
+        except PictureError as error:
+            errors.append((offset, error))
+    return errors
+
+
+def thumbnail(source: Source, side: int, name: str = "picture") -> Image.Image:
+    """A small picture to look at: upright, RGB, its longer side at most `side` px, its aspect ratio kept.
+
+    Raises:
+        PictureError: as `decode`.
+    """
+    name = str(source) if isinstance(source, Path) else name
+    data = _bytes(source, name)
+    try:
+        with Image.open(BytesIO(data), formats=_formats()) as picture:
+            if picture.width * picture.height > MAX_PIXELS:
+                raise PictureError(name, TOO_LARGE)
+            picture.draft("RGB", (2 * side, 2 * side))  # JPEGs are decoded small at once
+            ImageOps.exif_transpose(picture, in_place=True)
+            small = _rgb(picture, name)
+            small.thumbnail((side, side))
+            return small
+    except Image.DecompressionBombError as error:
+        raise PictureError(name, TOO_LARGE) from error
+    except DAMAGE as error:
+        raise PictureError(name, "cannot be decoded") from error

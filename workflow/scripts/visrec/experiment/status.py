@@ -1,0 +1,223 @@
+"""How far an experiment is, one line per trial, read from its files and, where there is a Slurm, from its queue.
+
+It submits nothing and touches no lock.
+
+    python -m visrec.experiment.status --configfile config/paper.yaml
+
+Light on purpose (no torch, no pandas): one wants to look often.
+"""
+
+import argparse
+import csv
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from visrec.errors import UserError
+from visrec.experiment import config as configs
+from visrec.experiment import registry, trials
+from visrec.jobs import progress
+from visrec.jobs.attempts import Attempt, node, read
+from visrec.jobs.claims import Claim
+
+COLUMNS = ("trial", "state", "progress", "left")
+SQUEUE = ("squeue", "--me", "--noheader", "--format=%A|%T|%k")
+
+
+@dataclass(frozen=True)
+class Queued:
+    """A job in Slurm's queue, as the Slurm plugin submitted it.
+
+    Attributes:
+        job: its number.
+        state: such as RUNNING or PENDING.
+        rule: the rule.
+        wildcards: their values, joined by "_"; "" for a group of jobs, which is therefore not told from another.
+    """
+
+    job: str
+    state: str
+    rule: str
+    wildcards: str
+
+
+def queue() -> list[Queued] | None:
+    """One's own jobs in Slurm's queue; None where there is no Slurm that answers."""
+    try:
+        lines = subprocess.run(SQUEUE, check=True, capture_output=True, text=True, timeout=20).stdout.splitlines()
+    except (OSError, subprocess.SubprocessError):
+        return None
+    found = []
+    for line in lines:
+        job, state, comment = line.split("|", 2)
+        rule, _, wildcards = comment.removeprefix("rule_").partition("_wildcards_")
+        found.append(Queued(job, state, rule, wildcards))
+    return found
+
+
+def table(config: Mapping[str, Any], results: Path, jobs: Sequence[Queued] | None = None) -> list[dict[str, str]]:
+    """Trial, state, progress and time left, for every trial of the config, in its order.
+
+    Args:
+        config: checked.
+        results: the experiment's folder.
+        jobs: from `queue`, None if there is no Slurm.
+    """
+    return [{"trial": trial.folder, **_trial(config, results, trial, jobs)} for trial in trials.grid(config)]
+
+
+def _trial(
+    config: Mapping[str, Any], results: Path, trial: trials.Trial, jobs: Sequence[Queued] | None
+) -> dict[str, str]:
+    folder = results / trial.folder
+    ended = _json(folder / "status.json").get("status", "ok")
+    outcome = "" if ended == "ok" else f", {ended}"
+    latest = _latest(results, trial)
+    claim, since = _claim(folder / "checkpoints/claim.json")
+    if claim and _runs(claim.job, jobs, claim.host, claim.lives_here):
+        return _row(f"training on {claim.host} since {_clock(since)}", *_progress(folder, trial.options, running=True))
+    for rule, attempt in latest:
+        if not attempt.ended and _runs(attempt.job, jobs, attempt.node, attempt.lives_here):
+            return _row(f"{rule} on {attempt.node} since {_clock(attempt.since)}")
+    waiting = [job.rule for job in jobs or () if job.state == "PENDING" and _is_of(job, trial)]
+    if waiting:
+        return _row(f"queued for {waiting[0]}", *_progress(folder, trial.options, running=False))
+    # Only now: what is made again has its old files until then. Embeddings may be deleted once everything is scored.
+    wanted = _wanted(config, trial)
+    there = [name for name in wanted if (folder / name).exists()]
+    if there and len(there) == len(wanted) and not _newer_trouble(latest, [folder / name for name in wanted]):
+        return _row(f"done{outcome}")
+    if claim:
+        return _row(f"stopped on {claim.host}", *_progress(folder, trial.options, running=False))
+    for rule, attempt in latest:
+        if attempt.ended == "stopped":
+            return _row(f"stopped on {attempt.node}", *_progress(folder, trial.options, running=False))
+        if attempt.ended == "failed":
+            return _row(f"failed in {rule} at attempt {attempt.number}: {attempt.last}")
+        if not attempt.ended:  # out of memory or time, say
+            return _row(
+                f"failed in {rule} at attempt {attempt.number}: killed on {attempt.node}"
+                + (", Slurm's log may say why" if attempt.job else "")
+            )
+    if (folder / "layers.csv").exists():  # made with embeddings.h5, and stays where that is temporary
+        return _row(f"embedded{outcome}", f"{len(there)} of {len(wanted)} results")
+    stage = registry.declared("encoders", trial.encoder).get("STAGE")
+    if stage and (folder / "status.json").exists():
+        return _row(f"{'trained' if stage == 'train' else 'fitted'}{outcome}")
+    return _row("waiting", *_progress(folder, trial.options, running=False))
+
+
+def _newer_trouble(latest: Sequence[tuple[str, Attempt]], files: Sequence[Path]) -> bool:
+    """Whether the newest attempt did not come to its end and is newer than all that is there."""
+    return bool(latest) and latest[0][1].ended != "done" and latest[0][1].until > max(f.stat().st_mtime for f in files)
+
+
+def _wanted(config: Mapping[str, Any], trial: trials.Trial) -> list[str]:
+    """The files in a trial's folder that its story ends with."""
+    about = registry.declared("encoders", trial.encoder)
+    return [
+        *(f"{name}.csv" for name in config["evaluators"]),
+        "neighbours.csv",
+        "projection.csv",
+        *(["atlas.csv"] if about.get("ATLAS") and config["evaluators"] else []),
+        *(["selectors.csv"] if about.get("STAGE") == "train" else []),
+    ]
+
+
+def _claim(path: Path) -> tuple[Claim | None, float]:
+    """Who claims a trial, and since when; None if nobody does, or the file is just going or being replaced."""
+    try:
+        return Claim(**_json(path)), path.stat().st_mtime
+    except (FileNotFoundError, TypeError):
+        return None, 0.0
+
+
+def _runs(job: str | None, jobs: Sequence[Queued] | None, host: str, lives_here: Callable[[], bool]) -> bool:
+    """Whether a process runs, as far as can be seen from here; what runs elsewhere without Slurm is believed to."""
+    if job and jobs is not None:
+        return any(each.job == job and each.state in ("RUNNING", "COMPLETING", "SUSPENDED") for each in jobs)
+    return host != node() or lives_here()
+
+
+def _is_of(job: Queued, trial: trials.Trial) -> bool:
+    named = f"{trial.dataset}_{trial.size}_{trial.encoder}_{trial.name}"
+    return job.wildcards == named or job.wildcards.startswith(f"{named}_")  # an evaluator's name comes last
+
+
+def _latest(results: Path, trial: trials.Trial) -> list[tuple[str, Attempt]]:
+    """(rule, its newest attempt) of all that was begun for a trial, the newest first."""
+    found = []
+    for rule in sorted(path for path in results.glob("logs/*") if path.is_dir()):
+        # evaluate has a log for each evaluator; Snakemake deletes the one that it knows before it restarts a job
+        parts = {path.name.split(".")[0] for path in (rule / trial.folder).glob("*.log")}
+        for name in (trial.folder, *(f"{trial.folder}/{part}" for part in sorted(parts))):
+            begun = read(rule / f"{name}.log")
+            found += [(rule.name, begun[-1])] if begun else []
+    return sorted(found, key=lambda each: each[1].until, reverse=True)
+
+
+def _row(state: str, progress: str = "", left: str = "") -> dict[str, str]:
+    return {"state": state, "progress": progress, "left": left}
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):  # not there, or being replaced on a file system that shows it
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _progress(folder: Path, options: Mapping[str, Any], running: bool) -> tuple[str, str]:
+    """("5,469 of 6,250", "5 min") from the last row of history.csv."""
+    try:
+        with (folder / "history.csv").open(encoding="utf-8") as file:
+            last = [*csv.DictReader(file)][-1]
+        done, speed = int(last["iteration"]), float(last["images_per_second"])
+        whole, batch = int(options["iterations"]), int(options["batch"])
+    except (FileNotFoundError, IndexError, KeyError, ValueError):  # nothing was read yet, or another kind of training
+        return "", ""
+    left = progress.duration((whole - done) * batch / speed) if running and speed > 0 else ""
+    return f"{done:,} of {whole:,}", left
+
+
+def _clock(seconds: float) -> str:
+    when = time.localtime(seconds)
+    today = time.localtime()[:3] == when[:3]
+    return time.strftime("%H:%M" if today else "%Y-%m-%d %H:%M", when)
+
+
+def show(rows: Sequence[Mapping[str, str]]) -> str:
+    """The table as text, and a line that counts."""
+    widths = {name: max(len(name), *(len(row[name]) for row in rows)) for name in COLUMNS}
+    lines = ["  ".join(name.ljust(widths[name]) for name in COLUMNS).rstrip()]
+    lines += ["  ".join(row[name].ljust(widths[name]) for name in COLUMNS).rstrip() for row in rows]
+    done = sum(row["state"].startswith("done") for row in rows)
+    failed = sum(row["state"].startswith("failed") for row in rows)
+    return "\n".join([*lines, "", f"{done} of {len(rows)} trials done" + (f", {failed} failed" if failed else "")])
+
+
+def main() -> None:
+    """Print the table of an experiment."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--configfile", default="config/config.yaml", help="(%(default)s)")
+    parser.add_argument("--results", default="results", help="folder of all experiments (%(default)s)")
+    given = parser.parse_args()
+    try:
+        config = configs.check(yaml.safe_load(Path(given.configfile).read_text(encoding="utf-8")))
+    except (UserError, OSError) as error:
+        sys.exit(f"error: {error}")
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        sys.exit(f"error: {given.configfile}: is not YAML ({' '.join(str(error).split())}); correct it")
+    print(show(table(config, Path(given.results) / config["experiment"], queue())))
+
+
+if __name__ == "__main__":
+    main()

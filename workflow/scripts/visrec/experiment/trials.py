@@ -1,0 +1,144 @@
+"""Trials: what is trained or fitted once, and how it is named in paths.
+
+A trial is (dataset, size, encoder, options, seed). Its folder name is readable and stable: the encoder's headline keys
+always, then any other option whose value differs from the experiment's, then the seed, joined by `+`:
+`lambda_z~1000+mu_x~10+seed~0`. A new axis of the grid therefore never renames old trials, and a trial that is on no
+grid can be asked for by its name. (Not joined by a comma: that breaks Snakemake's remote jobs.)
+
+Light on purpose (no torch, no pandas): imported while the Snakefile is parsed.
+"""
+
+import itertools
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from visrec.errors import UserError
+from visrec.experiment import registry
+from visrec.experiment.config import check_size, combinations, encoder_options, grids
+
+LARGE = 1e15  # from here on numbers are written with an exponent
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One trial; `options` holds every option of the encoder, defaults included, `axes` names those asked for."""
+
+    dataset: str
+    size: int
+    encoder: str
+    options: Mapping[str, Any]
+    seed: int
+    name: str
+    axes: tuple[str, ...] = field(default=(), compare=False)  # it is the same trial on another grid
+
+    @property
+    def folder(self) -> str:
+        """The trial's folder below results/{experiment}."""
+        return f"{self.dataset}/{self.size}px/{self.encoder}/{self.name}"
+
+    def stage(self, stage: str) -> dict[str, Any]:
+        """The options that matter to one stage ("fit", "train" or "embed"): a change of others does not re-run it."""
+        declared = registry.declared("encoders", self.encoder)["OPTIONS"].get(stage, {})
+        return {name: self.options[name] for name in declared}
+
+
+def format_value(value: bool | int | float | str) -> str:
+    """A value as it stands in a trial's name: 10, 0.5, 1e-05, reference, true."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float) and value.is_integer() and abs(value) < LARGE:
+        return str(int(value))
+    return str(value).replace("e+", "e")  # `+` joins the parts of a name
+
+
+def parse_value(text: str, option: Mapping[str, Any]) -> bool | int | float | str:
+    """The inverse of `format_value`, by the option's declared type.
+
+    Raises:
+        UserError: the text is no such value.
+    """
+    kind = option.get("type", "string")
+    try:
+        if kind == "integer":
+            value: bool | int | float | str = int(text)
+        elif kind == "number":
+            value = float(text)
+            if not math.isfinite(value):
+                raise ValueError(text)
+            value = int(value) if value.is_integer() and abs(value) < LARGE else value
+        elif kind == "boolean":
+            value = {"true": True, "false": False}[text]
+        else:
+            value = text
+    except (ValueError, KeyError) as error:
+        raise UserError(f"'{text}' is not of type {kind}") from error
+    if "enum" in option and value not in option["enum"]:
+        raise UserError(f"'{text}' is unknown; {registry.nearest(text, map(str, option['enum']))}")
+    if kind in ("integer", "number") and (
+        value < option.get("minimum", value) or value <= option.get("exclusiveMinimum", float("-inf"))
+    ):
+        raise UserError(f"'{text}' is below what is allowed")
+    return value
+
+
+def base_options(config: Mapping[str, Any], dataset: str, encoder: str) -> dict[str, Any]:
+    """An encoder's options in an experiment before any grid: declared defaults, the config's, the dataset's own."""
+    given = config["encoders"].get(encoder, {})
+    here = config["datasets"].get(dataset, {}).get("encoders", {})
+    defaults = {name: option["default"] for name, option in encoder_options(encoder).items()}
+    return defaults | {name: value for name, value in given.items() if name != "grid"} | here.get(encoder, {})
+
+
+def make(config: Mapping[str, Any], dataset: str, size: int, encoder: str, chosen: Mapping, seed: int) -> Trial:
+    """A trial from the options that differ from the experiment's (`chosen`) and a seed."""
+    base = base_options(config, dataset, encoder)
+    options = base | dict(chosen)
+    headline = registry.declared("encoders", encoder).get("HEADLINE", ())
+    named = [*headline, *(key for key in sorted(options) if key not in headline and options[key] != base[key])]
+    parts = [f"{key}~{format_value(options[key])}" for key in named]
+    return Trial(dataset, size, encoder, options, seed, "+".join([*parts, f"seed~{seed}"]), tuple(chosen))
+
+
+def parse(config: Mapping[str, Any], dataset: str, size: int, encoder: str, name: str) -> Trial:
+    """The trial that a folder name stands for, whether or not it is on the config's grid.
+
+    Raises:
+        UserError: the name is not one that `make` would give, or the encoder has no such size.
+    """
+    known = encoder_options(encoder)
+    chosen: dict[str, Any] = {}
+    for part in name.split("+"):
+        key, _, text = part.partition("~")
+        if key != "seed" and key not in known:
+            raise UserError(f"trial '{name}': unknown key '{key}'; {registry.nearest(key, [*known, 'seed'])}")
+        try:
+            chosen[key] = parse_value(text, known.get(key, {"type": "integer", "minimum": 0}))
+        except UserError as error:
+            raise UserError(f"trial '{name}': {key}: {error}") from error
+    check_size(encoder, size)
+    seed = chosen.pop("seed", 0)
+    if seed and not registry.declared("encoders", encoder).get("SEEDED", True):
+        raise UserError(f"trial '{name}': encoder '{encoder}' takes no seed; its trial is 'seed~0'")
+    trial = make(config, dataset, size, encoder, chosen, seed)
+    if trial.name != name:
+        raise UserError(f"trial '{name}' is written '{trial.name}' in experiment '{config.get('experiment')}'")
+    return trial
+
+
+def axes(config: Mapping[str, Any], encoder: str) -> list[str]:
+    """Every option that stands on a grid of an encoder, in order of first appearance."""
+    return list(dict.fromkeys(itertools.chain.from_iterable(grids(config, encoder))))
+
+
+def grid(config: Mapping[str, Any]) -> list[Trial]:
+    """Every trial the config asks for, in a stable order; one that several grids of an encoder give, once."""
+    found: dict[str, Trial] = {}
+    for dataset, size, encoder in combinations(config):
+        seeds = config["seeds"] if registry.declared("encoders", encoder).get("SEEDED", True) else [0]
+        for one in grids(config, encoder):
+            for values, seed in itertools.product(itertools.product(*one.values()), seeds):
+                trial = make(config, dataset, size, encoder, dict(zip(one, values, strict=True)), seed)
+                found.setdefault(trial.folder, trial)
+    return list(found.values())

@@ -1,0 +1,5 @@
+"""What every job needs, whatever it computes: a log, errors, attempts, claims, progress, code fingerprints.
+
+Nothing here can change a result, so code fingerprints leave the whole wing out. It may import `errors` alone, and stays
+light: no torch, no pandas.
+"""

@@ -1,0 +1,89 @@
+"""What every script needs around its one function: threads, a log file, errors in one line, a device."""
+
+import logging
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from visrec.errors import FULL, REFUSED, StoppedError, UserError, writing
+from visrec.jobs import attempts
+
+if TYPE_CHECKING:
+    import torch
+
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+
+log = logging.getLogger("visrec")
+
+
+@contextmanager
+def job(log_file: str | Path, threads: int) -> Iterator[None]:
+    """Run a rule's function.
+
+    Import torch and its kin inside: their thread pools are made from the environment when they are first imported.
+
+    Args:
+        log_file: gets the log messages, and the traceback of an error; a copy for every attempt stays beside it.
+        threads: number of threads this job was given; the host's cores are never counted.
+
+    Raises:
+        SystemExit: after a `UserError`, with its status; its one line goes to the screen and to the log.
+    """
+    for variable in THREAD_VARIABLES:
+        os.environ[variable] = str(threads)
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it cuBLAS is not reproducible
+    started = time.monotonic()
+    files = []
+    try:
+        with writing(log_file, FULL, REFUSED):
+            files = [Path(log_file), attempts.begin(Path(log_file))]
+            handlers = [logging.StreamHandler(), *(logging.FileHandler(file, encoding="utf-8") for file in files)]
+        logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s: %(message)s", handlers=handlers)
+        log.setLevel(logging.INFO)
+        logging.raiseExceptions = False  # where the logs' disk is full, the screen is enough
+        yield
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        attempts.say(f"{attempts.STOPPED if isinstance(error, StoppedError) else attempts.ERROR}{error}", *files)
+        sys.exit(error.exit_status)
+    except KeyboardInterrupt:
+        print("error: interrupted", file=sys.stderr, flush=True)
+        attempts.say(f"{attempts.STOPPED}interrupted", *files)
+        sys.exit(130)
+    except Exception:
+        log.exception("failed")
+        sys.exit(1)
+    attempts.say(f"{attempts.DONE} {time.monotonic() - started:.1f} s", *files)
+
+
+def device(name: str) -> "torch.device":
+    """The device of the config's word for it: "auto" (a GPU if there is one), "cpu" or "cuda".
+
+    Raises:
+        UserError: a GPU was asked for and there is none.
+    """
+    import torch
+
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UserError(
+            "device: cuda was asked for, but torch sees no GPU here; set `device: auto` or ask the cluster for a GPU"
+        )
+    # float32 means float32: by default cuDNN's convolutions round their inputs to TF32. And the same work gives the
+    # same bits: by default cuDNN may choose kernels that add in an order of their own.
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cudnn.deterministic = True
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def commit(folder: str | Path) -> str | None:
+    """The commit of the checkout that `folder` is in, with "+" if files were changed; None outside a checkout."""
+    git = ["git", "-C", str(folder), "describe", "--always", "--dirty=+", "--exclude=*"]
+    try:
+        return subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):  # no git, or no checkout: a copied folder is fine
+        return None
