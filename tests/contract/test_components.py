@@ -124,12 +124,12 @@ def make(name, images, folder, seed=0):
     stage = registry.declared("encoders", name).get("STAGE")
     model, status = (folder / "encoder.safetensors", folder / "status.json") if stage else (None, None)
     if stage == "fit":
-        encoders.fit(name, images, trial.stage("fit"), seed, model, status)
+        encoders.fit(name, images, trial.options_of("fit"), seed, model, status)
     elif stage == "train":
         encoders.train(
             name,
             images,
-            trial.stage("train"),
+            trial.options_of("train"),
             seed,
             CPU,
             {key: folder / file for key, file in TRAINING_FILES.items()},

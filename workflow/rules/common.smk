@@ -82,7 +82,6 @@ def of_all_trials(name):
 
 def trial_records():
     """The trials on the grid as plain data, for the tables, the figures and the report."""
-    axes = {encoder: trials.axes(config, encoder) for encoder in config["encoders"]}
     return [
         {
             "dataset": each.dataset,
@@ -91,10 +90,10 @@ def trial_records():
             "trial": each.name,
             "seed": each.seed,
             "options": dict(each.options),
-            "headline": registry.declared("encoders", each.encoder).get("HEADLINE", []),
-            "grid": axes[each.encoder],
+            "headline": each.headline,
+            "grid": list(each.grid),
             "axes": list(each.axes),
-            "stage": registry.declared("encoders", each.encoder).get("STAGE"),
+            "stage": each.stage,
             "atlas": has_atlas(each.encoder),
         }
         for each in TRIALS

@@ -15,7 +15,7 @@ rule fit:
         mem_mb=lambda wildcards, attempt: 4000 * attempt,
         runtime=lambda wildcards, attempt: 30 * attempt,
     params:
-        options=lambda wildcards: trial(wildcards).stage("fit"),
+        options=lambda wildcards: trial(wildcards).options_of("fit"),
         seed=lambda wildcards: trial(wildcards).seed,
         code=lambda wildcards: code("fit", f"encoders.{wildcards.encoder}:fit"),
     script:

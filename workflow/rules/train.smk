@@ -31,7 +31,7 @@ rule train:
         mem_mb=lambda wildcards, attempt: 6000 * attempt,
         runtime=lambda wildcards, attempt: 240 * attempt,
     params:
-        options=lambda wildcards: trial(wildcards).stage("train"),
+        options=lambda wildcards: trial(wildcards).options_of("train"),
         seed=lambda wildcards: trial(wildcards).seed,
         # No output: Snakemake deletes the outputs of a job that failed.
         checkpoints=f"{TRIAL}/checkpoints",

@@ -35,8 +35,8 @@ def test_folder_and_options():
     assert trial.options["iterations"] == 300
     assert trial.options["generator_steps"] == 3  # the dataset's own
     assert trial.options["latent"] == 128  # the declared default
-    assert "pooling" not in trial.stage("train")
-    assert trial.stage("embed") == {"batchnorm": "reestimated", "pooling": "average"}
+    assert "pooling" not in trial.options_of("train")
+    assert trial.options_of("embed") == {"batchnorm": "reestimated", "pooling": "average"}
 
 
 def test_a_new_axis_renames_no_old_trial():
@@ -88,10 +88,10 @@ def test_one_grid_in_a_list_is_that_grid():
 
 def test_the_axes_of_a_list_are_those_of_all_its_grids_in_order():
     config = copy.deepcopy(CONFIG)
-    assert trials.axes(config, "age") == ["lambda_z", "mu_x"]
-    assert trials.axes(config, "pixels") == []
+    assert trials.make(config, "digits", 32, "age", {}, 0).grid == ("lambda_z", "mu_x")
+    assert trials.make(config, "digits", 32, "pixels", {}, 0).grid == ()
     config["encoders"]["age"]["grid"] = [{}, {"kl": ["exact"]}, {"mu_x": [50], "kl": ["reference"]}, {"latent": [64]}]
-    assert trials.axes(config, "age") == ["kl", "mu_x", "latent"]
+    assert trials.make(config, "digits", 32, "age", {}, 0).grid == ("kl", "mu_x", "latent")
 
 
 def test_the_shipped_lists_of_grids():

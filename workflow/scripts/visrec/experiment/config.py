@@ -160,7 +160,7 @@ def combinations(config: Mapping[str, Any]) -> Iterator[tuple[str, int, str]]:
 
 def grids(config: Mapping[str, Any], encoder: str) -> list[Mapping[str, list]]:
     """An encoder's grids, each option -> values, in the config's order; without any, one that sets nothing."""
-    given = config["encoders"][encoder].get("grid", {})
+    given = config["encoders"].get(encoder, {}).get("grid", {})
     return given if isinstance(given, list) else [given]
 
 

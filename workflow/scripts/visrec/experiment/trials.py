@@ -23,7 +23,18 @@ LARGE = 1e15  # from here on numbers are written with an exponent
 
 @dataclass(frozen=True)
 class Trial:
-    """One trial; `options` holds every option of the encoder, defaults included, `axes` names those asked for."""
+    """One trial.
+
+    Attributes:
+        dataset: its name in the config.
+        size: S, pixels.
+        encoder: its name.
+        options: every option of the encoder, defaults included.
+        seed: of weights, noise and the order of the data.
+        name: of its folder.
+        axes: the options that were asked for, by the one grid in a list that gave it.
+        grid: every option that stands on a grid of its encoder in this experiment.
+    """
 
     dataset: str
     size: int
@@ -32,16 +43,31 @@ class Trial:
     seed: int
     name: str
     axes: tuple[str, ...] = field(default=(), compare=False)  # it is the same trial on another grid
+    grid: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def folder(self) -> str:
         """The trial's folder below results/{experiment}."""
         return f"{self.dataset}/{self.size}px/{self.encoder}/{self.name}"
 
-    def stage(self, stage: str) -> dict[str, Any]:
+    @property
+    def declared(self) -> dict[str, Any]:
+        """What its encoder declares, see docs/adding-an-encoder.md."""
+        return registry.declared("encoders", self.encoder)
+
+    @property
+    def stage(self) -> str | None:
+        """What makes its model: "train", "fit", or None for encoders that need neither."""
+        return self.declared.get("STAGE")
+
+    @property
+    def headline(self) -> list[str]:
+        """The options that always stand in its name."""
+        return self.declared.get("HEADLINE", [])
+
+    def options_of(self, stage: str) -> dict[str, Any]:
         """The options that matter to one stage ("fit", "train" or "embed"): a change of others does not re-run it."""
-        declared = registry.declared("encoders", self.encoder)["OPTIONS"].get(stage, {})
-        return {name: self.options[name] for name in declared}
+        return {name: self.options[name] for name in self.declared["OPTIONS"].get(stage, {})}
 
 
 def format_value(value: bool | int | float | str) -> str:
@@ -98,7 +124,9 @@ def make(config: Mapping[str, Any], dataset: str, size: int, encoder: str, chose
     headline = registry.declared("encoders", encoder).get("HEADLINE", ())
     named = [*headline, *(key for key in sorted(options) if key not in headline and options[key] != base[key])]
     parts = [f"{key}~{format_value(options[key])}" for key in named]
-    return Trial(dataset, size, encoder, options, seed, "+".join([*parts, f"seed~{seed}"]), tuple(chosen))
+    return Trial(
+        dataset, size, encoder, options, seed, "+".join([*parts, f"seed~{seed}"]), tuple(chosen), _axes(config, encoder)
+    )
 
 
 def parse(config: Mapping[str, Any], dataset: str, size: int, encoder: str, name: str) -> Trial:
@@ -127,9 +155,9 @@ def parse(config: Mapping[str, Any], dataset: str, size: int, encoder: str, name
     return trial
 
 
-def axes(config: Mapping[str, Any], encoder: str) -> list[str]:
+def _axes(config: Mapping[str, Any], encoder: str) -> tuple[str, ...]:
     """Every option that stands on a grid of an encoder, in order of first appearance."""
-    return list(dict.fromkeys(itertools.chain.from_iterable(grids(config, encoder))))
+    return tuple(dict.fromkeys(itertools.chain.from_iterable(grids(config, encoder))))
 
 
 def grid(config: Mapping[str, Any]) -> list[Trial]:
