@@ -22,18 +22,21 @@ from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision.transforms import v2
 
-from visrec.encoders.age import OPTIONS
+from visrec.encoders.age import BETAS, Training
+from visrec.experiment import registry
 from visrec.jobs import job
-from visrec.training.game import CapturedGame, Game, prepare, resolve_precision
-from visrec.training.loop import RealBatches
+from visrec.training import capture
+from visrec.training.batches import Batches
+from visrec.training.method import Method, Setup, make, resolve_precision
 
 IMAGES = 2048
 GOAL, MOONSHOT = 2.6, 4.5
 
 
-def spec(**chosen: object) -> dict[str, object]:
+def options_of(**chosen: object) -> dict[str, object]:
     """The options of stage train, with their defaults."""
-    return {name: option["default"] for name, option in OPTIONS["train"].items()} | chosen
+    declared = registry.declared("encoders", "age")["OPTIONS"]["train"]
+    return {name: option["default"] for name, option in declared.items()} | chosen
 
 
 class Pictures(Dataset):
@@ -52,32 +55,31 @@ class Pictures(Dataset):
         return self.transform(self.images[index])
 
 
-class ReferenceWay(Game):
+class ReferenceWay(Training):
     """The step as in the AGE authors' code: float32, NCHW, every gradient computed, convolutions everywhere."""
 
-    def __init__(self, spec: dict, size: int, seed: int, device: torch.device):
-        super().__init__(spec | {"precision": "fp32"}, size, seed, device)
-        for net in (self.encoder, self.generator):
-            for module in net.modules():  # the same weights through the framework's own forward
-                if isinstance(module, nn.Conv2d):
-                    module.__class__ = nn.Conv2d
-                elif isinstance(module, nn.ConvTranspose2d):
-                    module.__class__ = nn.ConvTranspose2d
-            net.to(memory_format=torch.contiguous_format)
-        self.encoder_optimiser, self.generator_optimiser = (
-            torch.optim.Adam(net.parameters(), lr=spec["learning_rate"], betas=(0.5, 0.999))
-            for net in (self.encoder, self.generator)
-        )
+    def begin(self) -> None:
+        """Undo what makes ours fast: the same weights through the framework's own layers and optimiser."""
+        self.dtype = torch.float32
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                module.__class__ = nn.Conv2d
+            elif isinstance(module, nn.ConvTranspose2d):
+                module.__class__ = nn.ConvTranspose2d
+        self.to(memory_format=torch.contiguous_format)
+        super().begin()
 
-    def update_encoder(self, real: Tensor) -> dict[str, Tensor]:
-        """One step of Adam down L_E; gradients of the generator are computed and thrown away."""
-        self.generator.zero_grad()
-        return self._step(self.encoder_optimiser, self.encoder_terms(real))
+    def optimisers(self) -> dict[str, torch.optim.Optimizer]:
+        """Adam as torch makes it by default."""
+        rate = self.options["learning_rate"]
+        nets = {"encoder": self.encoder, "generator": self.generator}
+        return {name: torch.optim.Adam(net.parameters(), lr=rate, betas=BETAS) for name, net in nets.items()}
 
-    def update_generator(self, batch: int) -> dict[str, Tensor]:
-        """One step of Adam down L_G; gradients of the encoder are computed and thrown away."""
-        self.encoder.zero_grad()
-        return self._step(self.generator_optimiser, self.generator_terms(batch))
+    def update(self, name: str, loss: Tensor) -> None:
+        """One step of Adam; gradients of the other network are computed and thrown away."""
+        self.zero_grad()
+        loss.backward()
+        self._optimisers[name].step()
 
 
 def endless(loader: DataLoader, device: torch.device) -> Iterator[Tensor]:
@@ -92,27 +94,28 @@ def variants(options: dict, size: int, device: torch.device) -> dict[str, Callab
     images = np.random.default_rng(0).integers(0, 256, (IMAGES, 3, size, size), dtype=np.uint8)
     batch = options["batch"]
     loader = endless(DataLoader(Pictures(images), batch, shuffle=True, drop_last=True), device)
-    resident = RealBatches(torch.from_numpy(images).to(device), batch, 0)
+    resident = Batches(torch.from_numpy(images).to(device), None, batch, 0)
     count = iter(range(1, sys.maxsize))
 
-    def iteration(game: Game, batches: Callable[[], Tensor]) -> Callable[[], None]:
-        def run() -> None:
-            game.update_encoder(batches())
-            for _ in range(options["generator_steps"]):
-                game.update_generator(batch)
+    def build(kind: type[Method], precision: str) -> Method:
+        return make(kind, Setup(options | {"precision": precision}, size, 0, device))
 
-        return run
+    def plain(kind: type[Method], precision: str, batches: Callable[[], Tensor]) -> Callable[[], None]:
+        method = build(kind, precision)
+        method.begin()
+        return lambda: method.step(batches(), None)
 
-    def ours(precision: str, kind: type[Game] = Game) -> Callable[[], None]:
-        return iteration(kind(options | {"precision": precision}, size, 0, device), lambda: resident[next(count)])
+    def captured() -> Callable[[], None]:
+        _, step = capture.prepare(lambda: build(Training, "bf16"), *resident[1])
+        return lambda: step(*resident[next(count)])
 
     found = {
-        "the reference's way": lambda: iteration(ReferenceWay(options, size, 0, device), lambda: next(loader)),
-        "ours, fp32": lambda: ours("fp32"),
-        "ours, bf16": lambda: ours("bf16"),
+        "the reference's way": lambda: plain(ReferenceWay, "fp32", lambda: next(loader)),
+        "ours, fp32": lambda: plain(Training, "fp32", lambda: resident[next(count)][0]),
+        "ours, bf16": lambda: plain(Training, "bf16", lambda: resident[next(count)][0]),
     }
     if device.type == "cuda":
-        found["ours, bf16, CUDA graphs"] = lambda: ours("bf16", CapturedGame)
+        found["ours, bf16, CUDA graphs"] = captured
     return found
 
 
@@ -142,12 +145,11 @@ def peak(dtype: torch.dtype, device: torch.device) -> float:
 
 def compare(architecture: str, size: int, batch: int, rounds: int, times: int, device: torch.device) -> None:
     """Print one table."""
-    options = spec(architecture=architecture, batch=batch)
+    options = options_of(architecture=architecture, batch=batch)
     with FlopCounterMode(display=False) as counter:
-        game, real = Game(options | {"precision": "fp32"}, size, 0, device), torch.rand(batch, 3, size, size)
-        game.update_encoder(real.to(device))
-        for _ in range(options["generator_steps"]):
-            game.update_generator(batch)
+        game = make(Training, Setup(options | {"precision": "fp32"}, size, 0, device))
+        game.begin()
+        game.step(torch.rand(batch, 3, size, size, device=device), None)
     flops = counter.get_total_flops()
     del game
     peaks = {"fp32": peak(torch.float32, device), "bf16": peak(torch.bfloat16, device)}
@@ -189,21 +191,20 @@ def compare(architecture: str, size: int, batch: int, rounds: int, times: int, d
 
 def turns(name: str, architecture: str, size: int, batch: int, device: torch.device) -> None:
     """Print seconds per iteration of a variant, whenever a line says how many: what `compare` starts one of each of."""
-    run = variants(spec(architecture=architecture, batch=batch), size, device)[name]()
+    run = variants(options_of(architecture=architecture, batch=batch), size, device)[name]()
     for line in sys.stdin:
         print(seconds(run, int(line), device), flush=True)
 
 
 def alone(architecture: str, size: int, batch: int, device: torch.device) -> None:
     """Print images per second of one training over ten seconds: what `side_by_side` starts several of."""
-    game = prepare(spec(architecture=architecture, batch=batch), size, 0, device)
     images = np.random.default_rng(0).integers(0, 256, (IMAGES, 3, size, size), dtype=np.uint8)
-    batches = RealBatches(torch.from_numpy(images).to(device), batch, 0)
+    batches = Batches(torch.from_numpy(images).to(device), None, batch, 0)
+    setup = Setup(options_of(architecture=architecture, batch=batch), size, 0, device)
+    _, step = capture.prepare(lambda: make(Training, setup), *batches[1])
     done, began = -5, time.perf_counter()
     while done <= 0 or time.perf_counter() - began < 10:
-        game.update_encoder(batches[done + 6])
-        for _ in range(2):
-            game.update_generator(batch)
+        step(*batches[done + 6])
         done += 1
         if done == 0:
             synchronise(device)

@@ -6,32 +6,41 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
+import safetensors.torch
 import small_archives
 import torch
+from PIL import Image
 from small_archives import checksum
 
 from visrec import datasets, encoders, evaluators
 from visrec.data.embeddings import read_embeddings, write_embeddings
 from visrec.data.hdf5 import SPLITS
 from visrec.data.images import ImageFile, ImageSet, ImageSource, read_image_info, read_images, write_images
+from visrec.data.models import Model
 from visrec.data.query_scores import read_query_scores
+from visrec.encoders import EmbeddingFiles, Resume
+from visrec.errors import StoppedError, UserError
 from visrec.experiment import registry, trials
 from visrec.experiment.config import encoder_options, options
 from visrec.recommender.choice import embeds_new_pictures
 from visrec.scoring import atlas
+from visrec.training import models
+from visrec.training.checkpoint import Checkpoints
+from visrec.training.draw import draw
 
 CPU = torch.device("cpu")
 CONFIG = {"experiment": "contract", "seeds": [0], "datasets": {}, "encoders": {}, "evaluators": {}}
-# What makes an encoder cheap enough to fit here, where its declared defaults are meant for real data.
-SMALL = {"pca": {"components": 5}, "age": {"iterations": 2, "batch": 8, "precision": "fp32"}}
-TRAINING_FILES = {
-    "encoder": "encoder.safetensors",
-    "generator": "generator.safetensors",
-    "history": "history.csv",
-    "samples": "samples.png",
-    "reconstructions": "reconstructions.png",
-    "status": "status.json",
-}
+TRAINED = [name for name in registry.names("encoders") if registry.declared("encoders", name).get("STAGE") == "train"]
+SHARED = {"iteration", "learning_rate", "images_per_second"}  # columns of history.csv that every training has
+
+
+def small_options(name):
+    """Options that make an encoder cheap enough to train here: what its file declares as TEST."""
+    return dict(registry.declared("encoders", name).get("TEST", {}))
+
+
+def sees_labels(name):
+    return registry.declared("encoders", name).get("LABELS", False)
 
 
 def features_of(images, path):
@@ -114,32 +123,28 @@ def images(tmp_path_factory):
     return path
 
 
+def train(spec, images, folder, save_every=1):
+    files = {"model": "model.safetensors", "history": "history.csv", "status": "status.json"}
+    resume = Resume(folder / "checkpoints", save_every, 60)
+    encoders.train(spec, images, CPU, {name: folder / file for name, file in files.items()}, resume)
+
+
 def make(name, images, folder, seed=0):
     folder.mkdir()
-    chosen = dict(SMALL.get(name, {}))
+    chosen = small_options(name)
     for option in registry.declared("encoders", name).get("FILES", ()):
         chosen[option] = str(folder / f"{option}.h5")
         GIVEN[name][option](images, chosen[option])
     trial = trials.make(CONFIG, "digits", 32, name, chosen, seed)
-    stage = registry.declared("encoders", name).get("STAGE")
-    model, status = (folder / "encoder.safetensors", folder / "status.json") if stage else (None, None)
-    if stage == "fit":
-        encoders.fit(name, images, trial.options_of("fit"), seed, model, status)
-    elif stage == "train":
-        encoders.train(
-            name,
-            images,
-            trial.options_of("train"),
-            seed,
-            CPU,
-            {key: folder / file for key, file in TRAINING_FILES.items()},
-            folder / "checkpoints",
-            {"iterations": 1, "minutes": 60},
-        )
+    model = Model(folder / "model.safetensors", folder / "status.json") if trial.stage else None
+    if trial.stage == "fit":
+        encoders.fit(trial.spec("fit"), images, model)
+    elif trial.stage == "train":
+        train(trial.spec("train"), images, folder)
         assert not (folder / "checkpoints").exists()
-    out = (folder / file for file in ("embeddings.h5", "layers.csv", "embed.json"))
-    encoders.embed(name, images, model, status, trial.options, seed, CPU, *out, commit="abc1234")
-    cost = json.loads((folder / "embed.json").read_text())
+    files = EmbeddingFiles(folder / "embeddings.h5", folder / "layers.csv", folder / "embed.json")
+    encoders.embed(trial.spec(), images, model, CPU, files, commit="abc1234")
+    cost = json.loads(files.cost.read_text())
     counts = read_image_info(images).counts
     assert (cost["images"], cost["device"], cost["commit"]) == (sum(counts.values()), "cpu", "abc1234")
     assert cost["images_per_second"] == pytest.approx(cost["images"] / cost["seconds"], rel=0.05)  # rounded
@@ -167,7 +172,7 @@ def test_encoder(name, images, tmp_path):
         assert not np.array_equal(other.splits["test"].features, made.splits["test"].features)
 
 
-@pytest.mark.parametrize("name", registry.names("encoders"))
+@pytest.mark.parametrize("name", [name for name in registry.names("encoders") if not sees_labels(name)])
 def test_encoder_never_sees_labels(name, images, tmp_path):
     shuffled = tmp_path / "shuffled.h5"
     splits = {}
@@ -184,12 +189,85 @@ def test_encoder_never_sees_labels(name, images, tmp_path):
 def test_encoder_embeds_pictures_that_are_not_in_its_images(name, images, tmp_path):
     """The same pixels under another name have the same features, whatever else is in the batch."""
     made = make(name, images, tmp_path / "made").splits["test"].features
-    model = tmp_path / "made/encoder.safetensors" if registry.declared("encoders", name).get("STAGE") else None
-    chosen = trials.make(CONFIG, "digits", 32, name, SMALL.get(name, {}), 0).options
-    extract = registry.load("encoders", name).extractor(model, ImageFile(images), chosen, 0, CPU)
+    trial = trials.make(CONFIG, "digits", 32, name, small_options(name), 0)
+    model = tmp_path / "made/model.safetensors" if trial.stage else None
+    extract = models.extractor(trial.spec(), model, ImageFile(images), CPU)
     batch = read_images(images, "test").images[:3]
     found = np.concatenate([*extract(batch, np.array(["new0", "new1", "new2"])).values()], axis=1)
     assert found == pytest.approx(made[:3], rel=1e-4, abs=1e-5)
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_a_training_that_was_killed_ends_as_if_undisturbed(name, images, tmp_path, monkeypatch):
+    """Two iterations, saved, resumed, and two more are four."""
+    spec = trials.make(CONFIG, "digits", 32, name, small_options(name) | {"iterations": 4}, 0).spec("train")
+    train(spec, images, tmp_path / "whole")
+    keep = Checkpoints.keep
+
+    def keep_and_stop(self, iteration, state):
+        keep(self, iteration, state)
+        if iteration == 2:
+            raise StoppedError("killed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoints, "keep", keep_and_stop)
+        with pytest.raises(StoppedError):
+            train(spec, images, tmp_path / "parts")
+    assert not (tmp_path / "parts/model.safetensors").exists()
+    train(spec, images, tmp_path / "parts")
+    one, other = (safetensors.torch.load_file(tmp_path / part / "model.safetensors") for part in ("whole", "parts"))
+    assert all(torch.equal(tensor, other[key]) for key, tensor in one.items())
+    histories = [
+        pd.read_csv(tmp_path / part / "history.csv").drop(columns="images_per_second") for part in ("whole", "parts")
+    ]
+    pd.testing.assert_frame_equal(*histories, check_exact=True)
+    assert json.loads((tmp_path / "parts/status.json").read_text())["starts"] == 2
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_readings_are_columns_of_the_history(name, images, tmp_path):
+    spec = trials.make(CONFIG, "digits", 32, name, small_options(name), 0).spec("train")
+    train(spec, images, tmp_path)
+    columns = set(pd.read_csv(tmp_path / "history.csv"))
+    assert columns >= SHARED
+    declared = registry.declared("encoders", name)["READINGS"]
+    for reading, about in declared.items():
+        assert {reading, *about.get("band", ())} <= columns - SHARED
+        assert about["title"]
+        assert about.keys() <= {*"title healthy ideal band scale from_zero below above collapse_below".split()}
+        assert len(about.get("healthy", (0, 0))) == 2
+
+
+@pytest.mark.parametrize("name", [name for name in TRAINED if sees_labels(name)])
+def test_training_with_labels_needs_some_and_says_so(name, images, tmp_path):
+    splits = {}
+    for split in SPLITS:
+        part = read_images(images, split)
+        splits[split] = ImageSource([part.images], np.full(len(part.ids), -1), part.ids)
+    write_images(tmp_path / "unlabelled.h5", ImageSet(splits, "abcd", "", ""), 32)
+    spec = trials.make(CONFIG, "digits", 32, name, small_options(name), 0).spec("train")
+    with pytest.raises(UserError, match=f"{name}: is trained with labels, and no training image has one"):
+        train(spec, tmp_path / "unlabelled.h5", tmp_path)
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_what_an_encoder_draws_is_what_its_method_can_make(name, images, tmp_path):
+    pictures = registry.declared("encoders", name).get("PICTURES", [])
+    kind = registry.load("encoders", name).Training
+    assert set(pictures) <= {"samples", "reconstructions"}
+    assert not pictures or hasattr(kind, "decode")
+    assert "samples" not in pictures or hasattr(kind, "latents")
+    if pictures:
+        make(name, images, tmp_path / "made")
+    spec = trials.make(CONFIG, "digits", 32, name, small_options(name), 0).spec("train")
+    for picture in pictures:
+        for out in ("one.png", "two.png"):
+            draw(picture, spec, tmp_path / "made/model.safetensors", images, CPU, tmp_path / out)
+        assert (tmp_path / "one.png").read_bytes() == (tmp_path / "two.png").read_bytes()
+        shape = np.asarray(Image.open(tmp_path / "one.png")).shape
+        assert (
+            shape == {"samples": (4 * 34 + 2, 16 * 34 + 2, 3), "reconstructions": (3 * 34 + 2, 16 * 34 + 2, 3)}[picture]
+        )
 
 
 @pytest.mark.parametrize("name", registry.names("encoders"))
@@ -204,16 +282,15 @@ def test_options_that_name_files_are_text_of_stage_embed(name):
 )
 def test_encoder_with_an_atlas(name, images, tmp_path):
     make(name, images, tmp_path / "made")
-    stage = registry.declared("encoders", name).get("STAGE")
-    model = tmp_path / "made/encoder.safetensors" if stage else None
-    chosen = trials.make(CONFIG, "digits", 32, name, SMALL.get(name, {}), 0).options
+    trial = trials.make(CONFIG, "digits", 32, name, small_options(name), 0)
+    model = Model(tmp_path / "made/model.safetensors", tmp_path / "made/status.json") if trial.stage else None
     batch = read_images(images, "val").images
     for batchnorm in ("running", "reestimated"):
-        maps = registry.load("encoders", name).maps(model, ImageFile(images), chosen, 0, CPU, batchnorm)(batch)
+        maps = models.maps(trial.spec(), model.file if model else None, ImageFile(images), CPU, batchnorm)(batch)
         assert [*maps] == [*(f"hidden{i}" for i in range(1, len(maps))), "output"]
         assert [each.ndim for each in maps.values()] == [*(4 for _ in maps), 2][1:]
         assert all(each.dtype == torch.float32 and len(each) == len(batch) for each in maps.values())
-    atlas.write(name, images, model, None, chosen, 0, CPU, tmp_path / "atlas.csv")
+    atlas.write(trial.spec(), images, model, CPU, tmp_path / "atlas.csv")
     found = pd.read_csv(tmp_path / "atlas.csv")
     assert {"alone", "output", "hidden", "stack", "stack-max", "stack-grid"} == set(found.variant)
     assert found.precision.between(0, 1).all()
@@ -276,12 +353,11 @@ def test_evaluator(name, images, tmp_path):
 
 @pytest.mark.parametrize("name", registry.names("evaluators"))
 def test_evaluator_passes_a_status_on(name, images, tmp_path):
-    encoders_status = tmp_path / "status.json"
-    encoders_status.write_text(json.dumps({"status": "collapsed"}))
-    trial = trials.make(CONFIG, "digits", 32, "age", {}, 0)
-    out = (tmp_path / file for file in ("embeddings.h5", "layers.csv", "embed.json"))
-    encoders.embed("age", images, tmp_path / "x", encoders_status, trial.options, 0, CPU, *out)
-    cost = json.loads((tmp_path / "embed.json").read_text())
+    model = Model(tmp_path / "absent", tmp_path / "status.json")
+    model.status.write_text(json.dumps({"status": "collapsed"}))
+    files = EmbeddingFiles(tmp_path / "embeddings.h5", tmp_path / "layers.csv", tmp_path / "embed.json")
+    encoders.embed(trials.make(CONFIG, "digits", 32, TRAINED[0], {}, 0).spec(), images, model, CPU, files)
+    cost = json.loads(files.cost.read_text())
     assert (cost["images"], cost["images_per_second"]) == (0, None)
     rows = score(name, tmp_path, tmp_path / "embeddings.h5")
     assert len(rows) > 0

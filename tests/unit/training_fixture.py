@@ -6,12 +6,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from visrec.encoders.age import READINGS, Training
 from visrec.training.checkpoint import Checkpoints
-from visrec.training.loop import TrainingFiles, train
+from visrec.training.loop import Data, TrainingFiles, train
+from visrec.training.method import Setup
 
 CPU = torch.device("cpu")
-WIDTH = 16  # of nets in a process of their own: a sixteenth of the work
-SPEC = {
+WIDTH = 16  # of networks in a process of their own: a sixteenth of the work
+OPTIONS = {
     "lambda_z": 1000,
     "mu_x": 10,
     "iterations": 3,
@@ -22,7 +24,9 @@ SPEC = {
     "kl": "reference",
     "pixel_match": "l1",
     "learning_rate": 2e-4,
+    "schedule": "halved",
     "halve_every": 0,
+    "weight_decay": 0,
     "precision": "fp32",
 }
 
@@ -32,22 +36,16 @@ def pictures(count: int, size: int = 32) -> np.ndarray:
 
 
 def files(folder: Path) -> TrainingFiles:
-    return TrainingFiles(
-        folder / "encoder.safetensors",
-        folder / "generator.safetensors",
-        folder / "history.csv",
-        folder / "samples.png",
-        folder / "reconstructions.png",
-        folder / "status.json",
-    )
+    return TrainingFiles(folder / "model.safetensors", folder / "history.csv", folder / "status.json")
 
 
 def run(folder: Path, images: np.ndarray | None = None, seed: int = 0, save_every: int = 1000, **options) -> None:
-    """Train in a folder, with other options than SPEC's where given."""
+    """Train AGE in a folder, with other options than OPTIONS' where given."""
     folder.mkdir(exist_ok=True)
-    spec = SPEC | options
-    checkpoints = Checkpoints(folder / "checkpoints", {"options": spec, "seed": seed}, save_every, minutes=60)
-    train(pictures(20) if images is None else images, spec, seed, CPU, files(folder), checkpoints)
+    options = OPTIONS | options
+    checkpoints = Checkpoints(folder / "checkpoints", {"options": options, "seed": seed}, save_every, minutes=60)
+    images = pictures(20) if images is None else images
+    train(Training, Setup(options, 32, seed, CPU), Data(images), READINGS, files(folder), checkpoints)
 
 
 if __name__ == "__main__":

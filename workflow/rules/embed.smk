@@ -2,7 +2,7 @@ def model_of(wildcards):
     """What `fit` or `train` made of a trial; nothing for encoders that need neither."""
     if registry.declared("encoders", wildcards.encoder).get("STAGE") is None:
         return {}
-    return {"model": f"{TRIAL}/encoder.safetensors", "status": f"{TRIAL}/status.json"}
+    return {"model": f"{TRIAL}/model.safetensors", "status": f"{TRIAL}/status.json"}
 
 
 def given_files(wildcards):
@@ -11,6 +11,12 @@ def given_files(wildcards):
     return [
         options[name] for name in registry.declared("encoders", wildcards.encoder).get("FILES", ()) if options[name]
     ]
+
+
+def root_of(encoder, function):
+    """What makes an encoder's features: the method of a trained one, a function of the others."""
+    trained = registry.declared("encoders", encoder).get("STAGE") == "train"
+    return f"encoders.{encoder}:{'Training' if trained else function}"
 
 
 rule embed:
@@ -32,9 +38,8 @@ rule embed:
         mem_mb=lambda wildcards, attempt: 6000 * attempt,
         runtime=lambda wildcards, attempt: 60 * attempt,
     params:
-        options=lambda wildcards: dict(trial(wildcards).options),
-        seed=lambda wildcards: trial(wildcards).seed,
+        spec=lambda wildcards: trial(wildcards).spec(),
         dtype=config["embeddings"]["dtype"],
-        code=lambda wildcards: code("embed", f"encoders.{wildcards.encoder}:extractor"),
+        code=lambda wildcards: code("embed", root_of(wildcards.encoder, "extractor")),
     script:
         "../scripts/embed.py"

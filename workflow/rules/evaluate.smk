@@ -86,11 +86,10 @@ rule atlas:
         mem_mb=lambda wildcards, attempt: 6000 * attempt,
         runtime=lambda wildcards, attempt: 60 * attempt,
     params:
-        options=lambda wildcards: dict(trial(wildcards).options),
-        seed=lambda wildcards: trial(wildcards).seed,
+        spec=lambda wildcards: trial(wildcards).spec(),
         images=config["atlas"]["images"],
         queries=config["atlas"]["queries"],
-        code=lambda wildcards: code("atlas", f"encoders.{wildcards.encoder}:maps"),
+        code=lambda wildcards: code("atlas", root_of(wildcards.encoder, "maps")),
     script:
         "../scripts/atlas.py"
 
@@ -98,7 +97,7 @@ rule atlas:
 rule selection:
     input:
         images=IMAGES,
-        generator=f"{TRIAL}/generator.safetensors",
+        model=f"{TRIAL}/model.safetensors",
         embeddings=f"{TRIAL}/embeddings.h5",
         inception=config["selection"]["inception"] or [],
     output:
@@ -115,8 +114,7 @@ rule selection:
         mem_mb=lambda wildcards, attempt: 8000 * attempt,
         runtime=lambda wildcards, attempt: 60 * attempt,
     params:
-        options=lambda wildcards: dict(trial(wildcards).options),
-        seed=lambda wildcards: trial(wildcards).seed,
-        code=lambda wildcards: code("selection"),
+        spec=lambda wildcards: trial(wildcards).spec("train"),
+        code=lambda wildcards: code("selection", f"encoders.{wildcards.encoder}:Training"),
     script:
         "../scripts/selection.py"

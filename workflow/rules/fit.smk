@@ -2,7 +2,7 @@ rule fit:
     input:
         images=IMAGES,
     output:
-        model=f"{TRIAL}/encoder.safetensors",
+        model=f"{TRIAL}/model.safetensors",
         status=f"{TRIAL}/status.json",
     log:
         log_of("fit", BELOW),
@@ -15,8 +15,7 @@ rule fit:
         mem_mb=lambda wildcards, attempt: 4000 * attempt,
         runtime=lambda wildcards, attempt: 30 * attempt,
     params:
-        options=lambda wildcards: trial(wildcards).options_of("fit"),
-        seed=lambda wildcards: trial(wildcards).seed,
+        spec=lambda wildcards: trial(wildcards).spec("fit"),
         code=lambda wildcards: code("fit", f"encoders.{wildcards.encoder}:fit"),
     script:
         "../scripts/fit.py"

@@ -25,7 +25,7 @@ def recommended():
 def files_to_recommend(each):
     """What a trial needs to embed new pictures."""
     folder = f"{RESULTS}/{each.folder}"
-    model = [f"{folder}/encoder.safetensors", f"{folder}/status.json"] if has_stage(each) else []
+    model = [f"{folder}/model.safetensors", f"{folder}/status.json"] if has_stage(each) else []
     return [f"{RESULTS}/{each.dataset}/{each.size}px/images.h5", f"{folder}/embeddings.h5", *model]
 
 

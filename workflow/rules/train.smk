@@ -1,24 +1,15 @@
+def collapse_of(encoder):
+    """Reading -> below which a training has collapsed."""
+    readings = registry.declared("encoders", encoder)["READINGS"]
+    return {name: about["collapse_below"] for name, about in readings.items() if "collapse_below" in about}
+
+
 rule train:
     input:
         images=IMAGES,
     output:
-        encoder=f"{TRIAL}/encoder.safetensors",
-        generator=f"{TRIAL}/generator.safetensors",
+        model=f"{TRIAL}/model.safetensors",
         history=f"{TRIAL}/history.csv",
-        samples=report(
-            f"{TRIAL}/samples.png",
-            caption="../report/samples.rst",
-            category="Pictures",
-            subcategory="Samples",
-            labels={"dataset": "{dataset}", "size": "{size}", "encoder": "{encoder}", "trial": "{trial}"},
-        ),
-        reconstructions=report(
-            f"{TRIAL}/reconstructions.png",
-            caption="../report/reconstructions.rst",
-            category="Pictures",
-            subcategory="Reconstructions",
-            labels={"dataset": "{dataset}", "size": "{size}", "encoder": "{encoder}", "trial": "{trial}"},
-        ),
         status=f"{TRIAL}/status.json",
     log:
         log_of("train", BELOW),
@@ -31,11 +22,42 @@ rule train:
         mem_mb=lambda wildcards, attempt: 6000 * attempt,
         runtime=lambda wildcards, attempt: 240 * attempt,
     params:
-        options=lambda wildcards: trial(wildcards).options_of("train"),
-        seed=lambda wildcards: trial(wildcards).seed,
+        spec=lambda wildcards: trial(wildcards).spec("train"),
+        # Of what its readings declare, all that can change a result.
+        collapse=lambda wildcards: collapse_of(wildcards.encoder),
         # No output: Snakemake deletes the outputs of a job that failed.
         checkpoints=f"{TRIAL}/checkpoints",
         tensorboard=f"{RESULTS}/tensorboard{BELOW}",
-        code=lambda wildcards: code("train", f"encoders.{wildcards.encoder}:train"),
+        code=lambda wildcards: code("train", f"encoders.{wildcards.encoder}:Training"),
     script:
         "../scripts/train.py"
+
+
+rule draw:
+    input:
+        model=f"{TRIAL}/model.safetensors",
+        images=IMAGES,
+    output:
+        picture=report(
+            f"{TRIAL}/{{picture}}.png",
+            caption="../report/pictures.rst",
+            category="Pictures",
+            subcategory="{picture}",
+            labels={"dataset": "{dataset}", "size": "{size}", "encoder": "{encoder}", "trial": "{trial}"},
+        ),
+    log:
+        log_of("draw", f"{BELOW}/{{picture}}"),
+    benchmark:
+        benchmark_of("draw", f"{BELOW}/{{picture}}")
+    wildcard_constraints:
+        encoder=names("encoders", "train"),
+        picture="samples|reconstructions",
+    threads: 1
+    resources:
+        mem_mb=lambda wildcards, attempt: 4000 * attempt,
+        runtime=lambda wildcards, attempt: 15 * attempt,
+    params:
+        spec=lambda wildcards: trial(wildcards).spec("train"),
+        code=lambda wildcards: code("draw", f"encoders.{wildcards.encoder}:Training"),
+    script:
+        "../scripts/draw.py"

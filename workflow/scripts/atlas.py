@@ -3,15 +3,16 @@
 from visrec.jobs.job import device, job
 
 with job(snakemake.log[0], snakemake.threads):
+    from pathlib import Path
+
+    from visrec.data.models import Model
     from visrec.scoring.atlas import write
 
+    made = snakemake.input.get("model")
     write(
-        snakemake.wildcards.encoder,
+        snakemake.params.spec,
         snakemake.input.images,
-        snakemake.input.get("model"),
-        snakemake.input.get("status"),
-        snakemake.params.options,
-        snakemake.params.seed,
+        Model(Path(made), Path(snakemake.input.status)) if made else None,
         device(snakemake.config["device"]),
         snakemake.output.atlas,
         images=snakemake.params.images,

@@ -3,19 +3,18 @@
 from visrec.jobs.job import commit, device, job
 
 with job(snakemake.log[0], snakemake.threads):
-    from visrec.encoders import embed
+    from pathlib import Path
 
+    from visrec.data.models import Model
+    from visrec.encoders import EmbeddingFiles, embed
+
+    made = snakemake.input.get("model")
     embed(
-        snakemake.wildcards.encoder,
+        snakemake.params.spec,
         snakemake.input.images,
-        snakemake.input.get("model"),
-        snakemake.input.get("status"),
-        snakemake.params.options,
-        snakemake.params.seed,
+        Model(Path(made), Path(snakemake.input.status)) if made else None,
         device(snakemake.config["device"]),
-        snakemake.output.embeddings,
-        snakemake.output.layers,
-        snakemake.output.cost,
+        EmbeddingFiles(**{name: Path(file) for name, file in snakemake.output.items()}),
         snakemake.params.dtype,
         commit(snakemake.scriptdir),
     )

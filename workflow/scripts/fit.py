@@ -1,15 +1,15 @@
-"""Rule fit: an encoder that is content with a CPU, fitted on the training images."""
+"""Rule fit: an encoder that is fitted on the CPU, on the training images."""
 
 from visrec.jobs.job import job
 
 with job(snakemake.log[0], snakemake.threads):
+    from pathlib import Path
+
+    from visrec.data.models import Model
     from visrec.encoders import fit
 
     fit(
-        snakemake.wildcards.encoder,
+        snakemake.params.spec,
         snakemake.input.images,
-        snakemake.params.options,
-        snakemake.params.seed,
-        snakemake.output.model,
-        snakemake.output.status,
+        Model(Path(snakemake.output.model), Path(snakemake.output.status)),
     )

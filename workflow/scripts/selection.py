@@ -6,11 +6,10 @@ with job(snakemake.log[0], snakemake.threads):
     from visrec.scoring.selection import write
 
     write(
+        snakemake.params.spec,
         snakemake.input.images,
-        snakemake.input.generator,
+        snakemake.input.model,
         snakemake.input.embeddings,
-        snakemake.params.options,
-        snakemake.params.seed,
         device(snakemake.config["device"]),
         snakemake.output.selectors,
         inception=snakemake.input.get("inception") or "",

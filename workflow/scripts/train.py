@@ -1,19 +1,17 @@
-"""Rule train: an encoder that wants a GPU, trained on the training images."""
+"""Rule train: a network, trained on the training images."""
 
 from visrec.jobs.job import device, job
 
 with job(snakemake.log[0], snakemake.threads):
-    from visrec.encoders import train
+    from pathlib import Path
+
+    from visrec.encoders import Resume, train
 
     train(
-        snakemake.wildcards.encoder,
+        snakemake.params.spec,
         snakemake.input.images,
-        snakemake.params.options,
-        snakemake.params.seed,
         device(snakemake.config["device"]),
-        dict(snakemake.output.items()),
-        snakemake.params.checkpoints,
-        snakemake.config["checkpoints"],
-        snakemake.params.code,
+        {name: Path(file) for name, file in snakemake.output.items()},
+        Resume(Path(snakemake.params.checkpoints), **snakemake.config["checkpoints"], code=snakemake.params.code),
         snakemake.params.tensorboard if snakemake.config["tensorboard"] else None,
     )

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from visrec.networks.bodies import Encoder, Generator, build, frozen, parameters, unit
+from visrec.networks.bodies import Encoder, build, unit
 
 
 @pytest.mark.parametrize(
@@ -16,7 +16,7 @@ from visrec.networks.bodies import Encoder, Generator, build, frozen, parameters
 )
 def test_parameter_counts(architecture, size, latent, encoder, generator):
     e, g = build(size, latent, architecture, seed=0)
-    assert (parameters(e), parameters(g)) == (encoder, generator)
+    assert [sum(weight.numel() for weight in net.parameters()) for net in (e, g)] == [encoder, generator]
 
 
 @pytest.mark.parametrize("architecture", ["dcgan", "reference"])
@@ -72,16 +72,6 @@ def test_build_depends_on_the_seed_alone_and_leaves_global_state():
     other, _ = build(32, 8, "dcgan", seed=2)
     assert torch.equal(one.head.weight, again.head.weight)
     assert not torch.equal(one.head.weight, other.head.weight)
-
-
-def test_frozen_net_passes_gradients_and_gets_none():
-    g = Generator(32, 8)
-    z = torch.randn(2, 8, requires_grad=True)
-    with frozen(g):
-        g(z).sum().backward()
-    assert z.grad.abs().sum() > 0
-    assert all(parameter.grad is None for parameter in g.parameters())
-    assert all(parameter.requires_grad for parameter in g.parameters())
 
 
 @pytest.mark.parametrize("size", [8, 16, 48, 33])

@@ -1,3 +1,4 @@
+import copy
 import math
 
 import numpy as np
@@ -14,12 +15,15 @@ from torch.nn import functional as F
 from visrec.data.embeddings import read_embeddings, write_embeddings
 from visrec.data.images import ImageSet, ImageSource, write_images
 from visrec.errors import UserError
-from visrec.networks.bodies import build
+from visrec.experiment import registry
+from visrec.experiment.trials import Spec
+from visrec.networks.bodies import build, unit
 from visrec.networks.stack import to_unit_range
 from visrec.scoring import frechet, selection
 
 CPU = torch.device("cpu")
-OPTIONS = {"latent": 8, "architecture": "dcgan"}
+DECLARED = registry.declared("encoders", "age")["OPTIONS"]["train"]
+SPEC = Spec("age", {name: option["default"] for name, option in DECLARED.items()} | {"latent": 8}, 5)
 
 
 def pictures(count, size=32, seed=0):
@@ -221,13 +225,15 @@ def test_the_choice_depends_on_ids_and_not_on_their_order(numbers, count):
     assert set(ids[::-1][selection.choose(ids[::-1], count)]) == set(ids[rows])
 
 
-def test_latents_are_on_the_sphere_and_by_seed():
-    z = selection.latents(500, 16, 3)
-    assert z.dtype == np.float32
-    assert np.allclose(np.linalg.norm(z, axis=1), 1, atol=1e-6)
-    assert np.abs(z.mean(axis=0)).max() < 0.05
-    assert np.array_equal(z, selection.latents(500, 16, 3))
-    assert not np.array_equal(z, selection.latents(500, 16, 4))
+def latents(count, seed):
+    return unit(torch.randn(count, 8, generator=torch.Generator().manual_seed(seed)))
+
+
+def save(path, encoder, generator):
+    """A model of `age` with these networks."""
+    nets = {"encoder": encoder, "generator": generator}
+    weights = {f"{name}.{key}": each for name, net in nets.items() for key, each in net.state_dict().items()}
+    safetensors.torch.save_file(weights, path)
 
 
 @pytest.fixture(scope="module")
@@ -235,7 +241,7 @@ def nets():
     """A pair whose batch norm statistics are not those it began with, so that a wrong mode would be seen."""
     encoder, generator = build(32, 8, "dcgan", seed=0)
     with torch.no_grad():
-        generator.train()(torch.from_numpy(selection.latents(64, 8, 9)))
+        generator.train()(latents(64, 9))
         encoder.train()(to_unit_range(torch.from_numpy(smooth(64))))
         generator.output.weight *= 20  # so that the pictures of two latents differ
     return encoder.eval(), generator.eval()
@@ -247,7 +253,7 @@ def trial(nets, tmp_path_factory):
     folder = tmp_path_factory.mktemp("trial")
     parts = {split: smooth(count, seed=count) for split, count in (("train", 40), ("val", 12), ("test", 2))}
     written(folder / "images.h5", parts)
-    safetensors.torch.save_file(nets[1].state_dict(), folder / "generator.safetensors")
+    save(folder / "model.safetensors", *nets)
     batches = {split: [embed(nets[0], images)] for split, images in parts.items()}
     write_embeddings(folder / "embeddings.h5", folder / "images.h5", batches, spec={})
     return folder, parts
@@ -269,9 +275,9 @@ def written(path, parts):
     write_images(path, ImageSet(sources, ["a"], "made for a test", "made for a test"), 32)
 
 
-def write(folder, images="images.h5", generator="generator.safetensors", embeddings="embeddings.h5", **more):
-    files = folder / images, folder / generator, folder / embeddings
-    selection.write(*files, OPTIONS, 5, CPU, folder / "selectors.csv", **more)
+def write(folder, images="images.h5", model="model.safetensors", embeddings="embeddings.h5", spec=SPEC, **more):
+    files = folder / images, folder / model, folder / embeddings
+    selection.write(spec, *files, CPU, folder / "selectors.csv", **more)
     return pd.read_csv(folder / "selectors.csv").set_index("selector")
 
 
@@ -334,7 +340,7 @@ def test_a_part_of_many_images_is_used(trial, nets, monkeypatch):
 def test_what_has_no_value_says_why(tmp_path, nets):
     parts = {"train": smooth(12), "val": pictures(0), "test": pictures(1)}
     written(tmp_path / "images.h5", parts)
-    safetensors.torch.save_file(nets[1].state_dict(), tmp_path / "generator.safetensors")
+    save(tmp_path / "model.safetensors", *nets)
     batches = {s: [{"hidden": np.zeros((len(x), 3)), "output": np.zeros((len(x), 8))}] for s, x in parts.items()}
     write_embeddings(tmp_path / "embeddings.h5", tmp_path / "images.h5", batches, spec={})
     table = write(tmp_path)
@@ -351,13 +357,13 @@ def test_what_has_no_value_says_why(tmp_path, nets):
 def test_a_failed_training_has_its_status_in_every_row(trial):
     folder, _ = trial
     write_embeddings(folder / "failed.h5", folder / "images.h5", {}, spec={}, status="collapsed")
-    table = write(folder, generator="absent", embeddings="failed.h5", inception="absent")
+    table = write(folder, model="absent", embeddings="failed.h5", inception="absent")
     assert table.index.tolist() == list(selection.BETTER)
     assert table.value.isna().all()
     assert (table.status == "collapsed").all()
 
 
-def test_the_frechet_distance_is_of_samples_and_val_images(trial, monkeypatch):
+def test_the_frechet_distance_is_of_samples_and_val_images(trial, nets, monkeypatch):
     folder, parts = trial
     asked = []
     monkeypatch.setattr(frechet, "load_inception", lambda path, device: path)
@@ -369,13 +375,7 @@ def test_the_frechet_distance_is_of_samples_and_val_images(trial, monkeypatch):
     table = write(folder, inception="weights.pth")
     assert asked == ["weights.pth"] * 2
     assert table.better["fid_torchvision"] == "lower"
-    samples = selection.to_bytes(
-        selection.decode(
-            selection.load_generator(folder / "generator.safetensors", 32, OPTIONS, 5, CPU),
-            selection.latents(12, 8, 5),
-            CPU,
-        )
-    )
+    samples = selection.to_bytes(nets[1](latents(12, 5)).detach().numpy())
     a, b = (frechet.statistics(each.mean(axis=(2, 3)) / 255) for each in (samples, parts["val"]))
     assert table.value["fid_torchvision"] == pytest.approx(frechet.frechet_distance(*a, *b))
 
@@ -384,15 +384,24 @@ def test_what_is_wrong_with_the_files_is_said_in_one_line(trial, tmp_path, nets)
     folder, parts = trial
     with pytest.raises(UserError, match=r"absent\.pth does not exist"):
         write(folder, inception=str(tmp_path / "absent.pth"))
-    with pytest.raises(UserError, match="cannot be read as the trial's generator"):
-        write(folder, generator="absent.safetensors")
+    with pytest.raises(UserError, match="cannot be read as a model of age"):
+        write(folder, model="absent.safetensors")
     safetensors.torch.save_file(nets[0].state_dict(), folder / "encoder.safetensors")
-    with pytest.raises(UserError, match="cannot be read as the trial's generator"):
-        write(folder, generator="encoder.safetensors")
+    with pytest.raises(UserError, match="cannot be read as a model of age"):
+        write(folder, model="encoder.safetensors")
     written(folder / "others.h5", {**parts, "val": parts["val"][:11]})
     with pytest.raises(UserError, match="not those of the embeddings"):
         write(folder, images="others.h5")
-    broken = nets[1].state_dict() | {"output.bias": torch.full((3,), math.nan)}
-    safetensors.torch.save_file(broken, folder / "broken.safetensors")
+    broken = copy.deepcopy(nets[1])
+    broken.output.bias.data.fill_(math.nan)
+    save(folder / "broken.safetensors", nets[0], broken)
     with pytest.raises(UserError, match="not finite"):
-        write(folder, generator="broken.safetensors")
+        write(folder, model="broken.safetensors")
+
+
+def test_a_method_that_makes_no_pictures_is_measured_by_its_embedding_alone(trial):
+    folder, _ = trial
+    full = write(folder)
+    table = write(folder, model="not needed", spec=Spec("supervised", {}, 5))
+    assert table.index.tolist() == ["rankme_output", "rankme_stack", "hubness"]
+    assert table.equals(full.loc[table.index])

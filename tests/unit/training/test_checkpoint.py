@@ -31,7 +31,7 @@ from visrec.training import loop as training
 from visrec.training.checkpoint import Checkpoints
 
 SCRIPTS = Path(__file__).parents[3] / "workflow/scripts"
-SAME = ("encoder.safetensors", "generator.safetensors", "samples.png", "reconstructions.png")
+SAME = ("model.safetensors",)
 TIMINGS = ["images_per_second"]
 
 
@@ -140,14 +140,14 @@ class CrashError(Exception):
 
 def crash_after(monkeypatch, iterations: int):
     """Let a training fail at the start of an iteration."""
-    batch = training.RealBatches.__getitem__
+    batch = training.Batches.__getitem__
 
     def failing(self, iteration):
         if iteration > iterations:
             raise CrashError
         return batch(self, iteration)
 
-    monkeypatch.setattr(training.RealBatches, "__getitem__", failing)
+    monkeypatch.setattr(training.Batches, "__getitem__", failing)
 
 
 @pytest.fixture
@@ -246,7 +246,7 @@ def test_an_orphan_leaves_when_another_machine_has_claimed_its_trial(tmp_path, u
     write_json(claim, other)
     assert orphan.wait(timeout=60) == 76
     assert "process" in (said := orphan.stderr.read()) and "on elsewhere has taken over this trial" in said
-    assert not (tmp_path / "encoder.safetensors").exists()
+    assert not (tmp_path / "model.safetensors").exists()
     before = {path: path.read_bytes() for path in (tmp_path / "checkpoints").iterdir()}
     assert json.loads(before[claim]) == other
     run(tmp_path, iterations=40)  # on a third machine, which knows nothing of that process
@@ -257,20 +257,20 @@ def test_an_orphan_does_not_publish_what_its_successor_has_finished(tmp_path, mo
     """The successor was faster: it is done, and its claim is gone with the checkpoints."""
     run(tmp_path, iterations=3)
     finished = (tmp_path / "status.json").read_bytes()
-    draw = training.draw
+    status = training._status
 
-    def slow_draw(*args):
+    def slow_status(*args):
         shutil.rmtree(tmp_path / "checkpoints")
-        draw(*args)
+        return status(*args)
 
-    monkeypatch.setattr(training, "draw", slow_draw)
+    monkeypatch.setattr(training, "_status", slow_status)
     with pytest.raises(SupersededError, match="another process, which has finished it"):
         run(tmp_path, iterations=3)
     assert (tmp_path / "status.json").read_bytes() == finished
     assert names(tmp_path) == sorted([*SAME, "history.csv", "status.json"])
 
 
-@pytest.mark.parametrize("while_it", ["draws", "writes its history"])
+@pytest.mark.parametrize("while_it", ["writes its status", "writes its history"])
 def test_an_orphan_whose_half_written_files_are_cleared_away_leaves_as_superseded(tmp_path, monkeypatch, while_it):
     def successor_begins():
         claim = dataclasses.replace(Claim.of_this_process(), host="elsewhere")
@@ -278,9 +278,9 @@ def test_an_orphan_whose_half_written_files_are_cleared_away_leaves_as_supersede
         for name in (*SAME, "history.csv", "status.json"):
             remove_unfinished(tmp_path / name)
 
-    if while_it == "draws":
-        draw = training.draw
-        monkeypatch.setattr(training, "draw", lambda *args: successor_begins() or draw(*args))
+    if while_it == "writes its status":
+        status = training._status
+        monkeypatch.setattr(training, "_status", lambda *args: successor_begins() or status(*args))
     else:
         beginning = lambda path: successor_begins() if ".history.csv." in path.name else None  # noqa: E731
         monkeypatch.setattr(training, "sync", lambda path: beginning(path) or sync(path))
@@ -332,8 +332,8 @@ def test_a_refused_start_leaves_tensorboard_alone(tmp_path, monkeypatch):
 
 
 def test_time_and_memory_are_those_of_the_loop(tmp_path, monkeypatch):
-    draw = training.draw
-    monkeypatch.setattr(training, "draw", lambda *args: time.sleep(1) or draw(*args))
+    status = training._status
+    monkeypatch.setattr(training, "_status", lambda *args: time.sleep(1) or status(*args))
     run(tmp_path, iterations=1)
     assert json.loads((tmp_path / "status.json").read_text())["seconds"] < 1
 

@@ -1,12 +1,12 @@
 """Encoders: one file each, found by name. See docs/adding-an-encoder.md for the contract."""
 
-import json
 import logging
 import platform
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,7 +14,10 @@ from visrec.data.embeddings import write_embeddings
 from visrec.data.files import write_json
 from visrec.data.hdf5 import SPLITS
 from visrec.data.images import ImageFile, read_image_info, read_images
+from visrec.data.models import Model
+from visrec.errors import UserError
 from visrec.experiment import registry
+from visrec.experiment.trials import Spec
 from visrec.jobs import progress
 from visrec.scoring import layers
 
@@ -26,130 +29,144 @@ log = logging.getLogger(__name__)
 BATCH = 1024
 
 
-def fit(
-    name: str, images: str | Path, options: Mapping[str, Any], seed: int, model: str | Path, status: str | Path
-) -> None:
-    """Fit an encoder that is content with a CPU, on the training images alone and without their labels.
+@dataclass(frozen=True)
+class EmbeddingFiles:
+    """What `embed` writes: embeddings.h5, the table of its layers (`visrec.scoring.layers`), and what it cost."""
+
+    embeddings: Path
+    layers: Path
+    cost: Path
+
+
+@dataclass(frozen=True)
+class Resume:
+    """How a training is kept from being lost.
+
+    Attributes:
+        folder: of its checkpoints, which must not be among the files that Snakemake knows.
+        iterations: save at least every so many iterations,
+        minutes: and every so many minutes.
+        code: fingerprint of the code that trains; a checkpoint of other code is refused.
+    """
+
+    folder: Path
+    iterations: int
+    minutes: float
+    code: str = ""
+
+
+def fit(spec: Spec, images: str | Path, model: Model) -> None:
+    """Fit an encoder on the CPU, on the training images alone and without their labels.
 
     Args:
-        name: of the encoder.
+        spec: the encoder, its options of stage fit, and the seed.
         images: images.h5.
-        options: the encoder's options of stage fit.
-        seed: of random choices.
-        model: safetensors file to write.
-        status: JSON file to write: status, reason, seconds.
+        model: the files to write; status, reason and seconds go into the status.
     """
     began = time.perf_counter()
-    registry.load("encoders", name).fit(read_images(images, "train").images, options, seed, Path(model))
-    write_json(status, {"status": "ok", "reason": "", "seconds": round(time.perf_counter() - began, 3)})
+    encoder = registry.load("encoders", spec.encoder)
+    encoder.fit(read_images(images, "train").images, spec.options, spec.seed, model.file)
+    write_json(model.status, {"status": "ok", "reason": "", "seconds": round(time.perf_counter() - began, 3)})
 
 
 def train(
-    name: str,
+    spec: Spec,
     images: str | Path,
-    options: Mapping[str, Any],
-    seed: int,
     device: "torch.device",
-    files: Mapping[str, str],
-    checkpoints: str | Path,
-    every: Mapping[str, float],
-    code: str = "",
+    files: dict[str, Path],
+    resume: Resume,
     tensorboard: str | Path | None = None,
 ) -> None:
-    """Train an encoder that wants a GPU, on the training images alone and without their labels.
+    """Train a network on the training images; on their labels only if its file declares LABELS.
 
     Killed and started again, it goes on from its newest checkpoint.
 
     Args:
-        name: of the encoder.
+        spec: the encoder, its options of stage train, and the seed.
         images: images.h5.
-        options: the encoder's options of stage train.
-        seed: of weights, noise and data order.
         device: where to compute.
-        files: the files to write, by name (see `visrec.training.loop.TrainingFiles`).
-        checkpoints: folder for them, which must not be among the files that Snakemake knows.
-        every: how often, `iterations` and `minutes` (see `visrec.training.checkpoint.Checkpoints`).
-        code: fingerprint of the code that trains; a checkpoint of other code is refused.
+        files: the files to write: `model`, `history` and `status`.
+        resume: its checkpoints.
         tensorboard: folder for its logs, or None for no logs.
+
+    Raises:
+        UserError: labels are needed and there are none; and what `visrec.training.loop.train` raises.
     """
+    from visrec.training import loop, models
     from visrec.training.checkpoint import Checkpoints
 
+    info, declared = read_image_info(images), registry.declared("encoders", spec.encoder)
     identity = {
-        "encoder": name,
-        "options": dict(options),
-        "seed": seed,
-        "images": read_image_info(images).fingerprint,
-        "code": code,
+        "encoder": spec.encoder,
+        "options": dict(spec.options),
+        "seed": spec.seed,
+        "images": info.fingerprint,
+        "code": resume.code,
         "device": device.type,
     }
-    registry.load("encoders", name).train(
-        read_images(images, "train").images,
-        options,
-        seed,
-        device,
-        {key: Path(file) for key, file in files.items()},
-        Checkpoints(checkpoints, identity, **every),
+    pictures = read_images(images, "train")
+    if declared.get("LABELS") and not (pictures.labels >= 0).any():
+        raise UserError(f"{spec.encoder}: is trained with labels, and no training image has one; leave it out")
+    loop.train(
+        registry.load("encoders", spec.encoder).Training,
+        models.setup(spec, info, device),
+        loop.Data(pictures.images, pictures.labels if declared.get("LABELS") else None),
+        declared["READINGS"],
+        loop.TrainingFiles(**files),
+        Checkpoints(resume.folder, identity, resume.iterations, resume.minutes),
         Path(tensorboard) if tensorboard else None,
     )
 
 
 def embed(
-    name: str,
+    spec: Spec,
     images: str | Path,
-    model: str | Path | None,
-    status: str | Path | None,
-    options: Mapping[str, Any],
-    seed: int,
+    model: Model | None,
     device: "torch.device",
-    out: str | Path,
-    layer_table: str | Path,
-    cost: str | Path,
+    files: EmbeddingFiles,
     dtype: str = "float32",
     commit: str | None = None,
 ) -> None:
     """Embed all images of all splits; write embeddings.h5, the table of its layers and what it cost.
 
-    `seconds` in `cost` are of reading the pictures from images.h5 and computing their features, all splits together;
+    `seconds` in the cost are of reading the pictures from images.h5 and computing their features, all splits together;
     imports, the loading of the network, the re-estimation of batch norm and the writing of embeddings.h5 do not count.
 
     Args:
-        name: of the encoder.
+        spec: the encoder, all its options, and the seed.
         images: images.h5.
-        model: what `fit` or `train` wrote, or None for an encoder that has neither.
-        status: the JSON beside it; a status other than "ok" is passed on, with no features.
-        options: all the encoder's options.
-        seed: the trial's.
+        model: what `fit` or `train` wrote, or None for an encoder that has neither. A status other than "ok" is passed
+            on, with no features.
         device: where to compute.
-        out: embeddings.h5.
-        layer_table: CSV, see `visrec.scoring.layers`.
-        cost: JSON file to write: images, seconds, images_per_second (null if there are no features), device, precision,
-            threads, host, torch, commit, gpu_memory_mb.
+        files: the files to write. The cost is JSON: images, seconds, images_per_second (null if there are no features),
+            device, precision, threads, host, torch, commit, gpu_memory_mb.
         dtype: of the features in embeddings.h5, "float32" or "float16"; they are computed in float32.
-        commit: of the code, to be kept in `cost`; None outside a checkout.
+        commit: of the code, to be kept in the cost; None outside a checkout.
 
     Raises:
         UserError: a feature is not finite though the status is "ok", or is too large for `dtype`.
     """
     import torch
 
-    how_it_ended = json.loads(Path(status).read_text(encoding="utf-8"))["status"] if status else "ok"
-    spec = {"encoder": name, "options": dict(options), "seed": seed, "seen": "train"}
+    from visrec.training import models
+
+    status = model.status_of() if model else "ok"
     batches: dict[str, Iterator[dict[str, np.ndarray]]] = {}
     spent = {"images": 0, "seconds": 0.0}
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-    if how_it_ended == "ok":
+    if status == "ok":
         source = ImageFile(images)
-        encoder = registry.load("encoders", name)
-        extract = encoder.extractor(Path(model) if model else None, source, options, seed, device)
+        extract = models.extractor(spec, model.file if model else None, source, device)
         batches = {split: _batches(source, split, extract, spent) for split in SPLITS}
     else:
-        log.warning("training ended as '%s': no features", how_it_ended)
-    write_embeddings(out, images, batches, spec=spec, status=how_it_ended, dtype=dtype)
-    layers.write(out, layer_table)
+        log.warning("training ended as '%s': no features", status)
+    made_by = {"encoder": spec.encoder, "options": dict(spec.options), "seed": spec.seed, "seen": "train"}
+    write_embeddings(files.embeddings, images, batches, spec=made_by, status=status, dtype=dtype)
+    layers.write(files.embeddings, files.layers)
     gpu_memory = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else 0
     write_json(
-        cost,
+        files.cost,
         {
             "images": spent["images"],
             "seconds": round(spent["seconds"], 6),

@@ -1,26 +1,29 @@
-"""The Adversarial Generator-Encoder's encoder: trained without labels, embedded through all its hidden layers."""
+"""Adversarial Generator-Encoder networks (Ulyanov et al., arXiv:1704.02304, in the seed paper's setting).
 
-from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+One iteration is one update of the encoder and then n_g updates of the generator, each with fresh noise:
 
-import numpy as np
-import safetensors.torch
+    L_E(psi)   = KL(e(x)) - KL(e(g(z))) + mu_x * D_x(g(e(x)), x)
+    L_G(theta) = KL(e(g(z))) + lambda_z * D_z(e(g(z)), z)
 
-from visrec.data.images import ImageFile, read_image_info
-from visrec.networks import stack
-from visrec.networks.bodies import build
-from visrec.training import loop as training
+Both are minimised. Real and generated images go through the networks in separate batches, and both stay in training
+mode.
+"""
 
-if TYPE_CHECKING:
-    import torch
+from collections.abc import Mapping
 
-    from visrec.training.checkpoint import Checkpoints
+import torch
+from torch import Tensor
+
+from visrec.encoders import _age_losses as losses
+from visrec.networks.bodies import build, unit
+from visrec.training.method import Method, Setup
 
 STAGE = "train"
 SIZES = [32, 64]
 ATLAS = True
+PICTURES = ["samples", "reconstructions"]
 HEADLINE = ["lambda_z", "mu_x"]
+OPTIONS_OF = {"train": ["body", "training"], "embed": ["stack"]}
 OPTIONS = {
     "train": {
         "lambda_z": {
@@ -35,24 +38,11 @@ OPTIONS = {
             "default": 10,
             "description": "Weight of the pixel match in the encoder's loss (the papers' mu).",
         },
-        "iterations": {
-            "type": "integer",
-            "minimum": 1,
-            "default": 117150,
-            "description": "Updates of the encoder; the authors' CIFAR-10 recipe is 150 epochs of 781 batches.",
-        },
-        "batch": {"type": "integer", "minimum": 2, "default": 64, "description": "Images per batch."},
         "generator_steps": {
             "type": "integer",
             "minimum": 1,
             "default": 2,
             "description": "n_g, updates of the generator per update of the encoder.",
-        },
-        "latent": {"type": "integer", "minimum": 2, "default": 128, "description": "M, the length of the latent."},
-        "architecture": {
-            "enum": ["dcgan", "reference"],
-            "default": "dcgan",
-            "description": "Encoder and generator mirror each other, or the AGE authors' tables.",
         },
         "kl": {
             "enum": ["reference", "exact"],
@@ -64,63 +54,127 @@ OPTIONS = {
             "default": "l1",
             "description": "Mean absolute or mean squared difference of pixels in [-1, 1].",
         },
-        "learning_rate": {"type": "number", "exclusiveMinimum": 0, "default": 0.0002, "description": "Of both Adams."},
-        "halve_every": {
-            "type": "integer",
-            "minimum": 0,
-            "default": 31240,
-            "description": "Iterations after which the learning rate halves, again and again; 0 keeps it.",
-        },
-        "precision": {
-            "enum": ["auto", "fp32", "bf16"],
-            "default": "auto",
-            "description": "Arithmetic of the networks; auto is bf16 where the hardware multiplies matrices in it.",
-        },
-    },
-    "embed": {
-        "batchnorm": {
-            "enum": ["running", "reestimated"],
-            "default": "reestimated",
-            "description": "Batch norm statistics as training left them, or re-estimated on the training images.",
-        },
-        "pooling": {
-            "enum": ["average", "max"],
-            "default": "average",
-            "description": "How the first two of the last three hidden maps are pooled to 1x1.",
-        },
     },
 }
+# The authors' CIFAR-10 recipe: 150 epochs of 781 batches, the rate halved every 40 epochs.
+DEFAULTS = {
+    "iterations": 117150,
+    "batch": 64,
+    "learning_rate": 0.0002,
+    "schedule": "halved",
+    "halve_every": 31240,
+}
+TEST = {"iterations": 2, "batch": 8, "precision": "fp32"}
+# Healthy ranges were set by two trainings on CIFAR-10 at 32 px. In the steadier one, while the cosine was best
+# (iterations 2,500 to 5,000), the mean variance was 0.6 to 0.8 and the divergence of fakes 1.2 to 1.4 times the
+# sphere's. Both came off later.
+READINGS = {
+    "loss_encoder": {"title": "Encoder's loss"},
+    "latent_cosine": {
+        "title": "Cosine of z and e(g(z))",
+        "healthy": [0.1, 1.0],
+        "below": "latents are not found again; is `lambda_z` too small, or swapped with `mu_x`? lambda_z weighs the "
+        "generator's latent match, mu_x the encoder's pixel match",
+    },
+    "kl_real_ratio": {"title": "KL of real images, times the sphere's", "ideal": 1.0},
+    "kl_fake_ratio": {
+        "title": "KL of fakes, times the sphere's",
+        "healthy": [None, 1.6],
+        "ideal": 1.0,
+        "above": "the encoder gains by shrinking the latents of fakes without end; more `generator_steps` or a smaller "
+        "`learning_rate` let the generator follow",
+    },
+    "variance_mean": {
+        "title": "Variance M v, min to max",
+        "band": ["variance_min", "variance_max"],
+        "healthy": [0.3, 1.6],
+        "ideal": 1.0,
+        "scale": "log",
+        "below": "latents of real images are collapsing; a smaller `latent`, larger `mu_x` and `lambda_z` or more "
+        "`generator_steps` have helped",
+        "collapse_below": 0.01,
+    },
+    "sample_spread": {"title": "Spread of samples, of real images'", "from_zero": True, "collapse_below": 0.01},
+    "pixel_match": {"title": "Pixel match D_x", "from_zero": True},
+}
+BETAS = (0.5, 0.999)
 
 
-def train(
-    images: np.ndarray,
-    options: Mapping[str, Any],
-    seed: int,
-    device: "torch.device",
-    files: Mapping[str, Path],
-    checkpoints: "Checkpoints",
-    tensorboard: Path | None = None,
-) -> None:
-    """Train on images uint8 (N, 3, S, S); see `visrec.training.loop.train`."""
-    training.train(images, options, seed, device, training.TrainingFiles(**files), checkpoints, tensorboard)
+class Training(Method):
+    """The game: an encoder e and a generator g against each other."""
 
+    def __init__(self, setup: Setup):
+        super().__init__(setup)
+        options = setup.options
+        self.kl = losses.KL[options["kl"]]
+        self.ideal = losses.kl_ideal(options["kl"], options["latent"])
+        self.pixel_match = losses.PIXEL_MATCH[options["pixel_match"]]
+        self.encoder, self.generator = build(setup.size, options["latent"], options["architecture"], setup.seed)
 
-def maps(
-    model: Path | None,
-    source: ImageFile,
-    options: Mapping[str, Any],
-    seed: int,
-    device: "torch.device",
-    batchnorm: str,
-) -> Callable[[np.ndarray], dict[str, "torch.Tensor"]]:
-    """A function uint8 (B, 3, S, S) -> every map of the trained encoder, see `visrec.networks.stack.feature_maps`."""
-    encoder, _ = build(read_image_info(source.path).size, options["latent"], options["architecture"], seed)
-    encoder.load_state_dict(safetensors.torch.load_file(model))
-    return stack.feature_maps(encoder, source, batchnorm, device)
+    def optimisers(self) -> dict[str, torch.optim.Optimizer]:
+        """One Adam each."""
+        return {"encoder": self.adam(self.encoder, betas=BETAS), "generator": self.adam(self.generator, betas=BETAS)}
 
+    def latents(self, count: int, random: torch.Generator) -> Tensor:
+        """Latents (count, M), uniform on the sphere: a Gaussian draw divided by its norm."""
+        return unit(torch.randn(count, self.options["latent"], generator=random, device=random.device))
 
-def extractor(
-    model: Path | None, source: ImageFile, options: Mapping[str, Any], seed: int, device: "torch.device"
-) -> Callable[[np.ndarray, np.ndarray], dict[str, np.ndarray]]:
-    """A function uint8 (B, 3, S, S), ids (B,) -> {layer: float32 (B, D_layer)} of the trained encoder."""
-    return stack.extractor(maps(model, source, options, seed, device, options["batchnorm"]), options["pooling"])
+    def decode(self, z: Tensor) -> Tensor:
+        """g(z): (B, M) -> (B, 3, S, S) in [-1, 1]."""
+        return self.run(self.generator, z)
+
+    def step(self, images: Tensor, labels: Tensor | None) -> dict[str, Tensor]:
+        """One update of the encoder, then n_g of the generator."""
+        encoder_terms = self.encoder_terms(images)
+        self.update("encoder", encoder_terms["loss_encoder"])
+        for _ in range(self.options["generator_steps"]):
+            generator_terms = self.generator_terms(len(images))
+            self.update("generator", generator_terms["loss_generator"])
+        return encoder_terms | generator_terms
+
+    def encoder_terms(self, real: Tensor) -> dict[str, Tensor]:
+        """L_E and what it is made of, for a batch of real images (B, 3, S, S)."""
+        e_real = self.run(self.encoder, real)
+        pixel_match = self.pixel_match(self.decode(e_real), real)
+        with torch.no_grad():
+            fake = self.decode(self.latents(len(real), self.random))
+        e_fake = self.run(self.encoder, fake)
+        kl_real, kl_fake = self.kl(e_real), self.kl(e_fake)
+        return {
+            "loss_encoder": kl_real - kl_fake + self.options["mu_x"] * pixel_match,
+            "kl_real": kl_real,
+            "kl_fake": kl_fake,
+            "pixel_match": pixel_match,
+            "real": real,
+            "fake": fake,
+            "e_real": e_real,
+            "e_fake": e_fake,
+        }
+
+    def generator_terms(self, count: int) -> dict[str, Tensor]:
+        """L_G and what it is made of, for so many fresh latents."""
+        z = self.latents(count, self.random)
+        e_fake = self.run(self.encoder, self.decode(z))
+        latent_match = losses.latent_match(e_fake, z)
+        return {
+            "loss_generator": self.kl(e_fake) + self.options["lambda_z"] * latent_match,
+            "latent_match": latent_match,
+        }
+
+    def readings(self, terms: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Losses, divergences (also exact, and over the sphere's), matches, and moments of the latents."""
+        mean, variance = losses.moments(terms["e_real"])
+        latent = len(mean)  # M v_j = 1 on the uniform sphere
+        return super().readings(terms) | {
+            "kl_real_ratio": terms["kl_real"] / self.ideal,
+            "kl_fake_ratio": terms["kl_fake"] / self.ideal,
+            "kl_exact_real": losses.kl_exact(terms["e_real"]),
+            "kl_exact_fake": losses.kl_exact(terms["e_fake"]),
+            "latent_cosine": latent * (2 - terms["latent_match"]),
+            "variance_min": latent * variance.min(),
+            "variance_mean": latent * variance.mean(),
+            "variance_max": latent * variance.max(),
+            "fake_variance_mean": latent * losses.moments(terms["e_fake"])[1].mean(),
+            "mean_norm": mean.norm(),
+            "sample_spread": terms["fake"].std(dim=0).mean() / terms["real"].std(dim=0).mean(),
+        }

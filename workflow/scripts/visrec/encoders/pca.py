@@ -27,6 +27,7 @@ OPTIONS = {
         }
     }
 }
+TEST = {"components": 5}
 
 
 def fit(images: np.ndarray, options: Mapping[str, Any], seed: int, model: Path) -> None:

@@ -1,4 +1,4 @@
-"""The untrained AGE encoder: what the architecture alone is worth, without any training."""
+"""The untrained network: what the architecture alone is worth, before any training."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -15,26 +15,8 @@ if TYPE_CHECKING:
 
 SIZES = [32, 64]
 ATLAS = True
-OPTIONS = {
-    "embed": {
-        "architecture": {
-            "enum": ["dcgan", "reference"],
-            "default": "dcgan",
-            "description": "The untrained network's architecture.",
-        },
-        "latent": {"type": "integer", "minimum": 2, "default": 128, "description": "M, the length of its output."},
-        "batchnorm": {
-            "enum": ["running", "reestimated"],
-            "default": "reestimated",
-            "description": "Batch norm statistics: as initialised (0 and 1), or estimated on the training images.",
-        },
-        "pooling": {
-            "enum": ["average", "max"],
-            "default": "average",
-            "description": "How the first two of the last three hidden maps are pooled to 1x1.",
-        },
-    }
-}
+OPTIONS_OF = {"embed": ["body", "stack"]}
+OPTIONS: dict = {}
 
 
 def maps(

@@ -20,6 +20,13 @@ from visrec.errors import UserError
 
 PACKAGE = Path(__file__).parents[1]
 KINDS = ("datasets", "encoders", "evaluators")
+# Options that several encoders share stand once, as the literal OPTIONS of the file that uses them.
+SHARED_OPTIONS = {
+    "training": "training/loop.py",
+    "views": "training/views.py",
+    "body": "networks/bodies.py",
+    "stack": "networks/stack.py",
+}
 
 
 def names(kind: str) -> list[str]:
@@ -45,11 +52,43 @@ def check(kind: str, name: str) -> None:
 def declared(kind: str, name: str) -> dict[str, Any]:
     """The literal CAPITAL constants at the top level of a component's file, without importing it.
 
+    An encoder's OPTIONS hold those that it shares with others, too: `OPTIONS_OF` names for each stage the groups
+    (`SHARED_OPTIONS`), and `DEFAULTS` the defaults that are its own.
+
     Raises:
-        UserError: there is no such component, or it declares no OPTIONS.
+        UserError: there is no such component, it declares no OPTIONS, or it asks for options that there are not.
     """
     check(kind, name)
-    tree = ast.parse((PACKAGE / kind / f"{name}.py").read_text(encoding="utf-8"))
+    file = f"{kind}/{name}.py"
+    constants = _literals(PACKAGE / file)
+    if "OPTIONS" not in constants:
+        raise UserError(f"{file}: OPTIONS must be there, as literals: it is read without being run")
+    if "OPTIONS_OF" in constants:
+        constants["OPTIONS"] = _with_shared(file, constants)
+    return constants
+
+
+def _with_shared(file: str, constants: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """OPTIONS of all stages: the encoder's own, and those of the groups it names."""
+    options = {stage: dict(own) for stage, own in constants["OPTIONS"].items()}
+    for stage, groups in constants["OPTIONS_OF"].items():
+        for group in groups:
+            if group not in SHARED_OPTIONS:
+                raise UserError(f"{file}: no options are shared as '{group}'; {nearest(group, SHARED_OPTIONS)}")
+            shared = _literals(PACKAGE / SHARED_OPTIONS[group])["OPTIONS"]
+            options.setdefault(stage, {}).update({key: dict(option) for key, option in shared.items()})
+    for key, default in constants.get("DEFAULTS", {}).items():
+        known = [stage for stage in options.values() if key in stage]
+        if not known:
+            raise UserError(f"{file}: DEFAULTS: no option is called '{key}'")
+        for stage in known:
+            stage[key] = stage[key] | {"default": default}
+    return options
+
+
+@functools.cache
+def _literals(path: Path) -> dict[str, Any]:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
     constants = {}
     for node in tree.body:
         targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
@@ -60,8 +99,6 @@ def declared(kind: str, name: str) -> dict[str, Any]:
         ):
             with contextlib.suppress(ValueError):  # not a literal, so private to the component
                 constants[targets[0].id] = ast.literal_eval(node.value)
-    if "OPTIONS" not in constants:
-        raise UserError(f"{kind}/{name}.py: OPTIONS must be there, as literals: it is read without being run")
     return constants
 
 

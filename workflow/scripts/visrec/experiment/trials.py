@@ -22,6 +22,21 @@ LARGE = 1e15  # from here on numbers are written with an exponent
 
 
 @dataclass(frozen=True)
+class Spec:
+    """What makes a model and its features, wherever they are kept.
+
+    Attributes:
+        encoder: its name.
+        options: of the encoder, those of the stages that matter.
+        seed: of weights, noise and the order of the data.
+    """
+
+    encoder: str
+    options: Mapping[str, Any]
+    seed: int
+
+
+@dataclass(frozen=True)
 class Trial:
     """One trial.
 
@@ -64,6 +79,10 @@ class Trial:
     def headline(self) -> list[str]:
         """The options that always stand in its name."""
         return self.declared.get("HEADLINE", [])
+
+    def spec(self, stage: str | None = None) -> Spec:
+        """What makes its model, with the options of one stage, or its features, with all options."""
+        return Spec(self.encoder, dict(self.options) if stage is None else self.options_of(stage), self.seed)
 
     def options_of(self, stage: str) -> dict[str, Any]:
         """The options that matter to one stage ("fit", "train" or "embed"): a change of others does not re-run it."""

@@ -10,8 +10,6 @@ code; Radford et al., DCGAN, arXiv:1511.06434):
 """
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import pairwise
 
 import torch
@@ -21,6 +19,21 @@ from torch.nn import functional as F
 WIDTH = 64
 LEAK = 0.2
 ARCHITECTURES = ("dcgan", "reference")
+
+# Options of the encoders that embed such a network, see `OPTIONS_OF` in docs/adding-an-encoder.md.
+OPTIONS = {
+    "architecture": {
+        "enum": ["dcgan", "reference"],
+        "default": "dcgan",
+        "description": "Encoder and generator mirror each other, or the AGE authors' tables.",
+    },
+    "latent": {
+        "type": "integer",
+        "minimum": 2,
+        "default": 128,
+        "description": "M, the length of the encoder's output.",
+    },
+}
 
 
 def unit(x: Tensor) -> Tensor:
@@ -165,18 +178,3 @@ def build(size: int, latent: int, architecture: str, seed: int) -> tuple[Encoder
         for net in pair:
             _initialise(net)
     return pair
-
-
-@contextmanager
-def frozen(net: nn.Module) -> Iterator[None]:
-    """Inside, the net's weights get no gradients; gradients with respect to its input still flow through it."""
-    net.requires_grad_(False)
-    try:
-        yield
-    finally:
-        net.requires_grad_(True)
-
-
-def parameters(net: nn.Module) -> int:
-    """Number of weights and biases."""
-    return sum(parameter.numel() for parameter in net.parameters())

@@ -15,6 +15,19 @@ from torch.nn import functional as F
 from visrec.data.images import ImageFile
 from visrec.networks.bodies import Encoder
 
+# Options of the encoders that embed a stack of layers, see `OPTIONS_OF` in docs/adding-an-encoder.md.
+OPTIONS = {
+    "batchnorm": {
+        "enum": ["running", "reestimated"],
+        "default": "reestimated",
+        "description": "Batch norm statistics as training left them, or re-estimated on the training images.",
+    },
+    "pooling": {
+        "enum": ["average", "max"],
+        "default": "average",
+        "description": "How the first two of the last three hidden maps are pooled to 1x1.",
+    },
+}
 BATCH = 256
 GRID = 4
 

@@ -15,7 +15,6 @@ Variants, each with the layers it is made of and how these are pooled:
 """
 
 import hashlib
-import json
 import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -31,11 +30,13 @@ from torch import Tensor
 from visrec.data.files import atomic
 from visrec.data.hdf5 import IMAGES, reading
 from visrec.data.images import ImageFile, ImageSplit
+from visrec.data.models import Model
 from visrec.errors import UserError
-from visrec.experiment import registry
+from visrec.experiment.trials import Spec
 from visrec.jobs import progress
 from visrec.networks import stack
 from visrec.scoring import intervals, linear_probe, metrics, neighbours
+from visrec.training import models
 
 K = 3
 C_GRID = [1e-6, 1e-4, 1e-2]
@@ -51,12 +52,9 @@ Atom = tuple[str, str]  # a layer and how it is pooled
 
 
 def write(
-    name: str,
+    spec: Spec,
     images_path: str | Path,
-    model: str | Path | None,
-    status: str | Path | None,
-    options: Mapping[str, Any],
-    seed: int,
+    model: Model | None,
     device: torch.device,
     out_csv: str | Path,
     images: int = 10_000,
@@ -82,12 +80,10 @@ def write(
     6.3 GB at 64 px. They have no names, so nothing of them is left when the process ends, in whatever way.
 
     Args:
-        name: of an encoder that declares ATLAS.
+        spec: of an encoder that declares ATLAS; its batch norm and pooling are not used. Its seed is the bootstrap's.
         images_path: images.h5.
-        model: what `fit` or `train` wrote, or None for an encoder that has neither.
-        status: the JSON beside it; with a status other than "ok" there is only the header.
-        options: all the encoder's options; its batch norm and pooling are not used.
-        seed: of the encoder and of the bootstrap.
+        model: what `fit` or `train` wrote, or None for an encoder that has neither; with a status other than "ok" there
+            is only the header.
         device: where maps, distances and SVMs are computed.
         out_csv: the file to write.
         images: size of the gallery; all of train if it has fewer. The choice is by the SHA-256 of the ids.
@@ -97,15 +93,14 @@ def write(
         UserError: train or val has no images or images without labels, the gallery has fewer than k images, a feature
             is not finite, or the disk is full.
     """
-    how_it_ended = json.loads(Path(status).read_text(encoding="utf-8"))["status"] if status else "ok"
     rows = []
     with atomic(out_csv) as temporary:
-        if how_it_ended == "ok":
+        if model is None or model.status_of() == "ok":
             gallery, asked = _sample(images_path, "train", images), _sample(images_path, "val", queries)
-            encoder, source = registry.load("encoders", name), ImageFile(images_path)
+            source = ImageFile(images_path)
             for batchnorm in ("running", "reestimated"):
-                maps = encoder.maps(Path(model) if model else None, source, options, seed, device, batchnorm)
-                found = score(maps, gallery, asked, seed, device, temporary.parent)
+                maps = models.maps(spec, model.file if model else None, source, device, batchnorm)
+                found = score(maps, gallery, asked, spec.seed, device, temporary.parent)
                 rows += [{"batchnorm": batchnorm, **row} for row in found]
         pd.DataFrame(rows, columns=COLUMNS).to_csv(temporary, index=False)
 

@@ -1,24 +1,22 @@
-"""Choosing lambda and mu without labels: how good is a trained trial, if no class may be looked at?
+"""Choosing hyper-parameters without labels: how good is a trained trial, if no class may be looked at?
 
-The seed paper chose them by the quality of what is generated and named no measure. These are measures of the samples,
-of the reconstructions and of the embedding, each of val images or train images and never of test. Hidden weights
-decide nothing: only `fid_torchvision` needs a network trained by others, and it is left out where that is not at hand.
+The seed paper chose lambda and mu by the quality of what is generated and named no measure. These are measures of the
+samples and reconstructions, of methods that have them (`latents`, `decode`), and of the embedding, each of val images
+or train images and never of test. Only `fid_torchvision` needs a network trained by others, and it is left out where
+its weights are not given.
 
-Nets are in evaluation mode and in float32. The generator uses its batch norm's running statistics as training left
-them. It has no others: they are of latents e(x) and z, so unlike the encoder's they were not mixed from two kinds of
-images. Reconstructions g(e(x)) start from the embedding's own output layer, that is from the encoder's batch norm
+Networks are in evaluation mode and in float32. What decodes uses its batch norm's running statistics as training left
+them. AGE's generator has no others: they are of latents e(x) and z, so unlike the encoder's they were not mixed from
+two kinds of images. Reconstructions start from the embedding's own output layer, that is from the encoder's batch norm
 statistics that the trial embeds with (its option `batchnorm`).
 """
 
 import logging
 import math
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
-import safetensors.torch
 import torch
 from scipy.ndimage import convolve1d
 from scipy.stats import entropy
@@ -26,15 +24,19 @@ from torch import nn
 
 from visrec.data.embeddings import Embeddings, read_embeddings
 from visrec.data.files import atomic
-from visrec.data.images import read_images
+from visrec.data.images import read_image_info, read_images
 from visrec.errors import UserError
+from visrec.experiment import registry
+from visrec.experiment.trials import Spec
 from visrec.jobs import progress
-from visrec.networks.bodies import Generator, build, unit
 from visrec.scoring import frechet, health, neighbours
+from visrec.training import models
+from visrec.training.method import Method
 
 log = logging.getLogger(__name__)
 
 COLUMNS = ["selector", "value", "better", "status"]
+OF_PICTURES = ("sliced_wasserstein", "reconstruction_error", "fid_torchvision")
 BETTER = {
     "sliced_wasserstein": "lower",
     "reconstruction_error": "lower",
@@ -68,11 +70,10 @@ PROBE_SEED = 0  # of patches and directions: the same for all trials, so that th
 
 
 def write(
+    spec: Spec,
     images: str | Path,
-    generator: str | Path,
+    model: str | Path,
     embeddings: str | Path,
-    options: Mapping[str, Any],
-    seed: int,
     device: torch.device,
     out: str | Path,
     inception: str | Path = "",
@@ -83,11 +84,10 @@ def write(
     ended, or why there is no value).
 
     Args:
+        spec: the encoder, its options of stage train, and the seed, which is of the latents that are sampled, too.
         images: images.h5.
-        generator: the generator's weights, safetensors.
-        embeddings: embeddings.h5 of the same images and the trained encoder, with a layer `output`.
-        options: of the encoder, for `latent` and `architecture`.
-        seed: the trial's; of the latents that are sampled.
+        model: model.safetensors.
+        embeddings: embeddings.h5 of the same images and model, with a layer `output`.
         device: where to compute.
         out: the file to write.
         inception: weights of torchvision's inception_v3 (see `visrec.scoring.frechet`); empty: `fid_torchvision` is
@@ -100,12 +100,12 @@ def write(
     embedded = read_embeddings(embeddings)
     values: dict[str, float] = {}
     if embedded.status == "ok":
-        values = _measure(images, generator, embedded, options, seed, device, inception)
+        values = _measure(spec, images, model, embedded, device, inception)
     else:
         log.warning("training ended as '%s': no selectors", embedded.status)
     rows = []
     for name, better in BETTER.items():
-        if name == "fid_torchvision" and not inception:
+        if (name == "fid_torchvision" and not inception) or (name in OF_PICTURES and not _draws(spec)):
             continue
         value = values.get(name, math.nan)
         status = UNDEFINED[name] if embedded.status == "ok" and math.isnan(value) else embedded.status
@@ -114,12 +114,17 @@ def write(
         pd.DataFrame(rows, columns=COLUMNS).to_csv(temporary, index=False)
 
 
+def _draws(spec: Spec) -> bool:
+    """Whether a method has samples and reconstructions."""
+    kind = registry.load("encoders", spec.encoder).Training
+    return hasattr(kind, "latents") and hasattr(kind, "decode")
+
+
 def _measure(
+    spec: Spec,
     images: str | Path,
-    generator_file: str | Path,
+    model: str | Path,
     embedded: Embeddings,
-    options: Mapping[str, Any],
-    seed: int,
     device: torch.device,
     inception: str | Path,
 ) -> dict[str, float]:
@@ -127,26 +132,43 @@ def _measure(
     pictures = read_images(images, "val")
     if not np.array_equal(pictures.ids, val.ids):
         raise UserError(f"{images}: its val images are not those of the embeddings; delete these and run again")
-    chosen = choose(val.ids, IMAGES)
-    real = pictures.images[chosen]
-    net = frechet.load_inception(inception, device) if inception else None
-    generator = load_generator(generator_file, real.shape[-1], options, seed, device)
-    decoded = decode(generator, val.features[chosen, output], device)
-    samples = decode(generator, latents(len(real), options["latent"], seed), device)
-    if not (np.isfinite(decoded).all() and np.isfinite(samples).all()):
-        raise UserError(f"{generator_file}: makes pictures that are not finite though training was ok; train again")
-    samples = to_bytes(samples)
-
     rows = choose(train.ids, RANK_ROWS)
     values = {
-        "sliced_wasserstein": sliced_wasserstein(samples, real, PROBE_SEED),
-        "reconstruction_error": reconstruction_error(decoded, real),
         "rankme_output": rankme(train.features[rows, output], device),
         "rankme_stack": rankme(train.features[rows], device),
         "hubness": hubness(val.features[choose(val.ids, HUB_QUERIES)], train.features, HUB_K, device),
     }
-    if net is not None and len(real) > 1:
-        a, b = (frechet.statistics(frechet.inception_features(net, each, device)) for each in (samples, real))
+    if _draws(spec):
+        chosen = choose(val.ids, IMAGES)
+        net = frechet.load_inception(inception, device) if inception else None
+        method = models.load(spec, model, read_image_info(images), device)
+        random = torch.Generator().manual_seed(spec.seed)  # of the CPU: the same latents on every device
+        decoded = decode(method, torch.from_numpy(val.features[chosen, output]))
+        samples = decode(method, method.latents(len(chosen), random))
+        if not (np.isfinite(decoded).all() and np.isfinite(samples).all()):
+            raise UserError(f"{model}: makes pictures that are not finite though training was ok; train again")
+        values |= of_pictures(to_bytes(samples), decoded, pictures.images[chosen], net, device)
+    return values
+
+
+def of_pictures(
+    samples: np.ndarray, decoded: np.ndarray, real: np.ndarray, inception: nn.Module | None, device: torch.device
+) -> dict[str, float]:
+    """The measures of pictures.
+
+    Args:
+        samples: uint8 (N, 3, S, S).
+        decoded: float32 (N, 3, S, S) in [-1, 1], reconstructions of the real images.
+        real: uint8 (N, 3, S, S), val images.
+        inception: torchvision's network for `fid_torchvision`; None: without it.
+        device: where that is.
+    """
+    values = {
+        "sliced_wasserstein": sliced_wasserstein(samples, real, PROBE_SEED),
+        "reconstruction_error": reconstruction_error(decoded, real),
+    }
+    if inception is not None and len(real) > 1:
+        a, b = (frechet.statistics(frechet.inception_features(inception, each, device)) for each in (samples, real))
         values["fid_torchvision"] = frechet.frechet_distance(*a, *b)
     return values
 
@@ -162,34 +184,13 @@ def choose(ids: np.ndarray, count: int) -> np.ndarray:
     return np.sort(neighbours.choose_queries(np.full(len(ids), -1), ids, count))
 
 
-def load_generator(
-    path: str | Path, size: int, options: Mapping[str, Any], seed: int, device: torch.device
-) -> Generator:
-    """The trained generator in evaluation mode, with the batch norm's running statistics as training left them.
-
-    Raises:
-        UserError: the file is missing, damaged or of other nets.
-    """
-    _, generator = build(size, options["latent"], options["architecture"], seed)
-    try:
-        generator.load_state_dict(safetensors.torch.load_file(path))
-    except (OSError, RuntimeError, safetensors.SafetensorError) as error:
-        raise UserError(f"{path}: cannot be read as the trial's generator; delete it and train again") from error
-    return generator.to(device, memory_format=torch.channels_last).eval()
-
-
-def latents(count: int, length: int, seed: int) -> np.ndarray:
-    """Latents uniform on the sphere, float32 (count, length); drawn on the CPU, so the same on every device."""
-    return unit(torch.randn(count, length, generator=torch.Generator().manual_seed(seed))).numpy()
-
-
 @torch.no_grad()
-def decode(generator: nn.Module, codes: np.ndarray, device: torch.device) -> np.ndarray:
-    """g(z) of latents float32 (N, M): float32 (N, 3, S, S) in [-1, 1]."""
+def decode(method: Method, latents: torch.Tensor) -> np.ndarray:
+    """The pictures of latents float32 (N, M): float32 (N, 3, S, S) in [-1, 1]."""
     parts = []
-    with progress.bar(total=len(codes), desc="generating", unit="img") as bar:
-        for batch in torch.from_numpy(codes).split(BATCH):
-            parts.append(generator(batch.to(device)).cpu().numpy())
+    with progress.bar(total=len(latents), desc="generating", unit="img") as bar:
+        for batch in latents.split(BATCH):
+            parts.append(method.decode(batch.to(method.device)).cpu().numpy())
             bar.update(len(batch))
     return np.ascontiguousarray(np.concatenate(parts))
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from visrec.encoders import _age_losses as losses
 from visrec.networks.bodies import unit
-from visrec.training import losses
 
 
 def sphere(batch: int, latent: int, seed: int = 0) -> Tensor:

@@ -14,14 +14,6 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-# What a healthy training's readings keep to. `symptoms` warns by it and the figures draw it: here, since code
-# fingerprints leave `symptoms` out.
-# Set by two trainings on CIFAR-10 at 32 px. In the steadier one, while the cosine was best (iterations 2,500 to 5,000),
-# the mean variance was 0.6 to 0.8 and the divergence of fakes 1.2 to 1.4 times the sphere's. Both came off later.
-HEALTHY_VARIANCE = 0.3  # of the uniform sphere's, mean over the components
-HEALTHY_KL = 1.6  # times the uniform sphere's, of fakes
-HEALTHY_COSINE = 0.1  # of z and e(g(z))
-
 
 def moments(e: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and biased variance (M,) of a batch (B, M), per component, in float32 or wider."""

@@ -1,0 +1,92 @@
+"""SimCLR (Chen et al., arXiv:2002.05709): two views of a picture should be more alike than views of two pictures.
+
+With u_1 .. u_2B the projections of two views of each of B pictures, on the unit sphere, and j(i) the other view of i's
+picture:
+
+    NT-Xent = mean_i -log [ exp(u_i . u_j(i) / T) / sum_{k != i} exp(u_i . u_k / T) ]
+
+The projections are made of the encoder's output by a small network that is not embedded.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from visrec.networks.bodies import build, unit
+from visrec.training.method import Method, Setup
+from visrec.training.views import view
+
+STAGE = "train"
+SIZES = [32, 64]
+ATLAS = True
+OPTIONS_OF = {"train": ["body", "views", "training"], "embed": ["stack"]}
+OPTIONS = {
+    "train": {
+        "temperature": {
+            "type": "number",
+            "exclusiveMinimum": 0,
+            "default": 0.2,
+            "description": "T of the contrastive loss.",
+        },
+        "projection": {
+            "type": "integer",
+            "minimum": 2,
+            "default": 128,
+            "description": "Length of the projections that the loss compares.",
+        },
+    },
+}
+TEST = {"iterations": 2, "batch": 8, "precision": "fp32"}
+READINGS = {
+    "loss": {"title": "NT-Xent loss"},
+    "found": {"title": "Views whose partner is nearest, share", "from_zero": True},
+    "spread": {
+        "title": "Spread of projections, of the sphere's",
+        "from_zero": True,
+        "collapse_below": 0.01,
+    },
+}
+HIDDEN = 512
+
+
+class Training(Method):
+    """An encoder and the projector that its loss looks through."""
+
+    def __init__(self, setup: Setup):
+        super().__init__(setup)
+        options = setup.options
+        self.encoder, _ = build(setup.size, options["latent"], options["architecture"], setup.seed)
+        self.projector = nn.Sequential(
+            nn.Linear(options["latent"], HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, options["projection"])
+        )
+
+    def optimisers(self) -> dict[str, torch.optim.Optimizer]:
+        """One Adam for both networks."""
+        return {"all": self.adam(self.encoder, self.projector)}
+
+    def step(self, images: Tensor, labels: Tensor | None) -> dict[str, Tensor]:
+        """One update, on two views of each image."""
+        views = torch.cat([view(images, self.options, self.random) for _ in range(2)])
+        projections = unit(self.run(self.project, views))
+        loss, found = nt_xent(projections, self.options["temperature"])
+        self.update("all", loss)
+        spread = projections.var(dim=0, correction=0).sum().sqrt()
+        return {"loss": loss, "found": found, "spread": spread}
+
+    def project(self, images: Tensor) -> Tensor:
+        """Projections (B, P) of images, not on the sphere yet."""
+        return self.projector(self.encoder(images))
+
+
+def nt_xent(projections: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+    """The loss, and the share of views whose partner is the most alike of all.
+
+    Args:
+        projections: float32 (2B, P) on the unit sphere; rows i and B + i are views of one picture.
+        temperature: T.
+    """
+    count = len(projections)
+    itself = torch.eye(count, dtype=torch.bool, device=projections.device)
+    alike = (projections @ projections.T / temperature).masked_fill(itself, -torch.inf)
+    partner = torch.arange(count, device=projections.device).roll(count // 2)
+    return F.cross_entropy(alike, partner), (alike.argmax(dim=1) == partner).float().mean()

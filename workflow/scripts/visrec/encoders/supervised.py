@@ -1,0 +1,65 @@
+"""Supervised: a linear classifier on the encoder's output, trained with labels. What labels can do on this body.
+
+    logits = s W e(x) + b,    loss = cross-entropy of the labelled images
+
+e(x) is on the unit sphere; s = sqrt(M) gives its components the size of a standard Gaussian's.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from visrec.networks.bodies import build
+from visrec.training.method import Method, Setup
+
+STAGE = "train"
+SIZES = [32, 64]
+ATLAS = True
+LABELS = True
+OPTIONS_OF = {"train": ["body", "training"], "embed": ["stack"]}
+OPTIONS = {
+    "train": {
+        "flip": {
+            "type": "number",
+            "minimum": 0,
+            "maximum": 1,
+            "default": 0,
+            "description": "Probability that an image is flipped; 0 where left and right differ, as in digits.",
+        },
+    },
+}
+TEST = {"iterations": 2, "batch": 8, "precision": "fp32"}
+READINGS = {
+    "loss": {"title": "Cross-entropy", "from_zero": True},
+    "accuracy": {"title": "Accuracy on the batch", "from_zero": True},
+}
+
+
+class Training(Method):
+    """An encoder and a linear classifier."""
+
+    def __init__(self, setup: Setup):
+        super().__init__(setup)
+        options = setup.options
+        self.encoder, _ = build(setup.size, options["latent"], options["architecture"], setup.seed)
+        self.classifier = nn.Linear(options["latent"], setup.classes)
+        self.scale = math.sqrt(options["latent"])
+
+    def optimisers(self) -> dict[str, torch.optim.Optimizer]:
+        """One Adam for both networks."""
+        return {"all": self.adam(self.encoder, self.classifier)}
+
+    def step(self, images: Tensor, labels: Tensor | None) -> dict[str, Tensor]:
+        """One update; images without a label do not count."""
+        flipped = torch.rand(len(images), 1, 1, 1, generator=self.random, device=self.device) < self.options["flip"]
+        logits = self.run(self.classify, torch.where(flipped, images.flip(3), images))
+        labelled = (labels >= 0).sum().clamp(min=1)
+        loss = F.cross_entropy(logits, labels, ignore_index=-1, reduction="sum") / labelled
+        self.update("all", loss)
+        return {"loss": loss, "accuracy": (logits.argmax(dim=1) == labels).sum() / labelled}
+
+    def classify(self, images: Tensor) -> Tensor:
+        """Logits (B, C)."""
+        return self.classifier(self.scale * self.encoder(images))
