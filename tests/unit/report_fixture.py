@@ -14,6 +14,7 @@ from visrec.data.embeddings import write_embeddings
 from visrec.data.files import write_json
 from visrec.data.images import ImageSet, ImageSource, read_images, write_images
 from visrec.data.query_scores import write_query_scores
+from visrec.experiment import registry
 from visrec.scoring import atlas, layers
 
 CLASSES = [*"012345678", '<script>alert(1)</script>"']  # a class name from hell stands for the digit 9
@@ -27,6 +28,8 @@ HISTORY = [
     "kl_fake",
     "kl_exact_real",
     "kl_exact_fake",
+    "kl_real_ratio",
+    "kl_fake_ratio",
     "pixel_match",
     "latent_match",
     "variance_min",
@@ -46,11 +49,30 @@ PHASES = {"pixels": 0, "random": 0, "pca": 1 / 3}
 BENCHMARK = ["s", "h:m:s", "max_rss", "max_vms", "max_uss", "max_pss", "io_in", "io_out", "mean_load", "cpu_time"]
 
 
+class Record(dict):
+    """A trial that has the attributes of a `visrec.experiment.trials.Trial`, too."""
+
+    @property
+    def name(self):
+        return self["trial"]
+
+    @property
+    def folder(self):
+        return f"{self['dataset']}/{self['size']}px/{self['encoder']}/{self['trial']}"
+
+    @property
+    def declared(self):
+        return registry.declared("encoders", self["encoder"])
+
+    def __getattr__(self, key):
+        return self[key]
+
+
 def trial(encoder, options, *, seed=0, headline=(), grid=(), axes=None, stage=None, dataset="digits", size=16):
     """A trial on one grid; with `axes`, on one with these axes in a list of grids, none of them at its own value."""
     named = [*headline, *sorted(set(axes or ()) - set(headline))]
     name = "+".join([*(f"{key}~{options[key]}" for key in named), f"seed~{seed}"])
-    return {
+    about = {
         "dataset": dataset,
         "size": size,
         "encoder": encoder,
@@ -63,6 +85,7 @@ def trial(encoder, options, *, seed=0, headline=(), grid=(), axes=None, stage=No
         "stage": stage,
         "atlas": encoder in ("age", "random"),
     }
+    return Record(about)
 
 
 def age(lambda_z, mu_x, seed=0, **more):
@@ -398,6 +421,8 @@ def train_files(folder, one, status, reason, number):
                 "kl_fake": kl + 0.2 + jitter,
                 "kl_exact_real": 64 * kl,
                 "kl_exact_fake": 64 * kl + 3,
+                "kl_real_ratio": kl / 4.352,
+                "kl_fake_ratio": (kl + 0.2 + jitter) / 4.352,
                 "pixel_match": 0.15 + 0.4 * (1 - rise) + 0.2 * abs(jitter),
                 "latent_match": 1.993,
                 "variance_min": 0.5 * spread,

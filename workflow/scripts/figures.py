@@ -3,7 +3,7 @@
 from visrec.jobs.job import job
 
 with job(snakemake.log[0], snakemake.threads):
-    from visrec.report.plots import figures
+    from visrec.report.figures.write import figures
 
     results = snakemake.params.results
     figures(f"{results}/tables", results, snakemake.params.trials, f"{results}/figures")

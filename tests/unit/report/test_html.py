@@ -12,8 +12,9 @@ from PIL import Image
 
 from visrec.data.files import write_json, write_text
 from visrec.errors import UserError
-from visrec.report import FIGURES, TABLES, html, plots, tables
+from visrec.report import FIGURES, TABLES, html, tables
 from visrec.report.draws import folder
+from visrec.report.figures.write import figures
 from visrec.report.ladder import COLUMNS
 
 VOID = {"meta", "img", "input", "source", "br", "link"}
@@ -64,7 +65,7 @@ def make(root, trials, values, *, config=None, commit="abc1234", configfiles=(),
 
 def page_of(results, trials, config=None, commit="abc1234", configfiles=(), drawn=False, ladder_csv=None):
     if drawn:
-        plots.figures(results / "tables", results, trials, results / "figures")
+        figures(results / "tables", results, trials, results / "figures")
     else:  # drawing is slow, and tested elsewhere
         for dataset, size in {(one["dataset"], one["size"]) for one in trials}:
             for name in FIGURES:
@@ -431,7 +432,7 @@ def test_without_scores_it_renders(tmp_path, evaluators):
 
 
 def test_two_hundred_trials_are_a_page_that_can_be_read(tmp_path):
-    """Of small pictures, and without figures: the size of both is looked after in test_sheets and test_plots."""
+    """Of small pictures, and without figures: the size of both is looked after in test_sheets and test_figures."""
     trials = [fixture.trial("pixels", {}), fixture.age(10, 10)]
     values = {("pixels", "seed~0"): (0.9,) * 4} | {("age", one["trial"]): (0.9,) * 4 for one in trials}
     results = write(tmp_path, trials, values, evaluators=["knn"])

@@ -14,6 +14,7 @@ import numpy as np
 
 from visrec.data.query_scores import QueryScores, read_query_scores
 from visrec.errors import UserError
+from visrec.experiment.trials import Trial
 from visrec.scoring import intervals
 
 GROUP = ["dataset", "size", "encoder"]
@@ -29,6 +30,16 @@ MACRO = "macro_precision"
 Draws = dict[tuple[str, str, str], np.ndarray]
 
 
+def typed(trials: Iterable[Any]) -> list[Trial]:
+    """Trials given as records, as `Trial`s."""
+    fields = ("dataset", "size", "encoder", "options", "seed", "trial", "axes", "grid")
+    return [Trial(*(one[key] for key in fields)) if isinstance(one, Mapping) else one for one in trials]
+
+
+def _of(trial: Any, name: str) -> Any:
+    return trial[name] if isinstance(trial, Mapping) else getattr(trial, name)
+
+
 def folder(results_dir: str | Path, trial: Mapping[str, Any]) -> Path:
     """A trial's folder."""
     return Path(results_dir) / trial["dataset"] / f"{trial['size']}px" / trial["encoder"] / trial["trial"]
@@ -36,7 +47,7 @@ def folder(results_dir: str | Path, trial: Mapping[str, Any]) -> Path:
 
 def setting(trial: Mapping[str, Any]) -> str:
     """What seeds of one setting have in common: the options, as text."""
-    return json.dumps(trial["options"], sort_keys=True)
+    return json.dumps(_of(trial, "options"), sort_keys=True)
 
 
 def named(trial: Mapping[str, Any]) -> list[str]:
@@ -46,12 +57,12 @@ def named(trial: Mapping[str, Any]) -> list[str]:
 
 def words(trial: Mapping[str, Any]) -> str:
     """A setting for people: "lambda_z 500, mu_x 10"; of a list of grids, what its own one does not set is left out."""
-    return listed(trial, dict.fromkeys([*trial["headline"], *trial["axes"]]))
+    return listed(trial, dict.fromkeys([*_of(trial, "headline"), *_of(trial, "axes")]))
 
 
 def listed(trial: Mapping[str, Any], keys: Iterable[str]) -> str:
     """Some options with their values: "lambda_z 500, mu_x 10"."""
-    return ", ".join(f"{key} {trial['options'][key]}" for key in keys)
+    return ", ".join(f"{key} {_of(trial, 'options')[key]}" for key in keys)
 
 
 def by_setting(trials: Iterable[Mapping]) -> dict[str, list[Mapping]]:

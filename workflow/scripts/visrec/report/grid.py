@@ -10,8 +10,10 @@ from typing import Any
 
 import pandas as pd
 
-from visrec.report import plots, sections
-from visrec.report.draws import HEADLINE, HEADLINE_KNN
+from visrec.experiment.trials import Trial
+from visrec.report import sections
+from visrec.report.cells import cells, placed
+from visrec.report.draws import HEADLINE, HEADLINE_KNN, typed
 from visrec.scoring.health import UNBOUNDED
 
 SPLITS = {"val": "validation", "test": "test"}  # settings were chosen on the first
@@ -21,7 +23,7 @@ DECIMALS = 4
 def grid(
     settings: pd.DataFrame,
     scores: pd.DataFrame,
-    trials: Sequence[Mapping[str, Any]],
+    trials: Sequence[Trial],
     letters: Mapping[tuple[str, str], str],
     k: int,
 ) -> dict[str, Any] | None:
@@ -31,19 +33,20 @@ def grid(
         settings: rows of grid.csv.
         scores: rows of scores.csv, missing text as "".
         trials: of the same dataset and size.
-        letters: (encoder, trial) -> letters of the measures without labels that would choose it.
+        letters: (encoder, trial's name) -> letters of the measures without labels that would choose it.
         k: the headline's number of neighbours.
 
     Returns:
         splits: name of each split; scores: name of each score that some trial has, and whether it is a share; groups
         of (number, name) of scores; encoders: name; across and down, the axes, "" for none; columns and rows, the words
-        of their places; state and marks, row by row, see `plots.cells`; values[split][score], row by row, None where
+        of their places; state and marks, row by row, see `cells.cells`; values[split][score], row by row, None where
         there is none.
     """
-    by_encoder: dict[str, list[Mapping]] = {}
+    trials = typed(trials)
+    by_encoder: dict[str, list[Trial]] = {}
     for trial in trials:
-        if trial["grid"]:
-            by_encoder.setdefault(trial["encoder"], []).append(trial)
+        if trial.grid:
+            by_encoder.setdefault(trial.encoder, []).append(trial)
     if not by_encoder:
         return None
     scores = scores[scores["encoder"].isin(by_encoder)]
@@ -113,12 +116,12 @@ def _values(scores: pd.DataFrame, where: Mapping[str, Any]) -> pd.Series:
 def _encoder(
     encoder: str,
     settings: pd.DataFrame,
-    trials: Sequence[Mapping[str, Any]],
+    trials: Sequence[Trial],
     letters: Mapping[tuple[str, str], str],
     offered: Sequence[tuple[Mapping[str, Any], pd.Series]],
 ) -> dict[str, Any]:
     own = {trial: text for (whose, trial), text in letters.items() if whose == encoder}
-    table = plots.cells(settings, trials, letters=own)
+    table = cells(settings, trials, letters=own)
     down, across = table["value"].index, table["value"].columns
     return {
         "name": encoder,
@@ -136,13 +139,13 @@ def _places(
     encoder: str,
     split: str,
     settings: pd.DataFrame,
-    trials: Sequence[Mapping[str, Any]],
+    trials: Sequence[Trial],
     offered: Sequence[tuple[Mapping[str, Any], pd.Series]],
     down: pd.Index,
     across: pd.Index,
 ) -> list[list[list[float | None]]]:
     """Per score, row by row: the mean over seeds of the setting that stands in the cell."""
-    rows = plots.placed(settings[settings["status"] == "ok"], trials)
+    rows = placed(settings[settings["status"] == "ok"], trials)
     keys = pd.MultiIndex.from_product([[split], [encoder], rows["trial"]])
     values = pd.DataFrame({number: known.reindex(keys).to_numpy(float) for number, (_, known) in enumerate(offered)})
     means = values.set_axis(rows.index).groupby(rows["setting"]).mean()

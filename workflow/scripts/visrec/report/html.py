@@ -187,7 +187,7 @@ def report(
         experiment: its name.
         trials: as for `tables.tables`.
         tables_dir: where `tables.tables` wrote.
-        figures_dir: where `plots.figures` drew.
+        figures_dir: where `figures.write.figures` drew.
         out_html: the page.
         config: the experiment's config, printed at the end.
         commit: of the code, None outside a checkout.

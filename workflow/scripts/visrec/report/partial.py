@@ -18,8 +18,8 @@ from visrec.errors import UserError
 from visrec.experiment import status
 from visrec.report import TABLES
 from visrec.report.draws import folder
+from visrec.report.figures.write import figures
 from visrec.report.html import report
-from visrec.report.plots import figures
 from visrec.report.tables import tables
 
 log = logging.getLogger(__name__)

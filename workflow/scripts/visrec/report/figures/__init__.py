@@ -1,0 +1,1 @@
+"""The figures of the report, one file each, and `write`, which makes their files."""
