@@ -188,7 +188,7 @@ def _group(part: SubFigure, panels: Mapping[str, Reading], lines: Sequence[Line]
     for number, axis in enumerate(axes.flat):
         axis.set_visible(number < len(panels))
         if number + columns >= len(panels):  # nothing below it
-            axis.set_xlabel("iteration", in_layout=number + columns >= axes.size)  # else rows would be set apart
+            axis.set_xlabel("iteration")
     entries: dict[str, Any] = {}
     for axis in axes.flat:
         for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
