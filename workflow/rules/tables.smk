@@ -40,6 +40,12 @@ rule tables:
         "../scripts/tables.py"
 
 
+def readings():
+    """What the encoders declare of their training curves, as roots of the figures' code."""
+    declared = {name: registry.declared("encoders", name) for name in config["encoders"]}
+    return [f"encoders.{name}:READINGS" for name in declared if "READINGS" in declared[name]]
+
+
 rule figures:
     input:
         rules.tables.output,
@@ -70,6 +76,6 @@ rule figures:
     params:
         results=RESULTS,
         trials=trial_records(),
-        code=lambda wildcards: code("figures"),
+        code=lambda wildcards: code("figures", *readings()),
     script:
         "../scripts/figures.py"
