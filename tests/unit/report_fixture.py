@@ -37,6 +37,7 @@ HISTORY = [
     "variance_max",
     "fake_variance_mean",
     "mean_norm",
+    "sample_spread",
     "images_per_second",
 ]
 KEYS = ["protocol", "metric", "split", "k", "distance", "features", "average", "duplicates"]
@@ -430,6 +431,7 @@ def train_files(folder, one, status, reason, number):
                 "variance_max": 1.6 * spread,
                 "fake_variance_mean": spread,
                 "mean_norm": math.sqrt(max(0.0, 1 - spread)),
+                "sample_spread": spread,
                 "images_per_second": 900 + 40 * noise.normal(),
             }
         )
