@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import jinja2
 import pandas as pd
 import yaml
 
@@ -23,6 +22,7 @@ from visrec.report.gallery import gallery
 from visrec.report.grid import grid
 from visrec.report.map import embedding_map
 from visrec.report.paper import paper
+from visrec.report.rendering import render
 from visrec.report.sprites import Pictures
 from visrec.report.tables import TEXT, UNFINISHED, statuses
 from visrec.report.verdict import NOT_RESOLVED, enumerate_words, verdict
@@ -236,14 +236,8 @@ def report(
     sources = provenance.rows(results_dir, experiment, trials, states, evaluators, configfiles)
     runs = provenance.runs(sources)
     k = chapters[0]["k"]
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    page = environment.get_template("report.html").render(
+    page = render(
+        TEMPLATES / "report.html",
         experiment=experiment,
         chapters=chapters,
         encoders=list(dict.fromkeys(trial["encoder"] for trial in trials)),

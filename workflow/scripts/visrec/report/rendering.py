@@ -1,0 +1,23 @@
+"""Pages from Jinja templates."""
+
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+
+def render(template: Path, **values: Any) -> str:
+    """Fill in a template; text is escaped, and a name in it without a value is an error.
+
+    Args:
+        template: the file; others in its folder can be included.
+        values: by the names that the template uses.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(template.parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(template.name).render(**values)
