@@ -54,7 +54,7 @@ def measured(contender: str, rows: int, dims: int, threads: int) -> dict:
     limit = rows if contender == "exact" else 1
     with tempfile.TemporaryDirectory() as folder:
         began = time.perf_counter()
-        made = index.build(gallery, K, folder, "benchmark", limit=limit, threads=threads)
+        made = index.build(gallery, K, folder, "benchmark", index.SearchOptions(limit=limit, threads=threads))
         built = time.perf_counter() - began
         disk = sum(path.stat().st_size for path in Path(folder).iterdir())
     made.search(queries[:2], K)  # warm up

@@ -37,7 +37,7 @@ def make(root):
     for name, options in (("pixels", {}), ("pca", {"components": 5})):
         folder, encoder = images.parent / name / "seed~0", registry.load("encoders", name)
         folder.mkdir(parents=True)
-        model, source = folder / "encoder.safetensors", ImageFile(images)
+        model, source = folder / "model.safetensors", ImageFile(images)
         if name == "pca":
             encoder.fit(source.images("train"), options, 0, model)
         extract = encoder.extractor(model, source, options, 0, torch.device("cpu"))

@@ -103,5 +103,5 @@ def test_a_diverged_trial_recommends_nothing(copy, photos):
     copy.config["recommend"] = {"trial": f"age/{DIVERGED}"}
     done = copy.snakemake("recommend", "--config", f"query={photos}")
     assert done.returncode != 0
-    assert "training ended as 'diverged', so it embeds nothing; name another trial" in done.stderr
+    assert "training ended as 'diverged', so it cannot embed pictures; name another trial" in done.stderr
     assert not (copy.results / "recommend").exists()

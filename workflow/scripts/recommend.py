@@ -1,17 +1,16 @@
-"""Rule recommend: the nearest gallery pictures of anyone's photos."""
+"""Rule recommend: the most similar pictures of a gallery for each picture of a folder."""
 
 from visrec.jobs.job import job
 
 with job(snakemake.log[0], snakemake.threads):
-    from visrec.recommender.recommend import recommend
+    from visrec.recommender.recommend import TrialChoice, recommend
 
+    dataset, size = snakemake.params.place
     recommend(
         snakemake.params.results,
         snakemake.params.query,
         snakemake.params.options,
-        *snakemake.params.place,
-        snakemake.params.planned,
-        snakemake.params.trials,
+        TrialChoice(dataset, size, snakemake.params.planned, snakemake.params.trials),
         snakemake.params.catalogue,
         snakemake.config["device"],
         snakemake.threads,

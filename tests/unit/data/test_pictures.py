@@ -262,7 +262,7 @@ def test_stop_names_the_first_broken_picture():
 def test_skip_lists_broken_pictures_by_row():
     bad, broken = items(600), []
     bad[20], bad[599] = ("first.png", b""), ("second.png", b"x")
-    made = values(decoded(bad, 8, 3, on_error="skip", broken=broken))
+    made = values(decoded(bad, 8, 3, broken=broken))
     assert broken == [(20, "is empty (0 bytes)"), (599, "is not a picture of a known format")]
     assert (made[20], made[599]) == (0, 0)
     assert (made[19], made[21], made[598]) == (19, 21, 598 % 251)
@@ -280,7 +280,7 @@ def test_only_a_few_batches_are_ever_ahead(threads):
             yield ("a.png", data)
 
     data = grey(1)
-    for batch in decoded(source(), 8, threads, total=8000):
+    for batch in decoded(source(), 8, threads):
         most = max(most, taken - handed)
         handed += len(batch)
     assert handed == 8000

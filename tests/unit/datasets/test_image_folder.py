@@ -411,7 +411,7 @@ def test_links(folder, tmp_path):
     fails(r"pictures/b: the link leads to a folder, which would be read twice; remove the link", root)
     (root / "b").unlink()
     link.symlink_to(root / "a" / "none.png")
-    fails(r"pictures/a/link.png: the link leads nowhere; remove or mend it", root)
+    fails(r"pictures/a/link.png: the link leads nowhere; fix or remove it", root)
     link.unlink()
     link.symlink_to(link)
     fails(r"pictures/a/link.png: the link leads nowhere", root)
@@ -425,7 +425,7 @@ def test_links(folder, tmp_path):
 def test_a_name_that_is_no_text(folder):
     root = folder(*many(3, "a"))
     (root / "a" / "000.png").rename(root / "a" / os.fsdecode(b"\xff.png"))
-    fails(r"pictures: the name 'a/\\udcff.png' in it is not UTF-8; rename it", root)
+    fails(r"pictures/a/\\udcff.png: its name is not UTF-8; rename it", root)
 
 
 def test_a_pipe_is_no_picture(folder):

@@ -7,6 +7,7 @@ import pytest
 
 from visrec.errors import UserError
 from visrec.recommender import index
+from visrec.recommender.index import SearchOptions
 
 
 def clustered(rows, dims=16, seed=0):
@@ -86,7 +87,7 @@ def test_a_gallery_is_prepared_once(features, tmp_path, monkeypatch):
 
 
 def test_approximate_search_reaches_its_recall_and_gives_exact_distances(features, tmp_path):
-    found = index.build(features, 5, tmp_path, "x", limit=100, recall=0.9, threads=2)
+    found = index.build(features, 5, tmp_path, "x", SearchOptions(limit=100, recall=0.9, threads=2))
     assert found.cells.nlist == 75  # 3000 / 40, less than 4 sqrt(3000)
     queries = clustered(200, seed=1)
     rows, distances = found.search(queries, 5)
@@ -105,7 +106,7 @@ def test_approximate_search_reaches_its_recall_and_gives_exact_distances(feature
 
 def test_the_measured_recall_is_that_of_an_exhaustive_search_and_own_distances_are_the_searchs_own(features, tmp_path):
     small = features[:1500]  # all of them are the sample
-    found = index.build(small, 5, tmp_path, "x", limit=100, recall=0.9, threads=2)
+    found = index.build(small, 5, tmp_path, "x", SearchOptions(limit=100, recall=0.9, threads=2))
     true, _ = by_hand(small, small, 6)
     rows, near = found.search(small, 6)
     itself = rows == np.arange(len(small))[:, None]
@@ -123,14 +124,14 @@ def test_the_measured_recall_is_that_of_an_exhaustive_search_and_own_distances_a
 def test_one_query_in_twenty_is_unusual_also_where_neighbours_are_missed(tmp_path):
     """Queries drawn like the gallery; with exact own distances 13.6 % would be below 0.05."""
     rows = np.random.default_rng(5).normal(size=(6000, 16)).astype(np.float32)
-    found = index.build(rows[:3000], 3, tmp_path, "x", limit=100, recall=0.3, threads=1)
+    found = index.build(rows[:3000], 3, tmp_path, "x", SearchOptions(limit=100, recall=0.3, threads=1))
     assert 0.3 <= found.recall < 0.6
     p = found.p_values(found.search(rows[3000:], 3)[1][:, 0])
     assert np.mean(p < 0.05) == pytest.approx(0.05, abs=0.015)
 
 
 def test_all_cells_find_everything(features, tmp_path):
-    found = index.build(features, 5, tmp_path, "x", limit=100, recall=1.0)
+    found = index.build(features, 5, tmp_path, "x", SearchOptions(limit=100, recall=1.0))
     queries = clustered(50, seed=1)
     every = index.Index(features, found.own, found.cells, found.cells.nlist, 1.0)
     assert np.array_equal(every.search(queries, 5)[0], by_hand(queries, features, 5)[0])
@@ -139,34 +140,34 @@ def test_all_cells_find_everything(features, tmp_path):
 
 
 def test_the_same_gallery_gives_the_same_index(features, tmp_path):
-    one, two = (index.build(features, 5, tmp_path / name, "x", limit=100, threads=2) for name in "ab")
+    one, two = (index.build(features, 5, tmp_path / name, "x", SearchOptions(limit=100, threads=2)) for name in "ab")
     queries = clustered(50, seed=1)
     assert (one.probes, one.recall) == (two.probes, two.recall)
     assert np.array_equal(one.search(queries, 5)[0], two.search(queries, 5)[0])
 
 
 def test_an_index_is_kept_until_the_gallery_changes(features, tmp_path, monkeypatch):
-    first = index.build(features, 5, tmp_path, "x", limit=100)
+    first = index.build(features, 5, tmp_path, "x", SearchOptions(limit=100))
     again = clustered(50, seed=1)
     with monkeypatch.context() as without:
         without.setattr(index, "_approximate", None)
-        saved = index.build(features, 5, tmp_path, "x", limit=100)
+        saved = index.build(features, 5, tmp_path, "x", SearchOptions(limit=100))
     assert np.array_equal(first.search(again, 5)[0], saved.search(again, 5)[0])
     assert (saved.probes, saved.recall, saved.own.tolist()) == (first.probes, first.recall, first.own.tolist())
-    changed = index.build(features[:2000], 5, tmp_path, "y", limit=100)
+    changed = index.build(features[:2000], 5, tmp_path, "y", SearchOptions(limit=100))
     assert len(changed.search(again, 5)[0]) == 50
     assert len(list(tmp_path.glob("cells-*.faiss"))) == 1
-    assert json.loads((tmp_path / "index.json").read_text())["about"]["gallery"] == "y"
+    assert json.loads((tmp_path / "index.json").read_text())["built_for"]["gallery"] == "y"
     next(tmp_path.glob("cells-*.faiss")).unlink()
-    index.build(features[:2000], 5, tmp_path, "y", limit=100)  # made again
+    index.build(features[:2000], 5, tmp_path, "y", SearchOptions(limit=100))  # made again
     next(tmp_path.glob("cells-*.faiss")).write_bytes(b"damaged")
     with pytest.raises(UserError, match="cannot be read by faiss; delete it"):
-        index.build(features[:2000], 5, tmp_path, "y", limit=100)
+        index.build(features[:2000], 5, tmp_path, "y", SearchOptions(limit=100))
 
 
 def test_values_beyond_sixteen_bits(tmp_path):
     features = clustered(400) * 1e5
-    found = index.build(features, 3, tmp_path, "x", limit=100)
+    found = index.build(features, 3, tmp_path, "x", SearchOptions(limit=100))
     assert np.array_equal(found.search(features[:20], 1)[0][:, 0], np.arange(20))
 
 

@@ -12,9 +12,20 @@ from recommender_fixture import make, save, shade
 
 from visrec.errors import UserError
 from visrec.recommender import recommend as module
-from visrec.recommender.recommend import LIKE, SAME, UNKNOWN, UNLIKE, UNUSUAL, recommend, spelled, word
+from visrec.recommender.recommend import (
+    LIKE,
+    SAME,
+    UNKNOWN,
+    UNLIKE,
+    UNUSUAL,
+    TrialChoice,
+    recommend,
+    spelled,
+    typicality,
+)
 
-NAMED = ("pixels/seed~0", "as the config says")
+PLANNED = ("pixels/seed~0", "as the config says")
+NAMED = TrialChoice("shoes", 16, PLANNED)
 OPTIONS = {
     "k": 3,
     "gallery": "",
@@ -35,7 +46,7 @@ def ask(made, monkeypatch):
     monkeypatch.chdir(made)
 
     def asked(query, catalogue=None, **options):
-        recommend("experiment", query, OPTIONS | options, "shoes", 16, NAMED, [], catalogue, "cpu", 2)
+        recommend("experiment", query, OPTIONS | options, NAMED, catalogue, "cpu", 2)
         folder = made / "experiment/recommend"
         with (folder / "recommendations.csv").open(encoding="utf-8", newline="") as file:
             return [*csv.DictReader(file)], (folder / "recommendations.html").read_text()
@@ -86,7 +97,7 @@ def test_what_cannot_be_read_is_named_in_log_and_page_and_not_in_the_csv(ask, ma
     (query / "page.jpg").write_text("<html>404")
     monkeypatch.chdir(query)
     with caplog.at_level(logging.INFO, "visrec"):
-        recommend(made / "experiment", ".", OPTIONS, "shoes", 16, NAMED, [], None, "cpu", 2)
+        recommend(made / "experiment", ".", OPTIONS, NAMED, None, "cpu", 2)
     with (made / "experiment/recommend/recommendations.csv").open(encoding="utf-8", newline="") as file:
         rows = [*csv.DictReader(file)]
     assert sorted({row["query"] for row in rows}) == [
@@ -155,40 +166,40 @@ def test_the_chosen_trial_and_why(ask, made, caplog):
         for name in ("pixels", "pca")
     ]
     caplog.set_level(logging.INFO, "visrec")
-    recommend("experiment", "photos", OPTIONS, "shoes", 16, None, trials, None, "cpu", 1)
+    recommend("experiment", "photos", OPTIONS, TrialChoice("shoes", 16, None, trials), None, "cpu", 1)
     page = (made / "experiment/recommend/recommendations.html").read_text()
     assert re.search(r"pca/seed~0</code> of shoes\s+at 16 px: the best on validation, with precision@3 75\.0 %\.", page)
     assert "trial pca/seed~0 of shoes at 16 px: the best on validation" in caplog.text
 
     # What was planned stays, whatever the leaderboard says by now.
-    recommend("experiment", "photos", OPTIONS, "shoes", 16, NAMED, trials, None, "cpu", 1)
+    recommend("experiment", "photos", OPTIONS, TrialChoice("shoes", 16, PLANNED, trials), None, "cpu", 1)
     assert "trial pixels/seed~0 of shoes at 16 px: as the config says" in caplog.text
 
 
-def test_words_by_hand():
+def test_typicality_by_hand():
     own = np.arange(1.0, 201.0)
-    assert word(own, 0.0, 1.0) == SAME
-    assert word(own, 0.011, 1.0) == LIKE  # of a median of 100.5, 0.01005 is still rounding
-    assert word(own, 0.010, 1.0) == SAME
-    assert word(own, 150.0, 0.05) == LIKE
-    assert word(own, 199.0, 0.0499) == UNUSUAL
-    assert word(own, 199.0, 0.01) == UNUSUAL
-    assert word(own, 300.0, 0.0099) == UNLIKE
-    assert word(np.arange(1.0, 19.0), 9e9, 1 / 19) == UNKNOWN
-    assert word(np.arange(1.0, 20.0), 9e9, 1 / 20) == UNKNOWN
-    assert word(np.arange(1.0, 21.0), 9e9, 1 / 21) == UNUSUAL
-    assert word(np.arange(1.0, 100.0), 9e9, 1 / 100) == UNUSUAL
-    assert word(np.zeros(0), 9e9, 1.0) == UNKNOWN
+    assert typicality(own, 0.0, 1.0) == SAME
+    assert typicality(own, 0.011, 1.0) == LIKE  # of a median of 100.5, 0.01005 is still rounding
+    assert typicality(own, 0.010, 1.0) == SAME
+    assert typicality(own, 150.0, 0.05) == LIKE
+    assert typicality(own, 199.0, 0.0499) == UNUSUAL
+    assert typicality(own, 199.0, 0.01) == UNUSUAL
+    assert typicality(own, 300.0, 0.0099) == UNLIKE
+    assert typicality(np.arange(1.0, 19.0), 9e9, 1 / 19) == UNKNOWN
+    assert typicality(np.arange(1.0, 20.0), 9e9, 1 / 20) == UNKNOWN
+    assert typicality(np.arange(1.0, 21.0), 9e9, 1 / 21) == UNUSUAL
+    assert typicality(np.arange(1.0, 100.0), 9e9, 1 / 100) == UNUSUAL
+    assert typicality(np.zeros(0), 9e9, 1.0) == UNKNOWN
 
 
 def test_the_same_features_but_for_rounding():
     half = np.repeat([0.0, 100.0], [60, 40])  # most pictures lie in the gallery twice
-    assert word(half, 0.01, 1.0) == SAME
-    assert word(half, 0.02, 1.0) == LIKE
-    assert word(np.zeros(100), 0.0, 1.0) == SAME
-    assert word(np.zeros(100), 0.01, 0.0001) == UNLIKE
-    assert word(np.arange(1.0, 201.0), 0.3, 1.0, rounded=0.4) == SAME  # stored in 16 bits
-    assert word(np.arange(1.0, 201.0), 0.5, 1.0, rounded=0.4) == LIKE
+    assert typicality(half, 0.01, 1.0) == SAME
+    assert typicality(half, 0.02, 1.0) == LIKE
+    assert typicality(np.zeros(100), 0.0, 1.0) == SAME
+    assert typicality(np.zeros(100), 0.01, 0.0001) == UNLIKE
+    assert typicality(np.arange(1.0, 201.0), 0.3, 1.0, rounded=0.4) == SAME  # stored in 16 bits
+    assert typicality(np.arange(1.0, 201.0), 0.5, 1.0, rounded=0.4) == LIKE
 
 
 @pytest.mark.parametrize("path", ["=1.png", "+1.png", "-1.png", "@x.png", "\t.png"])

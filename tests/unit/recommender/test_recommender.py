@@ -73,7 +73,7 @@ def test_two_galleries_do_not_push_each_other_out(made, tmp_path, monkeypatch):
             monkeypatch.setattr(trial, "features", None)
     monkeypatch.setattr(
         "visrec.recommender.catalogue._embedded",
-        lambda pictures, *_: iter(()) if not pictures else pytest.fail("again"),
+        lambda pictures, embedder: iter(()) if not pictures else pytest.fail("again"),
     )
     assert len(visrec.load(made / PIXELS, made / "photos").gallery.ids) == 10
     assert len(visrec.load(made / PIXELS, tmp_path / "other").gallery.ids) == 1
@@ -94,7 +94,7 @@ def test_identity_changes_with_network_options_and_training_images(made, tmp_pat
         folder = tmp_path / "shoes/16px/pca/seed~0"
         if not folder.exists():
             folder.mkdir(parents=True)
-        for name in ("encoder.safetensors", "embeddings.h5"):
+        for name in ("model.safetensors", "embeddings.h5"):
             (folder / name).write_bytes((made / PIXELS).parents[1].joinpath("pca/seed~0", name).read_bytes())
         (tmp_path / "shoes/16px/images.h5").write_bytes((made / PIXELS).parents[1].joinpath("images.h5").read_bytes())
         trial = visrec.load(folder)
@@ -110,21 +110,21 @@ def test_identity_changes_with_network_options_and_training_images(made, tmp_pat
 
 
 def test_what_cannot_answer_is_refused_in_one_line(made, tmp_path):
-    place = (made / PIXELS).parents[1]
-    with pytest.raises(UserError, match=r"embeddings\.h5: is not there; let `snakemake` make it"):
-        visrec.load(place / "pixels/seed~1")
+    folder = (made / PIXELS).parents[1]
+    with pytest.raises(UserError, match=r"embeddings\.h5: is missing; let `snakemake` make it"):
+        visrec.load(folder / "pixels/seed~1")
     for name, spec, status, message in (
-        ("diverged", {"encoder": "age"}, "diverged", "training ended as 'diverged', so it embeds nothing"),
-        ("precomputed", {"encoder": "precomputed"}, "ok", "encoder 'precomputed' has features of its dataset alone"),
+        ("diverged", {"encoder": "age"}, "diverged", "training ended as 'diverged', so it cannot embed pictures"),
+        ("precomputed", {"encoder": "precomputed"}, "ok", "encoder 'precomputed' cannot embed new pictures"),
     ):
         batches = {split: [{"x": np.zeros((count, 2))}] for split, count in (("train", 30), ("val", 4), ("test", 4))}
-        path = place / f"{name}/seed~0/embeddings.h5"
-        write_embeddings(path, place / "images.h5", batches, spec=spec, status=status)
+        path = folder / f"{name}/seed~0/embeddings.h5"
+        write_embeddings(path, folder / "images.h5", batches, spec=spec, status=status)
         with pytest.raises(UserError, match=message):
             visrec.load(path.parent)
     with pytest.raises(UserError, match=r"broken\.png: is empty \(0 bytes\); leave it out"):
         (tmp_path / "broken.png").touch()
-        visrec.load(place / "pixels/seed~0").embed([tmp_path / "broken.png"])
+        visrec.load(folder / "pixels/seed~0").embed([tmp_path / "broken.png"])
 
 
 def test_embeddings_of_other_pictures_are_refused(made, tmp_path):
@@ -133,7 +133,7 @@ def test_embeddings_of_other_pictures_are_refused(made, tmp_path):
     (folder / "embeddings.h5").write_bytes((made / PIXELS / "embeddings.h5").read_bytes())
     splits = {split: ImageSource([shade(9)[None]], np.array([0]), np.array([split])) for split in SPLITS}
     write_images(tmp_path / "16px/images.h5", ImageSet(splits, ["a"], "", ""), 16)
-    with pytest.raises(UserError, match="was made of other pictures than"):
+    with pytest.raises(UserError, match="was made from other pictures than"):
         visrec.load(folder)
 
 

@@ -1,7 +1,7 @@
 """Decode picture files, many at a time and in order, into uint8 arrays of one size.
 
-Pillow lets go of Python's interpreter lock while it decompresses and resizes, so plain threads use all the cores that
-a job was given.
+Pillow releases Python's global interpreter lock while it decompresses and resizes, so threads use all the cores of a
+job.
 """
 
 import functools
@@ -21,7 +21,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from visrec.errors import UserError
 from visrec.jobs import progress
 
-# Only these: others of Pillow's readers call outside programs (EPS) or take almost any bytes for a picture (TGA).
+# Only these: other readers of Pillow call external programs (EPS) or accept almost any bytes as a picture (TGA).
 FORMATS = ("JPEG", "MPO", "PNG", "GIF", "BMP", "DIB", "WEBP", "TIFF", "PPM", "JPEG2000", "AVIF", "ICO")
 SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".gif", ".bmp", ".dib", ".webp", ".tif", ".tiff"}
@@ -30,13 +30,13 @@ SUFFIXES = frozenset(
 MAX_PIXELS = 89_478_485  # of one picture, where Pillow begins to warn of decompression bombs: 256 MiB of RGB
 TOO_LARGE = f"has more than {MAX_PIXELS:,} pixels, which may be a decompression bomb"
 
-BATCH = 256  # pictures in a batch, and in one that is ...
-BATCH_BYTES = 2**23  # ... no larger than this
-TASK = 16  # pictures that a thread takes at once
+BATCH = 256  # pictures in a batch at most
+BATCH_BYTES = 2**23  # size of a batch at most
+TASK = 16  # pictures that a thread decodes at a time
 
 Source = Path | bytes | Callable[[], bytes]
 
-# What Pillow's readers raise on bytes that are damaged. A MemoryError is left to stop the job: it is the machine's.
+# What Pillow's readers raise on damaged bytes. A MemoryError is not the file's fault, so it stops the job.
 DAMAGE = (
     OSError,
     EOFError,
@@ -65,17 +65,17 @@ class PictureError(UserError):
 
 
 def decode(source: Source, size: int, crop: tuple[int, int] | None = None, name: str = "picture") -> np.ndarray:
-    """Read one picture and bring it to size x size, without keeping its aspect ratio.
+    """Read one picture and resize it to size x size, without keeping its aspect ratio.
 
-    In this order: the first frame is taken, turned as its EXIF orientation says, laid on white where it is
-    transparent, brought to 8-bit RGB (grey of 16 bits as round(v / 257)), and resized with Pillow's bilinear filter,
-    which is the one of `torchvision.transforms.Resize` on Pillow images. Colour profiles are not applied.
+    In this order: the first frame is taken, rotated as its EXIF orientation says, put on a white background where it is
+    transparent, converted to 8-bit RGB (grey of 16 bits as round(v / 257)), and resized with Pillow's bilinear filter,
+    the one of `torchvision.transforms.Resize` on Pillow images. Colour profiles are not applied.
 
     Args:
         source: a file, its bytes, or a function that returns them.
         size: S, pixels.
         crop: (height, top): resize to S wide and `height` high, then keep S rows from row `top`.
-        name: what to call the picture in an error, if it is not a path.
+        name: of the picture in an error message, if it is not a path.
 
     Returns:
         uint8 (3, S, S), RGB.
@@ -122,11 +122,11 @@ def _formats() -> list[str]:
 
 
 def _rgb(picture: Image.Image, name: str) -> Image.Image:
-    """8-bit RGB, on white."""
+    """The picture as 8-bit RGB, on a white background."""
     if picture.mode == "RGB" and "transparency" not in picture.info:
         return picture
     if picture.mode.startswith("I;16") or (picture.mode == "I" and picture.format != "TIFF"):
-        # Pillow itself would clip these at 255. Where it reads them as "I" the values are of 16 bits all the same.
+        # Pillow itself would clip these at 255. Where it reads them as "I" the values still have 16 bits.
         values = np.asarray(picture).astype(np.int64)
         grey = ((values + 128) // 257).clip(0, 255).astype(np.uint8)
         if isinstance(picture.info.get("transparency"), int):
@@ -146,37 +146,34 @@ def decoded(
     threads: int,
     *,
     crop: tuple[int, int] | None = None,
-    total: int | None = None,
-    on_error: str = "stop",
     broken: list[tuple[int, str]] | None = None,
     remedy: str = "replace or remove it, or set `on_error: skip`",
     label: str = "decoding",
 ) -> Iterator[np.ndarray]:
     """Decode pictures in a pool of threads; yield them in order, in batches.
 
-    Only a few batches are ever ahead of the one that was yielded last, and `items` is consumed at the same pace: the
-    memory this takes does not grow with the number of pictures.
+    Only a few batches are decoded ahead of the one that was yielded last, and `items` is consumed at the same pace: the
+    memory needed does not grow with the number of pictures.
 
     Args:
         items: (name, source) of each picture.
         size: S, pixels.
         threads: how many.
         crop: see `decode`.
-        total: number of items, for the progress bar, where `items` has no length.
-        on_error: what a picture that cannot be read does: "stop", or "skip" it.
-        broken: with "skip", gets (row, reason) of each, before its batch is yielded; its pixels are zeros.
-        remedy: the end of the error message: what to do.
+        broken: gets (row, reason) of each picture that cannot be read, before its batch is yielded; its pixels are
+            zeros. None: such a picture is an error.
+        remedy: what to do about such a picture, the end of the error message.
         label: of the progress bar.
 
     Yields:
         uint8 (n, 3, S, S), RGB; n is at most `BATCH`.
 
     Raises:
-        UserError: a picture cannot be read and `on_error` is "stop".
+        UserError: a picture cannot be read and `broken` is None.
     """
     count = max(1, min(BATCH, BATCH_BYTES // (3 * size * size)))
     ahead = 2 + threads * TASK // count
-    total = len(items) if total is None and isinstance(items, Sized) else total
+    total = len(items) if isinstance(items, Sized) else None
     items, row = iter(items), 0
     waiting: deque[tuple[np.ndarray, list[Future]]] = deque()
     pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
@@ -193,10 +190,9 @@ def decoded(
                 batch, futures = waiting.popleft()
                 for start, future in zip(itertools.count(row, TASK), futures):
                     for offset, error in future.result():
-                        if on_error == "stop":
+                        if broken is None:
                             raise UserError(f"{error}; {remedy}") from error
-                        if broken is not None:
-                            broken.append((start + offset, error.reason))
+                        broken.append((start + offset, error.reason))
                 row += len(batch)
                 bar.update(len(batch))
                 yield batch
@@ -217,7 +213,7 @@ def _fill(
 
 
 def thumbnail(source: Source, side: int, name: str = "picture") -> Image.Image:
-    """A small picture to look at: upright, RGB, its longer side at most `side` px, its aspect ratio kept.
+    """A small RGB copy of a picture, rotated as EXIF says, its longer side at most `side` px, its aspect ratio kept.
 
     Raises:
         PictureError: as `decode`.

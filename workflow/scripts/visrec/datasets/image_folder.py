@@ -6,13 +6,12 @@
     path/1.jpg             pictures and `labels: labels.csv` with the columns path, label and, if wanted, id and split;
                            without `labels` the pictures have none
 
-A class is the name of a folder; folders inside it belong to it. Files and folders whose names begin with a point are
-left out, and so are files without the suffix of a picture, with a line in the log that counts them.
+A class is the name of a folder; folders inside it belong to it. Files and folders whose names begin with a dot are
+left out, and so are files without the suffix of a picture; the log says how many.
 """
 
 import csv
 import logging
-import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from visrec.data.folders import SPECIAL, printable, scan
 from visrec.data.hdf5 import SPLITS
 from visrec.data.images import ImageSet, ImageSource
 from visrec.data.pictures import SUFFIXES, decoded
@@ -69,7 +69,6 @@ OPTIONS = {
 
 SPLIT_FOLDERS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 COLUMNS = ("path", "label", "id", "split")
-NOT_OURS = "__MACOSX"  # macOS puts such a folder into every zip
 
 
 @dataclass(frozen=True)
@@ -113,14 +112,12 @@ def read(size: int, options: Mapping[str, Any], archives: Mapping[str, Path], th
         if unknown:
             log.warning("%s: train has no picture of class '%s', which %s has", root, min(unknown), split)
     number = {name: index for index, name in enumerate(classes)} | {"": -1}
-    sources = {}
+    sources, skip = {}, options["on_error"] == "skip"
     for split, part in splits.items():
         broken: list[tuple[int, str]] = []
         items = [(str(root / picture.path), root / picture.path) for picture in part]
         sources[split] = ImageSource(
-            batches=decoded(
-                items, size, threads, on_error=options["on_error"], broken=broken, label=f"decoding {split}"
-            ),
+            batches=decoded(items, size, threads, broken=broken if skip else None, label=f"decoding {split}"),
             labels=np.array([number[picture.label] for picture in part], dtype=np.int64),
             ids=np.array([picture.id for picture in part]),
             broken=broken,
@@ -129,46 +126,23 @@ def read(size: int, options: Mapping[str, Any], archives: Mapping[str, Path], th
 
 
 def _scan(root: Path) -> tuple[list[str], list[str]]:
-    """Paths of pictures and of folders, relative to root, sorted."""
-    files, folders, other = [], [], Counter()
-    real, waiting = root.resolve(), [""]
-    while waiting:
-        folder = waiting.pop()
-        try:
-            with os.scandir(root / folder) as entries:
-                found = [entry for entry in entries if not entry.name.startswith(".") and entry.name != NOT_OURS]
-        except OSError as error:
-            raise UserError(
-                f"{root / folder}: the folder cannot be read ({error.strerror}); check the path and who may read it"
-            ) from error
-        for entry in found:
-            path = f"{folder}/{entry.name}".lstrip("/")
-            if entry.is_symlink():
-                _check_link(root, real, path)
-            try:
-                path.encode()
-            except UnicodeEncodeError as error:
-                raise UserError(f"{root}: the name {path!r} in it is not UTF-8; rename it") from error
-            suffix = PurePosixPath(path).suffix.lower()
-            if entry.is_dir():
-                folders.append(path)
-                waiting.append(path)
-            elif entry.is_file() and suffix in SUFFIXES:
-                files.append(path)
-            else:
-                other[suffix or "no suffix"] += 1
-    if other:
-        kinds = ", ".join(f"{suffix} {count}" for suffix, count in other.most_common(5))
-        log.info("%s: left out %d files without the suffix of a picture (%s)", root, other.total(), kinds)
-    return sorted(files), sorted(folders)
+    """Paths of pictures and of folders, relative to root, sorted; whatever cannot be opened is an error."""
+    contents = scan(root)
+    for path in contents.links:
+        _check_link(root, path)
+    for path, reason in contents.skipped:
+        raise UserError(f"{printable(root / path)}: {reason}")
+    for path in contents.special:
+        log.warning("%s: left out, it %s", root / path, SPECIAL)
+    return contents.pictures, contents.folders
 
 
-def _check_link(root: Path, real: Path, path: str) -> None:
+def _check_link(root: Path, path: str) -> None:
     try:
         target = (root / path).resolve(strict=True)
     except (OSError, RuntimeError) as error:  # before Python 3.13 a loop is a RuntimeError
-        raise UserError(f"{root / path}: the link leads nowhere; remove or mend it") from error
-    if not target.is_relative_to(real):
+        raise UserError(f"{root / path}: the link leads nowhere; fix or remove it") from error
+    if not target.is_relative_to(root.resolve()):
         raise UserError(f"{root / path}: the link leads out of the folder, to {target}; put the files themselves there")
     if target.is_dir():
         raise UserError(f"{root / path}: the link leads to a folder, which would be read twice; remove the link")

@@ -1,11 +1,11 @@
-"""The nearest rows of a gallery: exactly, or for large ones through an inverted file with a recall that is measured.
+"""Nearest-neighbour search in a gallery: exact, or for large galleries an inverted file with a measured recall.
 
-Up to `limit` rows every distance counts (`visrec.scoring.neighbours`). Beyond, faiss sorts the rows into about
-4 sqrt(N) cells by k-means and looks into the `probes` cells whose centres are nearest to the query. The rows it brings,
-several times more than asked for, are put into order by their exact distances. `probes` is the smallest number that
-finds the share `recall` of the true k nearest, averaged over some rows of the gallery that ask for their neighbours.
+Up to `limit` rows all distances are computed (`visrec.scoring.neighbours`). Beyond, faiss sorts the rows into about
+4 sqrt(N) cells by k-means and searches the `probes` cells whose centres are nearest to the query. The candidates,
+several times more than asked for, are sorted by their exact distances. `probes` is the smallest number that finds the
+share `recall` of the true k nearest, on average over a sample of the gallery's rows as queries.
 
-faiss brings an OpenMP of its own, so it is imported only where it is used, and told how many threads it has.
+faiss has its own OpenMP runtime, so it is imported only where it is used, and told how many threads it has.
 """
 
 import hashlib
@@ -27,25 +27,42 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-KIND = "visrec index 2"
-SAMPLE = 2000  # rows that ask for their own neighbours
-CELL_SAMPLE = 40  # rows per cell that k-means looks at; faiss warns below 39
+KIND = "visrec index 3"
+SAMPLE = 2000  # rows of the gallery whose nearest other rows are searched
+CELL_SAMPLE = 40  # rows per cell that k-means is fitted on; faiss warns below 39
 ITERATIONS = 10  # of k-means
-SPARE = 32  # rows that are put into order beside those asked for
-HALF = 60_000  # values beyond it are not stored in 16 bits
+SPARE = 32  # candidates at least, beside the k asked for
+HALF = 60_000  # larger values are not stored in 16 bits
 BLOCK = 2**24  # float64 values in memory at once while distances are computed
 
 
 @dataclass(frozen=True)
+class SearchOptions:
+    """How a gallery is searched.
+
+    Attributes:
+        limit: the largest N that is searched exactly.
+        recall: share of the true k nearest to find in a larger gallery, above 0, at most 1.
+        threads: of faiss.
+        device: of exact searches.
+    """
+
+    limit: int = 200_000
+    recall: float = 0.95
+    threads: int = 1
+    device: "str | torch.device" = "cpu"
+
+
+@dataclass(frozen=True)
 class Index:
-    """A gallery that can be asked.
+    """A gallery that can be searched.
 
     Attributes:
         features: float32 (N, D).
         own: float64 (n,), ascending: the distances of n rows, drawn at random, to their nearest other row, as this
             search finds it.
-        cells: the inverted file, or None where the search is exact.
-        probes: how many cells are looked into.
+        cells: faiss's inverted file, or None where the search is exact.
+        probes: how many cells are searched.
         recall: share of the true k nearest found so, measured on the n rows; 1 where the search is exact.
         threads: of the search.
         prepared: a rounded copy of the features, on the device of the search, where it is exact; else None.
@@ -80,10 +97,10 @@ class Index:
         return _in_order(queries, self.features, _candidates(self, queries, wanted), k)
 
     def p_values(self, distances: np.ndarray) -> np.ndarray:
-        """Conformal p-values (Q,): how rare it is among the n rows to be as far from the nearest other one.
+        """Conformal p-values (Q,): how rare it is among the n rows to be as far from the nearest other row.
 
-        p = (1 + the number of `own` that are at least the distance) / (n + 1). If a query were drawn like the gallery's
-        pictures, p would be at most t with a probability of at most about t.
+        p = (1 + the number of `own` that are at least the distance) / (n + 1). For a query drawn like the gallery's
+        pictures, p is at most t with a probability of at most about t.
 
         Args:
             distances: float64 (Q,), of queries to their nearest row.
@@ -103,66 +120,64 @@ class Index:
 
 
 def build(
-    features: np.ndarray,
-    k: int,
-    folder: str | Path,
-    identity: str,
-    *,
-    limit: int = 200_000,
-    recall: float = 0.95,
-    threads: int = 1,
-    device: "str | torch.device" = "cpu",
+    features: np.ndarray, k: int, folder: str | Path, identity: str, options: SearchOptions | None = None
 ) -> Index:
-    """The index of a gallery, from `folder` if it was built for the same one before.
+    """The index of a gallery, read from `folder` if one was built for the same gallery and options before.
 
     Args:
         features: float32 (N, D), N at least 1.
-        k: number of neighbours that `recall` is about.
-        folder: for index.json and, if the search is approximate, index.faiss.
+        k: number of neighbours at which the recall is measured.
+        folder: for index.json and, if the search is approximate, cells-*.faiss.
         identity: a text that changes when the features do.
-        limit: the largest N that is searched exactly.
-        recall: share of the true k nearest to find, above 0, at most 1.
-        threads: of faiss.
-        device: of exact searches.
+        options: `SearchOptions()` by default.
     """
-    folder = Path(folder)
-    exact = len(features) <= limit
-    # Of an exact search k and recall change nothing.
-    about = {"kind": KIND, "gallery": identity, "exact": exact} | ({} if exact else {"k": k, "recall": recall})
-    # Cells have the name of what they belong to: no process that is killed leaves those of another gallery behind.
-    cells_file = folder / f"cells-{hashlib.sha256(json.dumps(about).encode()).hexdigest()[:16]}.faiss"
-    saved = _saved(folder / "index.json", about)
+    folder, options = Path(folder), options or SearchOptions()
+    exact = len(features) <= options.limit
+    built_for = {"kind": KIND, "gallery": identity, "exact": exact}
+    if not exact:
+        built_for |= {"k": k, "recall": options.recall}
+    # The name says what the cells belong to: whenever a process is killed, no index finds the cells of another.
+    cells_file = folder / f"cells-{hashlib.sha256(json.dumps(built_for).encode()).hexdigest()[:16]}.faiss"
+    saved = _saved(folder / "index.json", built_for)
     if saved is not None and (exact or cells_file.exists()):
-        cells = None if exact else _read_cells(cells_file, threads)
-        prepared = neighbours.prepare(features, device=device) if exact else None
-        made = Index(features, np.array(saved["own"]), cells, saved["probes"], saved["measured"], threads, prepared)
+        index = Index(
+            features,
+            own=np.array(saved["own"]),
+            cells=None if exact else _read_cells(cells_file, options.threads),
+            probes=saved["probes"],
+            recall=saved["measured"],
+            threads=options.threads,
+            prepared=neighbours.prepare(features, device=options.device) if exact else None,
+        )
     else:
         log.info("building the index of %s pictures with %d values", f"{len(features):,}", features.shape[1])
-        made = _exact(features, device) if exact else _approximate(features, min(k, len(features) - 1), recall, threads)
-        if not exact:
-            _write_cells(made.cells, cells_file)
-        found = {"own": made.own.tolist(), "probes": made.probes, "measured": made.recall}
-        write_text(folder / "index.json", json.dumps({"about": about} | found) + "\n")
+        if exact:
+            index = _exact(features, options.device)
+        else:
+            index = _approximate(features, min(k, len(features) - 1), options.recall, options.threads)
+            _write_cells(index.cells, cells_file)
+        to_save = {"built_for": built_for, "own": index.own.tolist(), "probes": index.probes, "measured": index.recall}
+        write_text(folder / "index.json", json.dumps(to_save) + "\n")
         for old in folder.glob("cells-*.faiss"):
             if old != cells_file:
                 old.unlink(missing_ok=True)
-    log.info("%s", made.describe())
-    return made
+    log.info("%s", index.describe())
+    return index
 
 
-def _saved(path: Path, about: dict[str, Any]) -> dict[str, Any] | None:
-    """What was written for the same gallery and question; None if there is no such thing."""
+def _saved(path: Path, built_for: dict[str, Any]) -> dict[str, Any] | None:
+    """What was saved for the same gallery and options; None if nothing was."""
     try:
         saved = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
     except ValueError as error:
         raise UserError(f"{path}: is not JSON ({error}); delete it and run again") from error
-    return saved if saved["about"] == about else None
+    return saved if saved.get("built_for") == built_for else None
 
 
 def _sample(count: int) -> np.ndarray:
-    """A fixed choice of rows, ascending."""
+    """At most `SAMPLE` rows, drawn at random with a fixed seed, ascending."""
     return np.sort(np.random.default_rng(0).choice(count, min(count, SAMPLE), replace=False))
 
 
@@ -182,15 +197,16 @@ def _exactly(
     """The k nearest rows and their distances, (Q, k), as `Index.search` says."""
     rows, squared = np.empty((len(queries), k), np.int64), np.empty((len(queries), k))
     held = prepared.holds(queries)
-    # Each of the others gets a grid of its own, or the farthest would round away what tells the gallery's rows apart.
-    for asked in [held, *(np.array([number]) for number in np.flatnonzero(~held))]:
-        part = queries[asked]
-        if asked is held:
+    # The other queries are searched one by one: on one grid with the farthest of them, rounding could make rows of the
+    # gallery equal.
+    for chosen in [held, *(np.array([number]) for number in np.flatnonzero(~held))]:
+        part = queries[chosen]
+        if chosen is held:
             found = prepared.nearest(part, k)
         else:
             found = neighbours.nearest(part, features, k, device=prepared.rows.device)
         first = found.starts[:-1, None] + np.arange(k)
-        rows[asked], squared[asked] = found.rows[first], found.squared[first]
+        rows[chosen], squared[chosen] = found.rows[first], found.squared[first]
     return rows, np.sqrt(squared)
 
 
@@ -217,21 +233,21 @@ def _approximate(features: np.ndarray, k: int, recall: float, threads: int) -> I
         return np.where(found == rows[:, None], np.inf, lengths)
 
     def measured(probes: int) -> float:
-        # By distance: of equally near rows each is as right as the other.
+        # Compared by distance: of rows at the same distance each is right.
         near = to_others(probes) <= true[:, -1:] * (1 + 1e-9)
         return float(np.minimum(near.sum(axis=1), k).mean() / k)
 
     high = 1
     while (reached := measured(high)) < recall and high < cells:
         high = min(2 * high, cells)
-    low = high // 2  # not enough, as was just seen
+    low = high // 2  # too few, as just measured
     while high - low > 1:
         middle = (low + high) // 2
         share = measured(middle)
         low, high, reached = (low, middle, share) if share >= recall else (middle, high, reached)
     if reached < recall:
-        log.warning("all %d cells give a recall of %.4f; %.4f was asked for", cells, reached, recall)
-    # Of queries, too, the nearest is sometimes missed: with exact distances here p would come out too small.
+        log.warning("even all %d cells give a recall of %.4f, less than %.4f", cells, reached, recall)
+    # Not the exact distances: the search sometimes misses the nearest row of a query as well, and p would be too small.
     return Index(features, np.sort(to_others(high).min(axis=1)), index, high, reached, threads)
 
 
@@ -239,18 +255,18 @@ def _candidates(index: Index, queries: np.ndarray, wanted: int) -> np.ndarray:
     """Rows int64 (Q, wanted) from the inverted file; -1 where the cells hold fewer."""
     _faiss(index.threads)
     asked = np.ascontiguousarray(queries)
-    # Not as search's `params`: a process that has imported faiss.contrib.torch_utils has a `search` without them.
+    # Not as an argument of `search`: importing faiss.contrib.torch_utils replaces it by one without `params`.
     index.cells.nprobe = index.probes
     _, rows = index.cells.search(asked, wanted)
     short = (rows >= 0).sum(axis=1) < wanted
-    if short.any():  # few and small cells: look into all
+    if short.any():  # few and small cells: search all
         index.cells.nprobe = index.cells.nlist
         _, rows[short] = index.cells.search(asked[short], wanted)
     return rows
 
 
 def _in_order(queries: np.ndarray, features: np.ndarray, rows: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """The k nearest of some rows (Q, C), by distances in float64 from differences; of equal ones the lower row."""
+    """The k nearest of candidate rows (Q, C), by differences in float64; of equally near ones the lower row first."""
     near, lengths = np.empty((len(rows), k), np.int64), np.empty((len(rows), k))
     step = max(1, BLOCK // (rows.shape[1] * features.shape[1]))
     for start in range(0, len(rows), step):

@@ -1,8 +1,7 @@
-"""The nearest gallery pictures of anyone's photos: a CSV file, and a page to look at."""
+"""Recommend pictures of a gallery for the photos in a folder: a CSV file, and a page to look at."""
 
 import csv
 import functools
-import importlib.resources
 import logging
 import math
 from collections import Counter
@@ -11,29 +10,31 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 from PIL import Image
 
 from visrec.data import pictures
 from visrec.data.files import atomic, write_text
+from visrec.data.folders import printable
 from visrec.data.hdf5 import IMAGES, reading
 from visrec.errors import UserError
 from visrec.recommender import catalogue
-from visrec.recommender.catalogue import Gallery, printable
+from visrec.recommender.catalogue import Gallery
 from visrec.recommender.choice import choose
 from visrec.recommender.recommender import Found, Recommender
 from visrec.report import sheets, style
+from visrec.report.rendering import render
 
 log = logging.getLogger(__name__)
 
+TEMPLATE = Path(__file__).parent / "templates" / "recommendations.html"
 COLUMNS = ("query", "rank", "id", "path", "distance", "label")
 CHUNK = 4096  # queries in memory at once
-ON_PAGE = 1000  # recommendations on the page: at 3 kB or so each, a few MB
-ASKED, ANSWER = 160, 112  # longer sides on the page, pixels
+ON_PAGE = 1000  # recommendations on the page at most: at about 3 kB each, a few MB
+QUERY_SIDE, ANSWER_SIDE = 160, 112  # longer sides of pictures on the page, pixels
 QUALITY = 72  # of WebP
-TOLERANCE = 1e-4  # of the median distance between neighbours: what rounding makes of equal features is a tenth of it
-FORMULA = "=+-@\t\r"  # what a spreadsheet calculates when a cell begins with it
+TOLERANCE = 1e-4  # of the median distance between neighbours, ten times the distance that rounding gives equal features
+FORMULA = "=+-@\t\r"  # a cell that begins with one of these is a formula for a spreadsheet
 
 LIKE, UNUSUAL, UNLIKE = "looks like the gallery", "unusual", "unlike anything in the gallery"
 SAME, UNKNOWN = "same features as a gallery picture", "gallery too small to tell"
@@ -43,46 +44,57 @@ LEVELS = ((0.01, UNLIKE), (0.05, UNUSUAL))
 
 @dataclass(frozen=True)
 class Answers:
-    """Some queries and what was found.
+    """Some queries and what was found for them.
 
     Attributes:
-        queries: their paths.
-        found: their neighbours.
+        queries: Q paths.
+        found: their nearest pictures.
         p: float64 (Q,), see `visrec.recommender.index.Index.p_values`.
-        words: how each query compares with the gallery.
+        typicality: how each query compares with the gallery, see `typicality`.
     """
 
     queries: list[str]
     found: Found
     p: np.ndarray
-    words: list[str]
+    typicality: list[str]
+
+
+@dataclass(frozen=True)
+class TrialChoice:
+    """Which trial recommends.
+
+    Attributes:
+        dataset: whose trial.
+        size: of its pictures, pixels.
+        planned: encoder/trial, and why; None: the leaderboard, which was not there yet, chooses now.
+        trials: to choose from, as for `visrec.recommender.choice.choose`.
+    """
+
+    dataset: str
+    size: int
+    planned: tuple[str, str] | None = None
+    trials: Sequence[Mapping[str, Any]] = ()
 
 
 def recommend(
     results_dir: str | Path,
     query: str | Path,
     options: Mapping[str, Any],
-    dataset: str,
-    size: int,
-    planned: tuple[str, str] | None,
-    trials: Sequence[Mapping[str, Any]],
+    chosen: TrialChoice,
     source: Mapping[str, str] | None,
     device: str = "auto",
     threads: int = 1,
 ) -> None:
     """Write recommend/recommendations.csv and .html of all pictures in `query`.
 
-    The CSV has a line per query and rank: query, rank (1..k), id, path, distance (L2), label. Its text is what the file
-    names are, in quotes; a path that a spreadsheet would take for a formula begins with ./, which names the same file.
+    The CSV has a line per query and rank: query, rank (1..k), id, path, distance (L2), label. File names are unchanged,
+    in quotes; a path that a spreadsheet would take for a formula is written with ./ before it, which is the same file.
 
     Args:
         results_dir: results/{experiment}.
-        query: a folder of pictures, or one.
+        query: a folder of pictures, or one picture.
         options: the config's `recommend`.
-        dataset: whose trial recommends.
-        size: of its pictures.
-        planned: encoder/trial that recommends, and why; None: the leaderboard, which was not there yet, chooses now.
-        trials: dicts as for `visrec.recommender.choice.choose`, to choose from.
+        chosen: which trial recommends.
         source: `path` and `labels` of the dataset where it is a folder of pictures, else None.
         device: "auto", "cpu" or "cuda".
         threads: that decode and search.
@@ -91,15 +103,15 @@ def recommend(
         UserError: no query can be read, there is no gallery, or the trial cannot embed new pictures.
     """
     results, root = Path(results_dir), Path(query).expanduser()
-    place = results / dataset / f"{size}px"
-    folder, why = planned or choose(results / "tables/leaderboard.csv", trials, dataset, size)
-    log.info("trial %s of %s at %d px: %s", folder, dataset, size, why)
+    dataset, size = chosen.dataset, chosen.size
+    trial, why = chosen.planned or choose(results / "tables/leaderboard.csv", chosen.trials, dataset, size)
+    log.info("trial %s of %s at %d px: %s", trial, dataset, size, why)
     files, skipped = catalogue.pictures_in(root)
-    recommender = _recommender(place / folder, options, source, device, threads)
+    recommender = _recommender(results / dataset / f"{size}px" / trial, options, source, device, threads)
 
     out = results / "recommend"
     shown: list[Answers] = []
-    room, counts = max(1, min(options["shown"], ON_PAGE // options["k"])), Counter()
+    most_shown, counts = max(1, min(options["shown"], ON_PAGE // options["k"])), Counter()
     with (
         atomic(out / "recommendations.csv") as temporary,
         temporary.open("w", encoding="utf-8", newline="") as table,
@@ -109,21 +121,34 @@ def recommend(
         for queries, features in _embedded(recommender, root, files, skipped):
             answers = _answers(recommender, queries, features, options["k"])
             writer.writerows(_lines(answers))
-            if counts.total() < room:
+            if counts.total() < most_shown:
                 shown.append(answers)
-            counts.update(answers.words)
+            counts.update(answers.typicality)
         if not counts:
             first = f"the first, {printable(skipped[0][0])}: {skipped[0][1]}" if skipped else "it has no pictures"
             raise UserError(f"query {printable(str(root))}: no picture in it can be read; {first}")
-    here = recommender.gallery
-    for kind, lost in (("query", skipped), ("gallery", here.skipped)):
-        for name, reason in lost:
+    for kind, left_out in (("query", skipped), ("gallery", recommender.gallery.skipped)):
+        for name, reason in left_out:
             log.warning("%s: left out %s: %s", kind, printable(name), reason)
-    about = {"folder": folder, "why": why, "dataset": dataset, "size": size, "experiment": results.name}
-    page = _page(recommender, root, shown, room, counts, skipped, about)
+    page = render(
+        TEMPLATE,
+        experiment=results.name,
+        dataset=dataset,
+        size=size,
+        trial=trial,
+        why=why,
+        style=style,
+        query=printable(root),
+        total=counts.total(),
+        counts=[(MARKS[each], each, counts[each]) for each in MARKS if counts[each]],
+        queries=_shown_queries(recommender, root, shown, most_shown),
+        skipped=[(printable(name), reason) for name, reason in skipped],
+        k=shown[0].found.rows.shape[1],
+        **_gallery_facts(recommender, shown[0].found.rows.shape[1]),
+    )
     write_text(out / "recommendations.html", page)
-    for word, count in counts.most_common():
-        log.info("%d of %d: %s", count, counts.total(), word)
+    for each, count in counts.most_common():
+        log.info("%d of %d: %s", count, counts.total(), each)
     log.info("recommendations for %d pictures are at %s", counts.total(), (out / "recommendations.html").resolve())
 
 
@@ -144,12 +169,12 @@ def _recommender(
     )
 
 
-def _same(one: str, other: str) -> bool:
-    return Path(one).expanduser().resolve() == Path(other).expanduser().resolve()
+def _same(a: str, b: str) -> bool:
+    return Path(a).expanduser().resolve() == Path(b).expanduser().resolve()
 
 
 def spelled(path: str | Path) -> str:
-    """A path as it stands in the CSV: ./ before what a spreadsheet would calculate."""
+    """A path as it is in the CSV: with ./ before what a spreadsheet would calculate."""
     return f"./{path}" if str(path).startswith(tuple(FORMULA)) else str(path)
 
 
@@ -161,10 +186,8 @@ def _embedded(
     items = [(name, base / name) for name in files]
     paths: list[str] = []
     vectors: list[np.ndarray] = []
-    made = catalogue.embedded(
-        items, recommender.size, recommender.features, recommender.threads, "embedding the queries"
-    )
-    for (name, path), (vector, reason) in zip(items, made, strict=True):
+    embedded = recommender.embedder.embed(items, "embedding the queries")
+    for (name, path), (vector, reason) in zip(items, embedded, strict=True):
         if reason:
             skipped.append((name, reason))
             continue
@@ -182,10 +205,12 @@ def _answers(recommender: Recommender, queries: list[str], features: np.ndarray,
     index = recommender.index(found.rows.shape[1])
     p = index.p_values(found.distances[:, 0])
     rounded = recommender.gallery.rounding * np.linalg.norm(features, axis=1)
-    return Answers(queries, found, p, [*map(functools.partial(word, index.own), found.distances[:, 0], p, rounded)])
+    return Answers(
+        queries, found, p, [*map(functools.partial(typicality, index.own), found.distances[:, 0], p, rounded)]
+    )
 
 
-def word(own: np.ndarray, distance: float, p: float, rounded: float = 0.0) -> str:
+def typicality(own: np.ndarray, distance: float, p: float, rounded: float = 0.0) -> str:
     """How a query compares with the gallery.
 
     Args:
@@ -194,12 +219,12 @@ def word(own: np.ndarray, distance: float, p: float, rounded: float = 0.0) -> st
         p: see `visrec.recommender.index.Index.p_values`; it is at least 1 / (n + 1).
         rounded: how far storing may have moved the features of a picture like the query.
     """
-    apart = own[own > 0]  # pictures that lie in the gallery twice say nothing on rounding
+    apart = own[own > 0]  # pictures that are in the gallery twice say nothing about rounding
     if distance <= max(rounded, TOLERANCE * np.median(apart) if len(apart) else 0):
         return SAME
     if 1 / (len(own) + 1) >= LEVELS[-1][0]:
         return UNKNOWN
-    return next((what for level, what in LEVELS if p < level), LIKE)
+    return next((name for level, name in LEVELS if p < level), LIKE)
 
 
 def _lines(answers: Answers) -> Iterator[tuple]:
@@ -211,71 +236,58 @@ def _lines(answers: Answers) -> Iterator[tuple]:
             yield spelled(query), rank + 1, identity, spelled(path) if path else "", float(f"{distance:.7g}"), label
 
 
-def _page(
-    recommender: Recommender,
-    root: Path,
-    shown: Sequence[Answers],
-    room: int,
-    counts: Mapping[str, int],
-    skipped: Sequence[tuple[str, str]],
-    about: Mapping[str, Any],
-) -> str:
-    here = recommender.gallery
-    index = recommender.index(shown[0].found.rows.shape[1])
+def _gallery_facts(recommender: Recommender, k: int) -> dict[str, Any]:
+    """What the page says of the gallery: its name, how it was searched, and files that could not be read."""
+    gallery, index = recommender.gallery, recommender.index(k)
+    return {
+        "gallery": printable(gallery.name),
+        "searched": index.describe(),
+        "sample": f"{len(index.own):,}",
+        "gallery_skipped": [(printable(name), reason) for name, reason in gallery.skipped],
+    }
+
+
+def _shown_queries(recommender: Recommender, root: Path, answers: Sequence[Answers], most: int) -> list[dict[str, Any]]:
+    """The first queries, at most so many, as the page shows them."""
     base = root if root.is_dir() else root.parent
-    chosen = [(answers, row) for answers in shown for row in range(len(answers.queries))][:room]
-    rows = {int(each) for answers, row in chosen for each in answers.found.rows[row, :ON_PAGE]}
-    seen = dict(_answer_pictures(recommender, sorted(rows)))
-    queries = [
+    shown = [(part, row) for part in answers for row in range(len(part.queries))][:most]
+    gallery_rows = {int(each) for part, row in shown for each in part.found.rows[row, :ON_PAGE]}
+    pictures_of = dict(_answer_pictures(recommender, sorted(gallery_rows)))
+    return [
         {
-            "name": printable(str(Path(answers.queries[row]).relative_to(base))),
-            "picture": _picture(_small(Path(answers.queries[row]), ASKED)),
-            "word": answers.words[row],
-            "mark": MARKS[answers.words[row]],
-            "p": f"{answers.p[row]:.3f}",
+            "name": printable(Path(part.queries[row]).relative_to(base)),
+            "picture": _picture(_small(Path(part.queries[row]), QUERY_SIDE)),
+            "typicality": part.typicality[row],
+            "mark": MARKS[part.typicality[row]],
+            "p": f"{part.p[row]:.3f}",
             "answers": [
                 {
-                    "picture": seen[int(answers.found.rows[row, rank])],
+                    "picture": pictures_of[int(gallery_row)],
                     "distance": f"{distance:#.4g}",
-                    **_names(here, int(answers.found.rows[row, rank])),
+                    **_names(recommender.gallery, int(gallery_row)),
                 }
-                for rank, distance in enumerate(answers.found.distances[row, :ON_PAGE])
+                for gallery_row, distance in zip(
+                    part.found.rows[row, :ON_PAGE], part.found.distances[row, :ON_PAGE], strict=True
+                )
             ],
         }
-        for answers, row in chosen
+        for part, row in shown
     ]
-    folder = importlib.resources.files("visrec.recommender") / "templates"
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(str(folder)), autoescape=True, trim_blocks=True, lstrip_blocks=True
-    )
-    return environment.get_template("recommendations.html").render(
-        **about,
-        style=style,
-        query=printable(str(root)),
-        gallery=printable(here.name),
-        searched=index.describe(),
-        sample=f"{len(index.own):,}",
-        total=sum(counts.values()),
-        counts=[(MARKS[what], what, counts[what]) for what in MARKS if counts.get(what)],
-        k=shown[0].found.rows.shape[1],
-        queries=queries,
-        skipped=[(printable(name), reason) for name, reason in skipped],
-        lost=[(printable(name), reason) for name, reason in here.skipped],
-    )
 
 
-def _names(here: Gallery, row: int) -> dict[str, Any]:
-    paths = [printable(path) for path in here.paths[row]]
-    name = paths[0] if paths else printable(str(here.ids[row]))
-    return {"name": name, "others": paths[1:], "label": printable(here.labels[row])}
+def _names(gallery: Gallery, row: int) -> dict[str, Any]:
+    """The name of a gallery picture, other paths of the same file, and its label."""
+    paths = [printable(path) for path in gallery.paths[row]]
+    name = paths[0] if paths else printable(gallery.ids[row])
+    return {"name": name, "others": paths[1:], "label": printable(gallery.labels[row])}
 
 
 def _answer_pictures(recommender: Recommender, rows: Sequence[int]) -> Iterable[tuple[int, dict[str, Any] | None]]:
-    """What the page shows of gallery pictures: from their files, or from images.h5."""
-    here = recommender.gallery
-    if here.root is not None:
+    """Thumbnails of gallery pictures by their row, from their files or from images.h5."""
+    gallery = recommender.gallery
+    if gallery.root is not None:
         for row in rows:
-            yield row, _picture(_small(here.root / here.paths[row][0], ANSWER))
+            yield row, _picture(_small(gallery.root / gallery.paths[row][0], ANSWER_SIDE))
         return
     with reading(recommender.images, IMAGES) as file:
         for row in rows:
@@ -285,16 +297,16 @@ def _answer_pictures(recommender: Recommender, rows: Sequence[int]) -> Iterable[
 def _small(path: Path, side: int) -> Image.Image | None:
     try:
         return pictures.thumbnail(path, side)
-    except pictures.PictureError as error:  # it was read before: someone has changed it since
+    except pictures.PictureError as error:  # it could be read before, so its file has changed since
         log.warning("no picture on the page of %s", printable(str(error)))
         return None
 
 
 def _picture(image: Image.Image | None) -> dict[str, Any] | None:
-    """A data: URI, and the size to show it in: small ones larger, in whole steps."""
+    """A data: URI, and the size to show it at: small pictures are enlarged by a whole number."""
     if image is None:
         return None
-    times = max(1, math.floor(ANSWER / max(image.size)))
+    times = max(1, math.floor(ANSWER_SIDE / max(image.size)))
     return {
         "uri": sheets.data_uri(sheets.webp(image, QUALITY), "image/webp"),
         "width": times * image.width,

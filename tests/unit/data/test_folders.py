@@ -1,0 +1,61 @@
+"""Pictures in folders, and names for people."""
+
+import logging
+import os
+
+import pytest
+
+from visrec.data import folders
+
+
+def test_names_for_people():
+    assert folders.printable("a\nb\u202e\udcffé.jpg") == "a\\nb\\u202e\\udcffé.jpg"
+
+
+def test_what_is_in_a_folder(tmp_path, caplog):
+    root = tmp_path / "photos"
+    for name in ("b/2.PNG", "b/deep/1.jpg", "a.jpg", "notes.txt", "README", ".hidden.jpg", "__MACOSX/a.jpg"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+    (root / "again.jpg").symlink_to("a.jpg")
+    (root / "nowhere.txt").symlink_to("nothing")
+    (root / "b/loop").symlink_to(root)
+    os.mkfifo(root / "pipe.jpg")
+    os.mkfifo(root / "pipe")
+    with caplog.at_level(logging.INFO, "visrec"):
+        found = folders.scan(root)
+    assert found.pictures == ["a.jpg", "again.jpg", "b/2.PNG", "b/deep/1.jpg"]
+    assert found.folders == ["b", "b/deep"]
+    assert found.links == ["again.jpg", "b/loop", "nowhere.txt"]
+    assert found.special == ["pipe.jpg"]
+    assert found.skipped == [
+        ("b/loop", "is a link to a folder, which is not followed"),
+        ("nowhere.txt", "cannot be opened: No such file or directory"),
+    ]
+    assert "left out 3 files without the suffix of a picture (no suffix 2, .txt 1)" in caplog.text
+
+
+def test_a_folder_that_cannot_be_read_is_named(tmp_path, monkeypatch):
+    (tmp_path / "b").mkdir()
+    (tmp_path / "a.jpg").touch()
+    scandir = os.scandir
+
+    def refuse(path):
+        if str(path).endswith("/b"):
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    found = folders.scan(tmp_path)
+    assert found.pictures == ["a.jpg"]
+    reason = "the folder cannot be read (%s); check the path and who may read it"
+    assert found.skipped == [("b", reason % "Permission denied")]
+    assert folders.scan(tmp_path / "none").skipped == [(".", reason % "No such file or directory")]
+
+
+@pytest.mark.parametrize(("name", "kind"), [("file", "file"), ("folder", "folder"), ("pipe", "special")])
+def test_kinds(tmp_path, name, kind):
+    (tmp_path / "file").touch()
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    assert folders.kind_of(tmp_path / name) == (kind, "")
