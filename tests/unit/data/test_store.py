@@ -191,8 +191,8 @@ def test_a_full_disk_is_one_line_and_nothing_is_left(small_disk):
     [
         (errno.ENOSPC, "x.json: the disk is full; make room and run again"),
         (errno.EDQUOT, "x.json: the disk is full; make room and run again"),
-        (errno.EROFS, "x.json: cannot be written (Read-only file system); mend that and run again"),
-        (errno.EACCES, "x.json: cannot be written (Permission denied); mend that and run again"),
+        (errno.EROFS, "x.json: cannot be written (Read-only file system); fix it and run again"),
+        (errno.EACCES, "x.json: cannot be written (Permission denied); fix it and run again"),
     ],
 )
 def test_a_file_that_cannot_be_begun_is_one_line(tmp_path, monkeypatch, number, message):

@@ -102,7 +102,7 @@ def test_a_pickle_is_not_opened_before_its_checksum_is_right(paths, tmp_path, mo
 
 def test_a_pickle_that_would_do_something_is_refused_even_with_the_right_checksum(paths, tmp_path):
     changed(paths, data_batch_1=pickle.dumps(Touch(tmp_path / "owned")))
-    small_archives.refused("cifar10", paths, tmp_path, "asks for (io|_io|builtins).open, which is no data", **SMALL)
+    small_archives.refused("cifar10", paths, tmp_path, "asks for (io|_io|builtins).open, which is not data", **SMALL)
     assert not (tmp_path / "owned").exists()
     with pickle.loads(pickle.dumps(Touch(tmp_path / "owned"))):  # the plain reader would have done it
         assert (tmp_path / "owned").exists()
@@ -120,7 +120,7 @@ def batch(count=20, **changes):
         ({"batches__meta": None}, "has no member 'cifar-10-batches-py/batches.meta'"),
         ({"data_batch_1": b""}, "data_batch_1' cannot be read"),
         ({"data_batch_1": batch()[:1000]}, "data_batch_1' cannot be read"),
-        ({"data_batch_1": python2_pickle([1, 2])}, "is no dict"),
+        ({"data_batch_1": python2_pickle([1, 2])}, "is not a dict"),
         ({"data_batch_1": batch(data=np.zeros((20, 100), np.uint8))}, r"'data' as uint8 \(n, 3072\)"),
         ({"data_batch_1": batch(data=np.zeros((20, 3072)))}, r"'data' as uint8 \(n, 3072\)"),
         ({"test_batch": batch(labels=[0] * 19)}, "test_batch must hold 'labels', a list of 20"),

@@ -121,7 +121,7 @@ PICTURE = ORIGINAL["val/images/val_0.JPEG"]
         ({"wnids.txt": None}, "has no member 'tiny-imagenet-200/wnids.txt'"),
         ({"words.txt": None}, "has no member 'tiny-imagenet-200/words.txt'"),
         ({"words.txt": b"n01443537\tgoldfish\n"}, "words.txt has no row for 'n01629819'"),
-        ({"words.txt": b"\xff\xfe"}, "words.txt' is no text"),
+        ({"words.txt": b"\xff\xfe"}, "words.txt' is not text"),
         ({"wnids.txt": b"n01443537\n" * 2}, "wnids.txt must name two or more classes, each once"),
         ({"wnids.txt": ORIGINAL["wnids.txt"] + b"n99999999\n"}, r"class 'not among them \(n99999999\)' has no image"),
         ({"train/n5/images/n5_0.JPEG": PICTURE}, "folder train/n5 is not in wnids.txt"),

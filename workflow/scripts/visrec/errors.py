@@ -1,43 +1,57 @@
-"""Exceptions that are meant for the person in front of the screen, and the exit status each leaves a script with."""
+"""User-facing errors and the exit status of each."""
 
 import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-FULL = {errno.ENOSPC, errno.EDQUOT}
+FULL = {errno.ENOSPC, errno.EDQUOT}  # the disk, or the quota on it
 REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
 class UserError(Exception):
     """Something outside the code is wrong: a config key, a file, a device.
 
-    The message is one line that says what, where and what to do. Scripts print it without a traceback and leave with
-    `exit_status` (`job.job`).
+    The message is one line: what, where, what to do. Scripts print it without a traceback and exit with `exit_status`
+    (`visrec.jobs.job`).
     """
 
     exit_status = 1
 
 
 class StoppedError(UserError):
-    """A signal asked a training to stop; it is saved, and running it again goes on from there."""
+    """A training was stopped by a signal after it was saved; run again, it resumes from there."""
 
     exit_status = 75  # EX_TEMPFAIL of sysexits.h: try again later
 
 
 class SupersededError(UserError):
-    """Another process has begun the same training since; this one leaves without writing."""
+    """Another process has started the same training since; this one exits without writing."""
 
     exit_status = 76
 
 
-@contextmanager
-def writing(path: str | Path, *numbers: set[int]) -> Iterator[None]:
-    """Make one line of what keeps a file from being written.
+def cannot_write(path: str | Path, error: OSError, size_bytes: int | None = None) -> UserError:
+    """The error to raise where a file cannot be written.
 
     Args:
         path: the file.
-        numbers: what to make one line of, `FULL` and `REFUSED`.
+        error: why.
+        size_bytes: size of the whole file, if it is known.
+    """
+    if error.errno in FULL:
+        needed = f" ({size_bytes:,} bytes are needed)" if size_bytes else ""
+        return UserError(f"{path}: the disk is full{needed}; make room and run again")
+    return UserError(f"{path}: cannot be written ({error.strerror}); fix it and run again")
+
+
+@contextmanager
+def writing(path: str | Path, *numbers: set[int]) -> Iterator[None]:
+    """Turn an OSError while a file is written into an error of one line.
+
+    Args:
+        path: the file.
+        numbers: errno of the errors to turn, `FULL` and `REFUSED`; others pass.
 
     Raises:
         UserError: instead of an OSError of these numbers.
@@ -47,6 +61,4 @@ def writing(path: str | Path, *numbers: set[int]) -> Iterator[None]:
     except OSError as error:
         if error.errno not in set().union(*numbers):
             raise
-        if error.errno in FULL:
-            raise UserError(f"{path}: the disk is full; make room and run again") from error
-        raise UserError(f"{path}: cannot be written ({error.strerror}); mend that and run again") from error
+        raise cannot_write(path, error) from error

@@ -1,4 +1,4 @@
-"""Pictures and what is made of them on disk: archives, downloads, decoding, splits, duplicates, and the HDF5 files.
+"""Pictures and files: archives, downloads, folders, decoding, splits, duplicates, and the HDF5 files between stages.
 
 It knows no dataset, encoder or evaluator by name. It may import `jobs` and `errors` alone.
 """

@@ -1,7 +1,7 @@
 """Checksums, and zip and tar files read member by member: nothing is ever unpacked to disk.
 
-An archive is checked as a whole before its first member is handed out: names that could leave a folder, links, devices
-and sizes that only a decompression bomb has are refused. Callers see names and bytes.
+No member is returned before the whole archive is checked: names that point out of a folder, links, devices, and sizes
+that only a decompression bomb has are refused. Callers get names and bytes.
 """
 
 import gzip
@@ -21,7 +21,7 @@ from visrec.errors import UserError
 
 LENGTHS = {"md5": 32, "sha256": 64}
 HTML = re.compile(rb"\s*(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)*<(!doctype\s+html|html|head|title|body)\b", re.I | re.S)
-SLACK = 16 * 2**20  # bytes; an archive this small once unpacked is no bomb, however well it packs
+SLACK = 16 * 2**20  # bytes; an archive that unpacks to less is no bomb, whatever its ratio
 HEADER = 2**20  # bytes; more than any header of a tar member takes
 BROKEN_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError, ValueError, RuntimeError)
 BROKEN_TAR = (tarfile.TarError, zlib.error, EOFError, OSError, ValueError)
@@ -35,8 +35,8 @@ class Limits:
         members: number of members.
         member_bytes: bytes of one member, unpacked.
         total_bytes: bytes of all members, unpacked.
-        ratio: unpacked over packed bytes of the whole archive. Pictures hardly pack (about 1); text packs 10 to 20
-            times; deflate's most is 1,032.
+        ratio: unpacked over packed bytes of the whole archive: about 1 for pictures, 10 to 20 for text, and at most
+            1,032 with deflate.
     """
 
     members: int = 2_000_000
@@ -49,14 +49,14 @@ LIMITS = Limits()
 
 
 def verify(path: str | Path, checksum: str) -> None:
-    """Refuse a file whose checksum is not the expected one. The file is only read, never interpreted.
+    """Refuse a file with another checksum than the expected one. The file is only read, never interpreted.
 
     Args:
         path: the file.
         checksum: "md5:" or "sha256:" and the digits.
 
     Raises:
-        UserError: the file is not there, cannot be read or has another checksum, or the checksum is not written so.
+        UserError: the file is missing, cannot be read or has another checksum, or `checksum` has another form.
     """
     wrong = mismatch(path, checksum)
     if wrong:
@@ -64,12 +64,12 @@ def verify(path: str | Path, checksum: str) -> None:
 
 
 def mismatch(path: str | Path, checksum: str) -> str:
-    """What is wrong with a file whose checksum is not the expected one, "" if it is.
+    """What is wrong with a file that has another checksum than the expected one; "" if it has this one.
 
-    An empty file, and an HTML page saved in the archive's place, are called that.
+    An empty file, and an HTML page that was saved instead of the archive, are named as such.
 
     Raises:
-        UserError: as in `verify`, but for the checksum itself.
+        UserError: the file is missing or cannot be read, or `checksum` has another form.
     """
     algorithm, expected = _parse(checksum, str(path))
     try:
@@ -102,7 +102,7 @@ def _parse(checksum: str, name: str) -> tuple[str, str]:
 
 @contextmanager
 def _explained(path: Path, kind: str, errors: tuple[type[Exception], ...]) -> Iterator[None]:
-    """Turn what a library says of a damaged archive into one line."""
+    """Turn a library's error on a damaged archive into one line."""
     try:
         yield
     except errors as error:
@@ -115,7 +115,7 @@ def _refuse(path: Path, what: str) -> UserError:
 
 
 def _check_name(path: Path, name: str) -> None:
-    """Refuse a member name that means something else than a file below the archive's own root."""
+    """Refuse a member name that is not a path below the archive's root."""
     if (
         not name
         or name.startswith("/")
@@ -128,7 +128,7 @@ def _check_name(path: Path, name: str) -> None:
 
 
 class _Tally:
-    """Counts what an archive holds while it is looked through, and refuses what only a bomb has."""
+    """Counts members and bytes of an archive as it is read, and refuses numbers that only a bomb has."""
 
     def __init__(self, path: Path, limits: Limits) -> None:
         self.path, self.limits = path, limits
@@ -165,7 +165,7 @@ class Zip:
 
     Attributes:
         names: of the members that are files, in the archive's order.
-        read: member name -> its bytes. Threads may read at once. Raises `UserError` if the member is damaged.
+        read: member name -> its bytes. Safe to call from several threads. Raises `UserError` if the member is damaged.
     """
 
     names: list[str]
@@ -200,17 +200,17 @@ def open_zip(path: str | Path, limits: Limits = LIMITS) -> Iterator[Zip]:
 
         def read(name: str) -> bytes:
             with _explained(path, "zip", BROKEN_ZIP):
-                return file.read(name)  # never more than the size declared, and checked by CRC
+                return file.read(name)  # at most the declared size, checked by CRC
 
         yield Zip([member.filename for member in file.infolist() if not member.is_dir()], read)
 
 
 class _Metered:
-    """The unpacked bytes of a tar file, which end where a file within the limits would have ended.
+    """The unpacked bytes of a tar file, as a stream that refuses more bytes than the limits allow.
 
     Attributes:
-        left: how many bytes the member being read and the next header may still take. Extended headers are read into
-            memory whole, so that a header of gigabytes would be a bomb too.
+        left: how many bytes the current member and the next header may still have. tarfile reads extended headers into
+            memory, so a header of gigabytes would be a bomb too.
     """
 
     def __init__(self, stream: BinaryIO, path: Path, limits: Limits) -> None:
@@ -226,15 +226,15 @@ class _Metered:
 
 
 def read_tar(path: str | Path, wanted: Collection[str], limits: Limits = LIMITS) -> dict[str, bytes]:
-    """Read members of a tar file, plain or gzipped, in one pass over the whole of it.
+    """Read members of a tar file, plain or gzipped, in one pass over the whole file.
 
     Args:
         path: the file.
         wanted: names of the members to keep; all are checked.
-        limits: what the archive may hold.
+        limits: of the archive.
 
     Returns:
-        Name -> bytes, for those of `wanted` that are there.
+        Name -> bytes, for those of `wanted` that it has.
 
     Raises:
         UserError: not a tar file, truncated, an unsafe or repeated name, anything but files and folders, or beyond the

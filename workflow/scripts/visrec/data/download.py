@@ -1,7 +1,6 @@
-"""Fetch one file over HTTP: resumed where it broke off, retried, and put in place only when its checksum is right."""
+"""Download one file over HTTP: resumed, retried, and renamed into place only once its checksum is right."""
 
 import contextlib
-import errno
 import logging
 import os
 import time
@@ -11,24 +10,24 @@ from urllib.parse import urlsplit
 import requests
 
 from visrec.data import archives
-from visrec.errors import UserError
+from visrec.errors import UserError, cannot_write
 from visrec.jobs import progress
 
 ATTEMPTS = 5  # in a row without a single new byte
 PAUSE = 1.0  # s before the second attempt, doubled before each further one
 TIMEOUT = (10.0, 60.0)  # s to connect, s without a byte
-CHUNK = 2**16  # bytes; of a broken connection, what is less than a chunk is lost
+CHUNK = 2**16  # bytes; when a connection breaks, less than a chunk is lost
 LONGEST_PAUSE = 60.0
-PASSING = {408, 425, 429, 500, 502, 503, 504}  # statuses that may be gone at the next attempt
+PASSING = {408, 425, 429, 500, 502, 503, 504}  # HTTP statuses that are worth another attempt
 
 log = logging.getLogger(__name__)
 
 
 class _BrokenOffError(Exception):
-    """The download broke off in a way that another attempt may mend.
+    """The download was interrupted, and another attempt may succeed.
 
     Attributes:
-        pause: s the server asked to wait, if it did.
+        pause: s that the server asks to wait, 0 if it does not.
     """
 
     def __init__(self, reason: str, pause: float = 0.0) -> None:
@@ -48,21 +47,21 @@ def download(
 ) -> None:
     """Download a file, with a progress bar where there is a terminal.
 
-    What has arrived is kept in `<out>.part`, and what the server calls that version of it in `<out>.part.version`. A
-    later call goes on from there if the file is still the same on the server and the server can send a part of it;
-    otherwise it starts over.
+    The bytes received so far are kept in `<out>.part`, and the server's name for that version of the file in
+    `<out>.part.version`. A later call resumes from there if the file on the server is unchanged and the server can send
+    parts; otherwise it starts over.
 
     Args:
         url: http or https.
         out: the file; its folder is made if missing.
-        checksum: "md5:..." or "sha256:...", found right before the file gets its name.
-        size_bytes: published size, for the progress bar where the server does not say. The checksum decides, not this.
+        checksum: "md5:..." or "sha256:...", verified before the file gets its name.
+        size_bytes: published size, for the progress bar if the server does not say. The checksum decides, not this.
         timeout: s to connect, s without a byte.
-        attempts: how many in a row may bring nothing new.
+        attempts: how many in a row may bring no new byte.
         pause: s before the second attempt, doubled before each further one.
 
     Raises:
-        UserError: no network, a status like 404, a wrong checksum, a full disk. Only what can be resumed is left.
+        UserError: no network, a status like 404, a wrong checksum, a full disk. Only files to resume from are left.
     """
     if urlsplit(url).scheme not in ("http", "https"):
         raise UserError(f"{url}: only http and https can be downloaded; fetch it by hand and name it under `archives:`")
@@ -74,8 +73,8 @@ def download(
         fetch.run(attempts, pause)
         wrong = archives.mismatch(fetch.part, checksum)
         if wrong and resumed:
-            # The two halves may be of different versions, if the server does not tell versions apart.
-            log.warning("%s: does not fit what an earlier download had left; starting over", url)
+            # If the server does not name versions, the two halves may be of different ones.
+            log.warning("%s: has changed since an earlier download was interrupted; starting over", url)
             fetch.forget()
             fetch.run(attempts, pause)
             wrong = archives.mismatch(fetch.part, checksum)
@@ -92,18 +91,15 @@ def download(
     except OSError as error:
         with contextlib.suppress(OSError):
             fetch.forget()
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        reason = "the disk is full" if full else f"cannot be written ({error.strerror})"
-        need = f" ({size_bytes:,} bytes are needed)" if full and size_bytes else ""
-        raise UserError(f"{out}: {reason}{need}; make room or choose another folder, and run again") from error
+        raise cannot_write(out, error, size_bytes) from error
 
 
 class _Download:
     """The state of one download.
 
     Attributes:
-        part: what has arrived.
-        version: two lines: the URL, and what the server calls this version of the file (see `_validator`).
+        part: the file of the bytes received so far.
+        version: a file of two lines: the URL, and the server's name for this version (see `_validator`).
     """
 
     def __init__(self, url: str, out: Path, size_bytes: int | None, timeout: tuple[float, float]) -> None:
@@ -113,7 +109,7 @@ class _Download:
         self.validator = ""
 
     def resume(self) -> bool:
-        """Find out whether an earlier download can go on; forget it if not."""
+        """Whether an earlier download can be resumed; if not, its files are removed."""
         if self.version.exists() and self.part.exists():
             url, _, self.validator = self.version.read_text(encoding="utf-8").partition("\n")
             if url == self.url and self.part.stat().st_size:
@@ -122,17 +118,17 @@ class _Download:
         return False
 
     def forget(self) -> None:
-        """Remove what has arrived."""
+        """Remove the bytes received so far."""
         self.part.unlink(missing_ok=True)
         self.version.unlink(missing_ok=True)
         self.validator = ""
 
     def have(self) -> int:
-        """Bytes that have arrived."""
+        """Number of bytes received so far."""
         return self.part.stat().st_size if self.part.exists() else 0
 
     def run(self, attempts: int, pause: float) -> None:
-        """Fetch until the file is whole."""
+        """Download until the file is complete."""
         with requests.Session() as session:
             fruitless, most = 0, self.have()
             while True:
@@ -143,19 +139,19 @@ class _Download:
                     most = max(most, self.have())
                     if fruitless >= attempts:
                         raise UserError(
-                            f"{self.url}: cannot be downloaded ({error}); run again where there is a network (it goes "
-                            "on where it stopped), or fetch the file by hand and name it under `archives:`"
+                            f"{self.url}: cannot be downloaded ({error}); run again where there is a network (it "
+                            "resumes where it stopped), or fetch the file by hand and name it under `archives:`"
                         ) from error
                     wait = min(max(pause * 2 ** (fruitless - 1), error.pause), LONGEST_PAUSE)
                     log.warning("%s: %s; trying again in %.0f s", self.url, error, wait)
                     time.sleep(wait)
 
     def _attempt(self, session: requests.Session) -> None:
-        """Ask for what is missing and add it.
+        """Request the missing bytes and append them.
 
         Raises:
-            _BrokenOffError: it broke off and may be tried again.
-            UserError: there is no use in trying again.
+            _BrokenOffError: another attempt may succeed.
+            UserError: another attempt is of no use.
         """
         start = self.have()
         headers = {"Accept-Encoding": "identity"}  # the file itself, not a compressed form of it
@@ -166,7 +162,7 @@ class _Download:
         try:
             with session.get(self.url, headers=headers, stream=True, timeout=self.timeout) as response:
                 if response.status_code == 416 and response.headers.get("Content-Range") == f"bytes */{start}":
-                    return  # it was whole already
+                    return  # it was complete already
                 self._check_status(response, start)
                 if response.status_code == 206 and not self._continues(response, start):
                     self.forget()
@@ -184,7 +180,7 @@ class _Download:
 
     def _check_status(self, response: requests.Response, start: int) -> None:
         status = response.status_code
-        if status == 416 and start:  # what has arrived is longer than the file is now
+        if status == 416 and start:  # more was received than the file has now
             self.forget()
             raise _BrokenOffError("the file has changed on the server")
         if status in PASSING:
@@ -197,7 +193,7 @@ class _Download:
             )
 
     def _continues(self, response: requests.Response, start: int) -> bool:
-        """Whether a partial answer starts where the part ends, and is of the same version."""
+        """Whether a partial response starts where `part` ends, and is of the same version."""
         same = not self.validator or _validator(response) in ("", self.validator)
         return same and response.headers.get("Content-Range", "").startswith(f"bytes {start}-")
 
@@ -226,9 +222,9 @@ class _Download:
 
 
 def _validator(response: requests.Response) -> str:
-    """What the server calls this version of the file, in a form that `If-Range` takes; "" for nothing.
+    """The server's name for this version of the file, as `If-Range` takes it; "" if there is none.
 
-    That is a strong ETag, else the date of the last change (RFC 9110, section 13.1.5).
+    A strong ETag, else the date of the last change (RFC 9110, section 13.1.5).
     """
     etag = response.headers.get("ETag", "")
     return etag if etag.startswith('"') else response.headers.get("Last-Modified", "")

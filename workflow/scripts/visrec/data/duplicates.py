@@ -1,13 +1,13 @@
 """Exact and near duplicates, within and between splits, found in pixel space alone.
 
-A gallery that holds the query again answers it for nothing: 3.3 % of CIFAR-10's test images have a duplicate in train
-(Barz and Denzler, ciFAIR, arXiv:1902.00423). So pairs are found once, when images are prepared, independently of any
-encoder, and stored with the images: scores can then be given with and without them.
+A query whose copy is in the gallery is too easy: 3.3 % of CIFAR-10's test images have a duplicate in train (Barz and
+Denzler, ciFAIR, arXiv:1902.00423). So pairs are found once, when images are prepared, independently of any encoder, and
+stored with the images: scores can then be given with and without them.
 
-Two images are near duplicates if their grey miniatures, 16x16, each with its mean taken away and brought to norm 1,
-correlate at least `THRESHOLD` (docs/decisions/0007 says why this one). Miniatures forgive scaling, compression and
-brightness; a mirrored or shifted picture is another picture. Images that are almost of one colour have no structure to
-compare: for them only equality counts.
+Two images are near duplicates if their grey miniatures, 16x16, centred and of norm 1, have a correlation of at least
+`THRESHOLD` (docs/decisions/0007 says why this value). Miniatures are insensitive to scaling, compression and
+brightness; a mirrored or shifted picture counts as another one. Images of almost one colour have no structure to
+compare: they are duplicates only if they are equal.
 """
 
 import hashlib
@@ -28,7 +28,7 @@ THRESHOLD = 0.96
 SIDE = 16
 FLAT = 4.0  # standard deviation of grey values, 0..255, below which a miniature is called flat
 ROWS = 2048  # of a tile of the correlation matrix
-LOADED = 256  # images read at once: memory is 1 kB per image, for its miniature, and little more
+LOADED = 256  # images read at once; 1 kB per image, its miniature, stays in memory
 NODE = np.dtype([("split", "u1"), ("row", "i8")])
 PAIR = np.dtype([("a_split", "u1"), ("a", "i8"), ("b_split", "u1"), ("b", "i8"), ("similarity", "f4")])
 
@@ -101,7 +101,7 @@ def partners(table: np.ndarray, split: str) -> np.ndarray:
     exact = table["similarity"] == 1
     links = sparse.coo_array((np.ones(exact.sum()), (a[exact], b[exact])), shape=(len(nodes),) * 2)
     count, kind = sparse.csgraph.connected_components(links, directed=False)
-    # Kinds that are alike, each with itself; then all members of one kind with all members of the other.
+    # A kind is a set of equal images. Near kinds, each with itself; then members of one with members of the other.
     alike = sparse.coo_array((np.ones(len(a)), (kind[a], kind[b])), shape=(count,) * 2)
     alike = (alike + alike.T + sparse.eye_array(count)).tocsr()
     member = sparse.csr_array((np.ones(len(nodes)), (np.arange(len(nodes)), kind)), shape=(len(nodes), count))
@@ -114,12 +114,12 @@ def partners(table: np.ndarray, split: str) -> np.ndarray:
 
 
 def _load(file: h5py.File) -> tuple["torch.Tensor", np.ndarray, np.ndarray, np.ndarray]:
-    """Of all images, split after split: miniatures, a number that equal images share, split and row."""
+    """For all images, split after split: miniature, a number that equal images share, split and row."""
     import torch
 
     counts = [len(file[split]["ids"]) for split in SPLITS]
     small = torch.empty(sum(counts), SIDE**2)
-    digests = np.empty(sum(counts), np.uint64)  # of 64 bits: two in a million images are mistaken once in 10^7 datasets
+    digests = np.empty(sum(counts), np.uint64)  # 64 bits: one dataset in 10^7, of a million images, has a collision
     done = 0
     for split in SPLITS:
         images = file[split]["images"]
@@ -149,7 +149,7 @@ def _near(small: "torch.Tensor", kinds: np.ndarray) -> Iterator[tuple[np.ndarray
     """Pairs of unequal images whose miniatures correlate at least `THRESHOLD`, by tiles of the matrix's upper half."""
     import torch
 
-    # Buffers that stay: fresh ones for each tile would fragment the heap.
+    # Reused buffers: new ones for each tile would fragment the heap.
     products, alike = torch.empty(ROWS * ROWS), torch.empty(ROWS * ROWS, dtype=torch.bool)
     for start in progress.bar(range(0, len(small), ROWS), desc="near duplicates", unit="tile"):
         tile = small[start : start + ROWS]
@@ -159,7 +159,7 @@ def _near(small: "torch.Tensor", kinds: np.ndarray) -> Iterator[tuple[np.ndarray
             correlation = torch.mm(tile, block.T, out=products[:size].view(shape))
             close = torch.ge(correlation, THRESHOLD, out=alike[:size].view(shape))
             a, b = (each.numpy() for each in close.nonzero(as_tuple=True))
-            # Below 1, so that 1 is left to images that are equal in every pixel.
+            # Below 1: 1 is only for images that are equal in every pixel.
             similarity = correlation[a, b].clamp(max=1 - 1e-6).numpy()
             a, b = a + start, b + other
             keep = (b > a) & (kinds[a] != kinds[b])

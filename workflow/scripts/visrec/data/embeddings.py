@@ -31,7 +31,7 @@ class EmbeddingSplit:
         labels: int64 (N,), -1 = none.
         ids: str (N,).
         attributes: uint8 (N, A), 0 or 1, or None.
-        identity: int64 (N,), who is in the picture, or None.
+        identity: int64 (N,), the person in the picture, or None.
     """
 
     features: np.ndarray
@@ -50,10 +50,9 @@ class Embeddings:
         layers: layer name -> slice of the D columns, in stacking order.
         classes: class names.
         status: "ok", or how training ended ("collapsed", "diverged").
-        spec: what made the file.
+        spec: encoder, options and seed of the features.
         attributes: names of the A attributes.
-        duplicates: pairs of images that are (nearly) the same, `visrec.data.duplicates.PAIR` (P,); None if they were
-            never searched.
+        duplicates: pairs of (nearly) equal images, `visrec.data.duplicates.PAIR` (P,); None if none were searched for.
     """
 
     splits: Mapping[str, EmbeddingSplit]
@@ -74,14 +73,14 @@ def write_embeddings(
     status: str = "ok",
     dtype: str = "float32",
 ) -> None:
-    """Write embeddings.h5 batch by batch; what is known of the images is copied from images.h5.
+    """Write embeddings.h5 batch by batch; labels, ids and the like are copied from images.h5.
 
     Args:
         path: the file.
         images: the images.h5 whose rows the batches follow.
         batches: per split an iterable of {layer name: float (n, D_layer)}, stacked in the order of the keys.
-        spec: what makes the features (encoder, options, seed), kept as JSON.
-        status: "ok", or how training ended; then `batches` are not read and features are (N, 0).
+        spec: encoder, options and seed of the features, stored as JSON.
+        status: "ok", or how training ended; unless "ok", `batches` are not read and features are (N, 0).
         dtype: "float32" or "float16", of the features in the file. float16 rounds a feature x by at most |x| / 2^11, or
             by 2^-25 where |x| < 2^-14.
 

@@ -1,4 +1,4 @@
-"""Files written atomically: a reader sees the old one or the new one, never half of one."""
+"""Atomic writes: a reader sees the old file or the new one, never half of one."""
 
 import glob
 import json
@@ -19,7 +19,7 @@ def atomic(path: str | Path) -> Iterator[Path]:
     A reader sees the old file or the new one, never half of one.
 
     Raises:
-        UserError: the disk, or the quota on it, is full; there may be no such file.
+        UserError: the disk, or the quota on it, is full, or the folder cannot be written.
     """
     path = Path(path)
     with writing(path, FULL, REFUSED):
@@ -28,17 +28,17 @@ def atomic(path: str | Path) -> Iterator[Path]:
         os.close(handle)
     temporary = Path(name)
     try:
-        with writing(path, FULL):  # alone: who writes may read other files, and be refused those
+        with writing(path, FULL):  # not REFUSED: that may come from another file, which the caller reads meanwhile
             yield temporary
             sync(temporary)
-            temporary.chmod(0o666 & ~_umask())  # mkstemp makes files that only their owner can read
+            temporary.chmod(0o666 & ~_umask())  # files of mkstemp are readable by their owner only
             temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
 def remove_unfinished(path: str | Path) -> None:
-    """Remove what a process that was killed inside `atomic(path)` left behind."""
+    """Remove temporary files that processes killed inside `atomic(path)` have left."""
     path = Path(path)
     for temporary in path.parent.glob(f".{glob.escape(path.name)}.*.tmp*"):
         temporary.unlink(missing_ok=True)
@@ -63,5 +63,5 @@ def write_text(path: str | Path, text: str) -> None:
 
 
 def write_json(path: str | Path, data: Any) -> None:
-    """Write JSON atomically, in a form that people can read."""
+    """Write indented JSON atomically."""
     write_text(path, json.dumps(data, indent=2) + "\n")

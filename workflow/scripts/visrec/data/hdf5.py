@@ -1,7 +1,7 @@
-"""The HDF5 files that stages meet in: what kinds there are, and how one is opened with checks.
+"""The kinds of HDF5 files between stages, and how one is opened with checks.
 
 `images.h5` (`visrec.data.images`), `embeddings.h5` (`visrec.data.embeddings`) and the scores of each query
-(`visrec.data.query_scores`) say in their attribute `kind` what they are.
+(`visrec.data.query_scores`) are told apart by their attribute `kind`.
 """
 
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ ROWS_AT_ONCE = 1024
 
 @contextmanager
 def reading(path: str | Path, kind: str) -> Iterator[h5py.File]:
-    """Open a file of a kind (`IMAGES` or `EMBEDDINGS`) for reading parts of it.
+    """Open a file of a kind, such as `IMAGES`, to read parts of it.
 
     Raises:
         UserError: the file is missing, damaged or of another kind.

@@ -1,4 +1,4 @@
-"""images.h5: a dataset's pictures, brought to one size.
+"""images.h5: a dataset's pictures, resized to one size.
 
 It has the groups train, val and test, each with
     images  uint8 (N, 3, S, S), RGB, 0..255
@@ -39,15 +39,15 @@ class ImageSplit:
 
 @dataclass(frozen=True)
 class ImageSource:
-    """What a dataset hands over for one split: labels and ids at once, pixels in batches so that they can stream.
+    """What a dataset returns for one split: labels and ids as arrays, pixels as a stream of batches.
 
     Attributes:
         batches: iterable of uint8 (n, 3, S, S), RGB; together as many images as there are ids.
         labels: int64 (N,), -1 = none.
-        ids: str (N,), unique in the dataset and stable.
+        ids: str (N,), stable and unique in the dataset.
         attributes: uint8 (N, A), 0 or 1, or None.
-        identity: int64 (N,), who is in the picture, or None.
-        broken: (row, reason) of pictures that could not be read, filled in while the batches are consumed; these rows
+        identity: int64 (N,), the person in the picture, or None.
+        broken: (row, reason) of pictures that could not be read, appended while the batches are consumed; these rows
             are left out of the file.
     """
 
@@ -61,13 +61,13 @@ class ImageSource:
 
 @dataclass(frozen=True)
 class ImageSet:
-    """What a dataset hands over.
+    """What a dataset returns.
 
     Attributes:
         splits: "train", "val", "test" -> ImageSource.
         classes: class names; labels index into them.
-        split_rule: one sentence on how the splits were made.
-        source: where the pictures come from.
+        split_rule: how the splits were made, for the report.
+        source: where the pictures come from, for the report.
         attributes: names of the A attributes.
     """
 
@@ -90,11 +90,10 @@ def write_images(
         path: the file.
         images: what to write.
         size: S, pixels.
-        derive: what to store at the top of the file, by name, computed from the three finished groups.
+        derive: computes further arrays of the file, by name, from the three finished groups.
 
     Raises:
-        UserError: ids repeat, labels leave the classes, attributes do not fit, or there are more or fewer pixels than
-            ids.
+        UserError: ids repeat, a label is not the index of a class, or arrays differ in their number of images.
     """
     classes = list(images.classes)
     ids = np.concatenate([np.asarray(images.splits[split].ids, dtype=str) for split in SPLITS])
@@ -134,7 +133,7 @@ def write_images(
 
 
 def _columns(path: str | Path, split: str, part: ImageSource, classes: int, attributes: int) -> dict[str, np.ndarray]:
-    """What is stored beside the pixels, checked."""
+    """The checked arrays that are stored beside the pixels."""
     count = len(part.ids)
     labels = np.ascontiguousarray(part.labels, dtype=np.int64)
     if labels.shape != (count,) or (count and not -1 <= labels.min() <= labels.max() < classes):
@@ -163,7 +162,7 @@ def _write_pixels(pixels: h5py.Dataset, batches: Iterable[np.ndarray]) -> None:
 
 
 def _keep(group: h5py.Group, rows: np.ndarray) -> h5py.Dataset:
-    """Leave out rows of `images`; contiguous data cannot shrink in place, and few files have broken pictures."""
+    """Keep some rows of `images` only. Copied, as contiguous data cannot shrink in place; few files need it."""
     old = group["images"]
     new = group.create_dataset("kept", (len(rows), *old.shape[1:]), np.uint8)
     for start in range(0, len(rows), ROWS_AT_ONCE):
@@ -195,7 +194,7 @@ class ImageInfo:
 
 
 def read_image_info(path: str | Path) -> ImageInfo:
-    """Read the attributes of images.h5 alone.
+    """Read the file attributes of images.h5, no pictures.
 
     Raises:
         UserError: the file is missing, damaged or of another kind.
@@ -227,7 +226,7 @@ def read_images(path: str | Path, split: str) -> ImageSplit:
 
 @dataclass(frozen=True)
 class ImageFile:
-    """An images.h5 as encoders see it: pictures and their ids, read when asked for, and no labels."""
+    """An images.h5 as encoders see it: pictures and ids, read on demand, and no labels."""
 
     path: str | Path
 

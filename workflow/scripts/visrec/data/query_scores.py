@@ -1,4 +1,4 @@
-"""What an evaluator found query by query, for comparisons between trials."""
+"""Scores of single queries, for comparisons between trials."""
 
 import json
 from collections.abc import Mapping
@@ -15,13 +15,13 @@ from visrec.data.hdf5 import QUERY_SCORES, reading, strings
 
 @dataclass(frozen=True)
 class QueryScores:
-    """The scores of each query of a split, ordered by id, so that trials of one dataset can be set side by side.
+    """The scores of each query of a split, sorted by id, so that trials of one dataset can be compared.
 
     Attributes:
         ids: str (Q,), sorted.
         labels: int64 (Q,), classes.
         rows: what each row of `scores` is: the key columns of the evaluator's CSV.
-        scores: float64 (rows, Q), fractions; NaN = this query has no such score.
+        scores: float64 (rows, Q), fractions; NaN = the query has no such score.
     """
 
     ids: np.ndarray
@@ -51,7 +51,7 @@ def write_query_scores(
             order, group = np.argsort(ids), file.create_group(split)
             group.create_dataset("ids", data=np.asarray(ids, object)[order], dtype=h5py.string_dtype())
             group["labels"] = np.asarray(labels, np.int64)[order]
-            # Most scores are a few fractions again and again: they compress to a tenth.
+            # Most scores are one of a few fractions: they compress to a tenth.
             packed = {"compression": "gzip", "compression_opts": 1} if scores[split].size else {}
             group.create_dataset("scores", data=scores[split][:, order], dtype=np.float64, **packed)
             group.attrs["rows"] = json.dumps(rows[split])

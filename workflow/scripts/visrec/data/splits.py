@@ -1,4 +1,4 @@
-"""Draw splits from a labelled set: stratified by class, the same on every machine."""
+"""Stratified splits, the same on every machine."""
 
 from collections.abc import Mapping, Sequence
 
@@ -15,24 +15,24 @@ def stratified(
     classes: Sequence[str] | None = None,
     source: str = "the dataset",
 ) -> dict[str, np.ndarray]:
-    """Draw disjoint splits in which every class has its share of the whole, and at least one image.
+    """Draw disjoint splits, each with the class proportions of the whole and at least one image of every class.
 
-    Shares are rounded by largest remainder. Which images of a class a split gets is a random choice from the raw
-    stream of PCG64, which NumPy never changes, and from the order of `labels` alone.
+    Numbers are rounded by largest remainder. The images of a class are drawn by the raw stream of PCG64, which NumPy
+    never changes; apart from the seed, the draw depends on the order of `labels` alone.
 
     Args:
         labels: int (N,), one class per image. Unlabelled images may share one number.
-        sizes: split -> number of images, or all of them fractions of N whose sum is at most 1. What is left over
-            belongs to no split.
-        seed: of the choice.
-        classes: names; labels index into them, and each must have an image. Without it, whatever classes occur.
-        source: what the images come from, for errors.
+        sizes: split -> number of images; or fractions of N for all splits, whose sum is at most 1. The remaining images
+            belong to no split.
+        seed: of the draw.
+        classes: names that labels index into; each must have an image. None: the classes that occur.
+        source: of the images, for error messages.
 
     Returns:
         Split -> int64 row numbers, ascending.
 
     Raises:
-        UserError: fewer images than the splits ask, a class without an image, or one too small to be in every split.
+        UserError: there are fewer images than the splits need, or a class has too few for one in each split.
     """
     labels = np.asarray(labels)
     wanted = _counts(sizes, len(labels), source)
@@ -42,14 +42,14 @@ def stratified(
         absent = sorted(set(range(len(classes))) - set(values.tolist()))
         raise UserError(
             f"{source}: class '{classes[absent[0]]}' has no image ({len(absent)} such); "
-            "leave the class out or bring images of it"
+            "leave the class out or add images of it"
         )
     asked = {split: count for split, count in wanted.items() if count}
     for name, count in zip(names, available, strict=True):
         if count < len(asked):
             raise UserError(
                 f"{source}: class '{name}' has {count} images, too few for one in each of {', '.join(asked)}; "
-                "leave the class out or bring more images of it"
+                "leave the class out or add more images of it"
             )
     for split, count in asked.items():
         if count < len(values):
@@ -86,9 +86,9 @@ def _counts(sizes: Mapping[str, int | float], total: int, source: str) -> dict[s
 
 
 def _quotas(left: np.ndarray, count: int, later: int) -> np.ndarray:
-    """How many of `count` images each class gives, in proportion to what it has left.
+    """How many of `count` images to take of each class, in proportion to the images that it has left.
 
-    At least one of each class, and at least `later` images of it stay for the splits that come later.
+    At least one of each class, and at least `later` images of each are left for later splits.
     """
     share = left * (count / left.sum())
     most = left - later

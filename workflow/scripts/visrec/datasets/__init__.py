@@ -21,18 +21,18 @@ def prepare(
     threads: int,
     out: str | Path,
 ) -> None:
-    """Bring a dataset's images to size x size and write images.h5, with the duplicates found in it.
+    """Resize a dataset's images to size x size and write images.h5, with the duplicates found in it.
 
     Args:
         name: of the component.
         size: S, pixels.
         options: the component's options.
-        files: its archives: name -> (path, checksum); nothing is opened before the checksums are found right.
-        threads: to decode pictures with.
+        files: its archives: name -> (path, checksum); all checksums are verified before an archive is opened.
+        threads: that decode pictures.
         out: images.h5.
 
     Raises:
-        UserError: no such dataset, or its source is not as it should be.
+        UserError: there is no such dataset, or its source is missing, damaged or of another kind.
     """
     for path, checksum in files.values():
         archives.verify(path, checksum)

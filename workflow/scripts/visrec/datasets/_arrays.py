@@ -1,4 +1,4 @@
-"""Batches from pictures that an archive holds as arrays, not as files."""
+"""Batches of pictures from archives that contain arrays, not picture files."""
 
 from collections.abc import Iterator
 
@@ -9,11 +9,11 @@ ROWS = 1024
 
 
 def batches(pixels: np.ndarray, rows: np.ndarray, size: int) -> Iterator[np.ndarray]:
-    """Rows of an array of pictures, resized with Pillow's bilinear filter where they have another size.
+    """Some pictures of an array, resized with Pillow's bilinear filter if they have another size.
 
     Args:
         pixels: uint8 (N, 3, H, W), RGB.
-        rows: which, in this order.
+        rows: int (n,), in the order to yield.
         size: S, pixels.
 
     Yields:

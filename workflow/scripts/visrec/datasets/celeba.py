@@ -29,7 +29,7 @@ OPTIONS: dict[str, Any] = {
     "crop": {
         "enum": ["reference", "none"],
         "default": "reference",
-        "description": "Resize to 64x78 and keep rows 7 to 70, in proportion at other sizes; or squeeze the whole.",
+        "description": "Resize to 64x78 and keep rows 7 to 70, in proportion at other sizes; or resize the whole.",
     },
     "train": {"type": "integer", "minimum": 1, "default": 9000, "description": "Images in train."},
     "val": {"type": "integer", "minimum": 1, "default": 500, "description": "Images in val."},
@@ -55,24 +55,24 @@ ARCHIVES: dict[str, dict[str, Any]] = {
 
 
 def read(size: int, options: Mapping[str, Any], archives: Mapping[str, Path], threads: int) -> ImageSet:
-    """A random choice of the faces, which does not depend on the label.
+    """Random splits of the faces, the same for every `label`.
 
     Args:
         size: S, pixels.
         options: see OPTIONS.
         archives: the three files, verified.
-        threads: to decode with.
+        threads: that decode.
 
     Raises:
-        UserError: a file is damaged or holds something else, the files do not fit each other, an unknown attribute, or
-            too few images.
+        UserError: a file is damaged or has other content, the files name different pictures, an attribute is unknown,
+            or there are too few images.
     """
     zip_file, attribute_file, identity_file = (archives[name] for name in ARCHIVES)
     names, attribute_names, attributes = _attributes(attribute_file)
     identity = _identity(identity_file, names, attribute_file)
     members = _members(zip_file, names, attribute_file)
     sizes = {split: options[split] for split in ("train", "val", "test")}
-    # One class for all: the split must be the same whatever label is chosen.
+    # One class for all: the split must not depend on the label.
     drawn = splits.stratified(np.zeros(len(names), np.int64), sizes, source=str(zip_file))
     labels, classes = _labels(
         options["label"], attribute_names, attributes, identity, np.concatenate([*drawn.values()])
@@ -98,7 +98,7 @@ def read(size: int, options: Mapping[str, Any], archives: Mapping[str, Path], th
 
 
 def cropped(size: int) -> tuple[int, int]:
-    """Height to resize to and first row to keep: 78 and 7 at 64 px, as in the AGE authors' code, or in proportion."""
+    """Height to resize to and first row to keep: 78 and 7 at 64 px, as in the AGE authors' code, else in proportion."""
     return round(78 * size / 64), round(7 * size / 64)
 
 
@@ -206,10 +206,9 @@ def _labels(
         # The first attribute is the highest bit; present comes before absent.
         absent = 1 - attributes[:, [names.index(each) for each in wanted]].astype(np.int64)
         codes = absent @ (2 ** np.arange(len(wanted))[::-1])
-        spelled = itertools.product(("", "not "), repeat=len(wanted))
         text = {
-            code: ", ".join(word + each for word, each in zip(words, wanted, strict=True))
-            for code, words in enumerate(spelled)
+            code: ", ".join(prefix + each for prefix, each in zip(prefixes, wanted, strict=True))
+            for code, prefixes in enumerate(itertools.product(("", "not "), repeat=len(wanted)))
         }
     values = np.unique(codes[chosen])
     if len(values) < 2:

@@ -59,10 +59,10 @@ def read(size: int, options: Mapping[str, Any], archives: Mapping[str, Path], th
         size: S, pixels.
         options: see OPTIONS.
         archives: the one file, verified.
-        threads: not needed.
+        threads: not used.
 
     Raises:
-        UserError: the archive is damaged or holds something else, or too few images.
+        UserError: the archive is damaged or has other content, or too few images.
     """
     (path,) = (archives[name] for name in ARCHIVES)
     members = archive_files.read_tar(path, [f"{FOLDER}/{name}" for name in ("batches.meta", *TRAIN, *TEST)], LIMITS)
@@ -93,7 +93,7 @@ def read(size: int, options: Mapping[str, Any], archives: Mapping[str, Path], th
 
 
 class _Unpickler(pickle.Unpickler):
-    """Reads dicts, lists, numbers, bytes, text and NumPy arrays; any other object is refused before it is made."""
+    """Reads dicts, lists, numbers, bytes, text and NumPy arrays; anything else is refused before it is created."""
 
     ALLOWED: Mapping[tuple[str, str], Any] = {
         ("numpy.core.multiarray", "_reconstruct"): np.empty(0).__reduce__()[0],
@@ -103,14 +103,14 @@ class _Unpickler(pickle.Unpickler):
     }
 
     def find_class(self, module: str, name: str) -> Any:
-        """Look up what a pickle names."""
+        """Look up a class or function that a pickle names."""
         try:
             return self.ALLOWED[module, name]
         except KeyError:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which is no data") from None
+            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which is not data") from None
 
 
-# What unpickling is known to raise on damaged data.
+# Errors of unpickling damaged data.
 BROKEN = (
     pickle.UnpicklingError,
     ValueError,
@@ -124,7 +124,7 @@ BROKEN = (
 
 
 def _load(path: Path, members: Mapping[str, bytes], name: str) -> dict[Any, Any]:
-    """A member's pickled dict. The archive's checksum was found right before; Python 2 wrote text, read as bytes."""
+    """A member's pickled dict. The archive's checksum was verified before; text of Python 2 is read as bytes."""
     member = f"{FOLDER}/{name}"
     if member not in members:
         raise UserError(f"{path}: has no member '{member}'; fetch the official archive")
@@ -134,7 +134,7 @@ def _load(path: Path, members: Mapping[str, bytes], name: str) -> dict[Any, Any]
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"{path}: member '{member}' cannot be read ({reason}); fetch the official archive") from error
     if not isinstance(content, dict):
-        raise UserError(f"{path}: member '{member}' is no dict; fetch the official archive")
+        raise UserError(f"{path}: member '{member}' is not a dict; fetch the official archive")
     return content
 
 

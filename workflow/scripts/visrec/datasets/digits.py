@@ -1,4 +1,4 @@
-"""scikit-learn's handwritten digits: 1,797 real 8x8 scans that ship inside the package, so nothing is downloaded.
+"""scikit-learn's handwritten digits: 1,797 real 8x8 scans that are part of the package, so nothing is downloaded.
 
 Source: E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits, UCI Machine Learning Repository, 1998
 (its test part).
@@ -26,7 +26,7 @@ def read(size: int, options: Mapping[str, Any], archives: Mapping[str, Path], th
         size: S, pixels.
         options: none.
         archives: none.
-        threads: not needed.
+        threads: not used.
     """
     digits = load_digits()
     rows = np.arange(len(digits.target))

@@ -1,7 +1,7 @@
-"""Anyone's own pictures: a folder of class folders, or a folder with a CSV of labels, or a folder of pictures alone.
+"""Your own pictures: a folder of class folders, a folder with a CSV file of labels, or just a folder of pictures.
 
     path/train/cat/1.jpg   class folders in `train`, `val` (or `valid`, `validation`) and `test`;
-                           what is missing of `val` and `test` is cut from `train`
+                           `val` and `test`, where missing, are cut from `train`
     path/cat/1.jpg         class folders; `val` and `test` are cut
     path/1.jpg             pictures and `labels: labels.csv` with the columns path, label and, if wanted, id and split;
                            without `labels` the pictures have none
@@ -63,7 +63,7 @@ OPTIONS = {
     "on_error": {
         "enum": ["stop", "skip"],
         "default": "stop",
-        "description": "What a picture that cannot be read does: stop, or skip that picture.",
+        "description": "If a picture cannot be read: stop, or skip that picture.",
     },
 }
 
@@ -93,7 +93,7 @@ def read(size: int, options: Mapping[str, Any], archives: Mapping[str, Path], th
         threads: that decode pictures.
 
     Raises:
-        UserError: the folder, the CSV or a picture in it is not as it should be.
+        UserError: the folder or the CSV does not have one of the forms above, or a picture cannot be read.
     """
     if not options["path"]:
         raise UserError("image_folder: no `path` is set; set it to the folder that holds your pictures")
@@ -270,13 +270,13 @@ def table_rows(table: Path) -> list[tuple[int, dict[str, str]]]:
 
 
 def _split(root: Path, pictures: Sequence[Picture], options: Mapping[str, Any]) -> tuple[dict[str, list[Picture]], str]:
-    """The pictures of each split, and a sentence on how they came there."""
+    """The pictures of each split, and a sentence on how the splits were made."""
     splits: dict[str, list[Picture]] = {split: [] for split in SPLITS}
     for picture in pictures:
         splits[picture.split].append(picture)
     given = [split for split in SPLITS if splits[split]]
     if "train" not in given:
-        raise UserError(f"{root}: no picture is in train; put some there, as nothing can be learned without")
+        raise UserError(f"{root}: no picture is in train; put some there, as training needs them")
     train, seed = splits["train"], options["split_seed"]
     cuts = {split: _count(options[split], len(train), split) for split in ("val", "test") if not splits[split]}
     if sum(cuts.values()) >= len(train):

@@ -55,21 +55,21 @@ DIGITS = list("0123456789")
 PAPER_TRAIN, PAPER_TEST = 70_000, 16_000
 SIDE = 32
 MOST = 1_000_000  # images in one file: 3 GB of pixels
-# What scipy is known to raise on a file that is damaged or of another kind.
+# Errors of scipy on a file that is damaged or of another kind.
 BROKEN = (MatReadError, ValueError, TypeError, LookupError, OSError, EOFError, OverflowError, MemoryError, zlib.error)
 
 
 def read(size: int, options: Mapping[str, Any], archives: Mapping[str, Path], threads: int) -> ImageSet:
-    """The digits, drawn stratified as the paper's counts ask, or along the official parts.
+    """The digits, in stratified splits of the seed paper's sizes, or along the official parts.
 
     Args:
         size: S, pixels.
         options: see OPTIONS.
         archives: the two files, verified.
-        threads: not needed.
+        threads: not used.
 
     Raises:
-        UserError: a file has another content than the official one's kind, or too few images.
+        UserError: a file is damaged or has other content, or too few images.
     """
     train_file, test_file = (archives[name] for name in ARCHIVES)
     train_labels, test_labels = _labels(train_file), _labels(test_file)
@@ -113,7 +113,7 @@ def _reading(path: Path) -> Iterator[None]:
 
 
 def _labels(path: Path) -> np.ndarray:
-    """The labels, int64 (N,) in 0..9 (the file writes the digit 0 as 10), once the shapes of both arrays are right."""
+    """The labels, int64 (N,) in 0..9 (the file has 10 for the digit 0), after the shapes of both arrays are checked."""
     with _reading(path):
         found = {name: (shape, kind) for name, shape, kind in scipy.io.whosmat(path)}
     shape, kind = found.get("X", ((), "nothing"))
@@ -134,7 +134,7 @@ def _labels(path: Path) -> np.ndarray:
 
 
 def _batches(path: Path, rows: np.ndarray, size: int) -> Iterator[np.ndarray]:
-    """The file is read when its first batch is asked for, so that only one of the two is in memory."""
+    """Batches of a file, which is read when its first batch is needed, so that only one of the two is in memory."""
     with _reading(path):
         pixels = scipy.io.loadmat(path, variable_names=["X"])["X"].transpose(3, 2, 0, 1)
     yield from _arrays.batches(pixels, rows, size)

@@ -57,16 +57,16 @@ def read(size: int, options: Mapping[str, Any], archives: Mapping[str, Path], th
         size: S, pixels.
         options: see OPTIONS.
         archives: the one file, verified.
-        threads: to decode with.
+        threads: that decode.
 
     Raises:
-        UserError: the archive is damaged or holds something else, or too few images.
+        UserError: the archive is damaged or has other content, or too few images.
     """
     (path,) = (archives[name] for name in ARCHIVES)
     with archive_files.open_zip(path) as archive:
         known = set(archive.names)
         wnids = sorted(_text(path, archive, known, "wnids.txt").split())
-        words = dict(
+        names_of = dict(
             line.split("\t", 1) for line in _text(path, archive, known, "words.txt").splitlines() if "\t" in line
         )
         annotations = _text(path, archive, known, "val/val_annotations.txt").splitlines()
@@ -74,9 +74,9 @@ def read(size: int, options: Mapping[str, Any], archives: Mapping[str, Path], th
     number = {wnid: label for label, wnid in enumerate(wnids)}
     if len(number) < max(len(wnids), 2):
         raise UserError(f"{path}: wnids.txt must name two or more classes, each once; fetch the official archive")
-    if missing := [wnid for wnid in wnids if wnid not in words]:
+    if missing := [wnid for wnid in wnids if wnid not in names_of]:
         raise UserError(f"{path}: words.txt has no row for '{missing[0]}'; fetch the official archive")
-    classes = [f"{words[wnid].split(',')[0].strip()} ({wnid})" for wnid in wnids]
+    classes = [f"{names_of[wnid].split(',')[0].strip()} ({wnid})" for wnid in wnids]
     members, labels = {}, {}
     members["train"], labels["train"] = _train(path, names, number)
     members["val"], labels["val"] = _validation(path, names, annotations, number)
@@ -107,7 +107,7 @@ def _text(path: Path, archive: archive_files.Zip, known: Collection[str], name: 
     try:
         return archive.read(f"{ROOT}/{name}").decode()
     except UnicodeDecodeError as error:
-        raise UserError(f"{path}: member '{ROOT}/{name}' is no text; fetch the official archive") from error
+        raise UserError(f"{path}: member '{ROOT}/{name}' is not text; fetch the official archive") from error
 
 
 def _pictures(names: list[str], folder: str) -> list[str]:

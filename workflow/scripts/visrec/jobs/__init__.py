@@ -1,4 +1,4 @@
-"""What every job needs, whatever it computes: a log, errors, attempts, claims, progress, code fingerprints.
+"""What every job needs: its frame, logs of its attempts, claims, progress, code fingerprints.
 
 Nothing here can change a result, so code fingerprints leave the whole wing out. It may import `errors` alone, and stays
 light: no torch, no pandas.

@@ -1,7 +1,7 @@
-"""Logs that stay: one for every attempt of a job, beside the log that Snakemake knows and deletes at each restart.
+"""Permanent logs: one per attempt of a job, beside the job's log, which Snakemake deletes at each restart.
 
-`logs/train/.../seed~0.log` is the newest attempt's; `seed~0.1.log`, `seed~0.2.log` ... are all of them. The first line
-says where it ran, the last one how it ended; a job that was killed has no last line.
+`logs/train/.../seed~0.log` is the log of the newest attempt; `seed~0.1.log`, `seed~0.2.log` ... are those of all
+attempts. The first line says where the attempt ran, the last one how it ended, unless the job was killed.
 
 Light on purpose (no torch, no pandas): `make status` reads them.
 """
@@ -28,17 +28,17 @@ FIRST = re.compile(
 
 @dataclass(frozen=True)
 class Attempt:
-    """One attempt of a job, as its log tells it.
+    """One attempt of a job, as read from its log.
 
     Attributes:
         number: from 1.
-        node: where it ran.
-        pid: its process there.
+        node: name of the machine.
+        pid: of its process there.
         job: Slurm's job id, or None.
         gpus: CUDA_VISIBLE_DEVICES, or None.
         since: when it began, seconds since the epoch.
-        until: when its log was last written.
-        ended: "done", "stopped" by a signal with its state saved, "failed", or "" for one that runs or was killed.
+        until: when its log was last written, seconds since the epoch.
+        ended: "done", "stopped" (by a signal, its state saved), "failed", or "" if it is running or was killed.
         last: the last line of the log, without "error: " and "stopped: ".
     """
 
@@ -53,36 +53,36 @@ class Attempt:
     last: str
 
     def lives_here(self) -> bool:
-        """Whether its process runs on this very machine."""
-        begun = self.since + 1  # the log counts in seconds
+        """Whether its process is running on this machine."""
+        begun = self.since + 1  # times in the log are whole seconds
         return self.node == node() and runs(self.pid, lambda process: process.create_time() <= begun)
 
 
 def runs(pid: int, fits: Callable[[psutil.Process], bool]) -> bool:
-    """Whether a process of this machine runs and is the one that is meant, by `fits`: numbers are used again."""
+    """Whether a process is running on this machine and `fits`, as process ids are reused."""
     try:
         process = psutil.Process(pid)
         return process.status() != psutil.STATUS_ZOMBIE and fits(process)
     except psutil.NoSuchProcess:
         return False
-    except psutil.AccessDenied:  # someone else's, so it is there
+    except psutil.AccessDenied:  # it exists, and is another user's
         return True
 
 
 def node() -> str:
-    """The name of this machine, as Slurm calls it inside a job."""
+    """The name of this machine; inside a Slurm job, Slurm's name for it."""
     return os.environ.get("SLURMD_NODENAME") or platform.node()
 
 
 def begin(log_file: Path) -> Path:
-    """Begin both logs of a new attempt with a line that says where it runs; returns the path of the one that stays.
+    """Begin both logs of a new attempt with a line that says where it runs; returns the path of the permanent one.
 
     Args:
-        log_file: the log as Snakemake knows it, "*.log"; what it had is lost.
+        log_file: the job's log, "*.log"; it is overwritten.
     """
     log_file.parent.mkdir(parents=True, exist_ok=True)
     number = 1 + max((_number(path) for path in _of(log_file)), default=0)
-    while True:  # a lost node's job may begin again while the orphan still runs
+    while True:  # the number may be taken meanwhile: the job of a lost node may be running still
         kept = log_file.with_name(f"{log_file.stem}.{number}.log")
         try:
             kept.touch(exist_ok=False)
@@ -90,25 +90,25 @@ def begin(log_file: Path) -> Path:
         except FileExistsError:
             number += 1
     where = f"attempt {number} on {node()}, process {os.getpid()}"
-    for word, variable in (("Slurm job", "SLURM_JOB_ID"), ("GPU", "CUDA_VISIBLE_DEVICES")):
-        where += f", {word} {os.environ[variable]}" if os.environ.get(variable) else ""
+    for name, variable in (("Slurm job", "SLURM_JOB_ID"), ("GPU", "CUDA_VISIBLE_DEVICES")):
+        where += f", {name} {os.environ[variable]}" if os.environ.get(variable) else ""
     for file in (log_file, kept):
         file.write_text(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {where}\n", encoding="utf-8")
     return kept
 
 
 def say(line: str, *files: Path) -> None:
-    """Append a line to some logs, as far as their disk has room: what there is to say is on the screen, too."""
+    """Append a line to some logs. A full disk is ignored, as the line is on the screen as well."""
     for file in files:
         with suppress(OSError), file.open("a", encoding="utf-8") as stream:
             print(line, file=stream)
 
 
 def read(log_file: Path) -> list[Attempt]:
-    """All attempts of a job, the first one first; none if it was never begun.
+    """All attempts of a job, oldest first; none if it was never begun.
 
     Args:
-        log_file: the log as Snakemake knows it; it need not exist.
+        log_file: the job's log, which need not exist.
     """
     found = [_parse(path) for path in sorted(_of(log_file), key=_number)]
     return [each for each in found if each is not None]
@@ -126,7 +126,7 @@ def _number(path: Path) -> int:
 def _parse(path: Path) -> Attempt | None:
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     first = FIRST.search(lines[0]) if lines else None
-    if first is None:  # it is just being begun
+    if first is None:  # its first line is not written yet
         return None
     last = lines[-1]
     ended = ""

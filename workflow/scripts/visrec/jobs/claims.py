@@ -1,4 +1,4 @@
-"""Who works on a trial: claims, and whether the process that made one is alive.
+"""Claims: which process trains a trial, and whether it is alive.
 
 Light on purpose (no torch): `make status` reads them.
 """
@@ -14,14 +14,14 @@ from visrec.jobs.attempts import node, runs
 
 @dataclass(frozen=True)
 class Claim:
-    """Who trains a trial.
+    """Which process trains a trial.
 
     Attributes:
-        host: name of the machine, as Slurm calls it inside a job.
+        host: name of the machine; inside a Slurm job, Slurm's name for it.
         pid: of the process there.
-        started: when that process started, seconds since the machine did: a number is used again, a number and its time
-            are not, and the machine's clock may be set meanwhile.
-        job: Slurm's job id, which a requeued job shares with the one that was lost, or None.
+        started: when that process started, seconds since the machine booted: process ids are reused, but not with the
+            same time, and the machine's clock may be changed meanwhile.
+        job: Slurm's job id, or None; a requeued job has the same id as the lost one.
         token: random.
     """
 
@@ -39,7 +39,7 @@ class Claim:
         return cls(node(), pid, _started(psutil.Process(pid)), job, secrets.token_hex(16))
 
     def lives_here(self) -> bool:
-        """Whether the process that made it runs on this very machine."""
+        """Whether the process that made it is running on this machine."""
         return self.host == node() and runs(self.pid, lambda process: abs(_started(process) - self.started) < 0.1)
 
 

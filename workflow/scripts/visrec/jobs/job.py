@@ -1,4 +1,4 @@
-"""What every script needs around its one function: threads, a log file, errors in one line, a device."""
+"""The frame of every script: threads, a log file, errors in one line, a device."""
 
 import logging
 import os
@@ -25,14 +25,14 @@ log = logging.getLogger("visrec")
 def job(log_file: str | Path, threads: int) -> Iterator[None]:
     """Run a rule's function.
 
-    Import torch and its kin inside: their thread pools are made from the environment when they are first imported.
+    Import torch, NumPy and the like inside: they read their number of threads from the environment when imported.
 
     Args:
-        log_file: gets the log messages, and the traceback of an error; a copy for every attempt stays beside it.
-        threads: number of threads this job was given; the host's cores are never counted.
+        log_file: for log messages, and the traceback of an error; each attempt has a permanent copy beside it.
+        threads: number of threads of this job, whatever the number of cores of the machine.
 
     Raises:
-        SystemExit: after a `UserError`, with its status; its one line goes to the screen and to the log.
+        SystemExit: after a `UserError`, with its exit status; its line goes to the screen and to the log.
     """
     for variable in THREAD_VARIABLES:
         os.environ[variable] = str(threads)
@@ -45,7 +45,7 @@ def job(log_file: str | Path, threads: int) -> Iterator[None]:
             handlers = [logging.StreamHandler(), *(logging.FileHandler(file, encoding="utf-8") for file in files)]
         logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s: %(message)s", handlers=handlers)
         log.setLevel(logging.INFO)
-        logging.raiseExceptions = False  # where the logs' disk is full, the screen is enough
+        logging.raiseExceptions = False  # if the disk of the logs is full, messages are on the screen only
         yield
     except UserError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
@@ -62,10 +62,10 @@ def job(log_file: str | Path, threads: int) -> Iterator[None]:
 
 
 def device(name: str) -> "torch.device":
-    """The device of the config's word for it: "auto" (a GPU if there is one), "cpu" or "cuda".
+    """The device for the config's `device`: "auto" (a GPU if there is one), "cpu" or "cuda".
 
     Raises:
-        UserError: a GPU was asked for and there is none.
+        UserError: "cuda", and there is no GPU.
     """
     import torch
 
@@ -73,17 +73,17 @@ def device(name: str) -> "torch.device":
         raise UserError(
             "device: cuda was asked for, but torch sees no GPU here; set `device: auto` or ask the cluster for a GPU"
         )
-    # float32 means float32: by default cuDNN's convolutions round their inputs to TF32. And the same work gives the
-    # same bits: by default cuDNN may choose kernels that add in an order of their own.
+    # By default cuDNN's convolutions round float32 inputs to TF32, and may use kernels that add in a varying order, so
+    # that results are not reproducible bit by bit.
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cudnn.deterministic = True
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
 def commit(folder: str | Path) -> str | None:
-    """The commit of the checkout that `folder` is in, with "+" if files were changed; None outside a checkout."""
+    """The git commit of the checkout that `folder` is in, with "+" if files were changed; None outside a checkout."""
     git = ["git", "-C", str(folder), "describe", "--always", "--dirty=+", "--exclude=*"]
     try:
         return subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):  # no git, or no checkout: a copied folder is fine
+    except (OSError, subprocess.CalledProcessError):  # no git, or no checkout, such as a copied folder
         return None

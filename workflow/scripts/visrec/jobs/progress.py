@@ -1,4 +1,4 @@
-"""Progress of long work: a bar on a terminal, elsewhere a line now and then, and TensorBoard for those who ask for it.
+"""Progress of long work: a bar on a terminal, a line now and then elsewhere, and TensorBoard if the config asks for it.
 
 No result depends on it, so code fingerprints leave this file out.
 """
@@ -16,7 +16,7 @@ SECONDS = 30  # between two lines where there is no terminal
 
 
 class _Lines(tqdm):
-    """The bar as lines under each other, for logs: a carriage return there makes one line of megabytes."""
+    """A bar for logs, each state on a new line; carriage returns would make one line of megabytes."""
 
     @staticmethod
     def status_printer(file: TextIO) -> Callable[[str], None]:
@@ -32,35 +32,35 @@ class _Lines(tqdm):
 
 
 def bar(iterable: Iterable[Any] | None = None, **options: Any) -> tqdm:
-    """A tqdm bar over an iterable, with tqdm's options."""
+    """A tqdm bar over an iterable, with the options of tqdm."""
     if sys.stderr.isatty():
         return tqdm(iterable, **options)
     return _Lines(iterable, **{"mininterval": SECONDS, "maxinterval": SECONDS, "ascii": True, **options})
 
 
 def duration(seconds: float) -> str:
-    """Time left, in words: "a minute", "12 min", "3 h 05 min"."""
+    """The time left, rounded to minutes: "a minute", "12 min", "3 h 05 min"."""
     minutes = round(seconds / 60)
     return f"{minutes // 60} h {minutes % 60:02} min" if minutes >= 60 else f"{minutes} min" if minutes else "a minute"
 
 
-class _NoBoard:
-    """Stands where nobody asked for TensorBoard."""
+class _NoTensorBoard:
+    """Does nothing, where the config does not ask for TensorBoard."""
 
     def show(self, row: Mapping[str, float]) -> None:
         """Show a row of history.csv."""
 
     def close(self) -> None:
-        """Write what is left."""
+        """Write the remaining rows."""
 
 
-class _Board(_NoBoard):
+class _TensorBoard(_NoTensorBoard):
     def __init__(self, folder: Path, iteration: int):
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
             raise UserError(
-                "tensorboard: true was asked for, but the package is not installed; run `pip install tensorboard`"
+                "tensorboard: true, but the package is not installed; run `pip install tensorboard`"
             ) from error
         with writing(folder, FULL, REFUSED):
             self._writer = SummaryWriter(str(folder), purge_step=iteration + 1)
@@ -77,14 +77,14 @@ class _Board(_NoBoard):
             self._writer.close()
 
 
-def board(folder: Path | None, iteration: int) -> _NoBoard:
-    """What shows rows of history.csv in TensorBoard; nothing if there is no folder.
+def board(folder: Path | None, iteration: int) -> _NoTensorBoard:
+    """An object whose `show` adds rows of history.csv to TensorBoard's logs; without a folder it does nothing.
 
     Args:
-        folder: for the logs.
-        iteration: how many are done; what an earlier start showed after that is hidden.
+        folder: for the logs, or None.
+        iteration: number of iterations done; rows of an earlier run after that are hidden.
 
     Raises:
         UserError: TensorBoard is not installed.
     """
-    return _Board(folder, iteration) if folder else _NoBoard()
+    return _TensorBoard(folder, iteration) if folder else _NoTensorBoard()
