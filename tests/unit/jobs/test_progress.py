@@ -30,10 +30,13 @@ def test_tensorboard_shows_the_history(tmp_path):
     assert [(event.step, event.value) for event in events] == [(1, 0.25), (2, 0.75)]
 
 
-def test_without_a_folder_nothing_is_shown():
+def test_without_a_folder_nothing_is_shown(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)  # to import it would be an error
     board = progress.board(None, 0)
     board.show({"iteration": 1})
     board.close()
+    assert list(tmp_path.iterdir()) == []  # TensorBoard's own default is the folder runs/ here
 
 
 def test_tensorboard_that_is_not_installed_is_one_line(tmp_path, monkeypatch):

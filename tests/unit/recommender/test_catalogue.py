@@ -1,7 +1,6 @@
 """A folder that grows and shrinks: each picture is embedded once, whatever happens to its file."""
 
 import hashlib
-import json
 import multiprocessing
 import os
 
@@ -149,18 +148,6 @@ def test_a_changed_file_is_another_picture(photos, monkeypatch):
     assert digest(photos / "boots/flat.bmp") in found.ids
 
 
-def test_files_are_not_read_again_to_know_that_they_are_the_same(photos, monkeypatch):
-    monkeypatch.setattr(feature_cache, "SETTLED", -10)
-    update(photos)
-    monkeypatch.setattr(feature_cache, "_hash", lambda path: pytest.fail(f"{path} is read"))
-    update(photos)
-
-
-def test_a_file_that_was_just_written_is_read_again(photos):
-    update(photos)  # their ctime is now: a second write in the same moment would not show
-    assert json.loads((photos.parent / "kept/files.json").read_text()) == {}
-
-
 def test_what_was_finished_before_a_kill_stays(photos, monkeypatch):
     monkeypatch.setattr("visrec.data.pictures.BATCH", 5)
     with pytest.raises(KeyboardInterrupt):
@@ -171,15 +158,6 @@ def test_what_was_finished_before_a_kill_stays(photos, monkeypatch):
     assert len(update(photos, embed).ids) == 20
     assert 0 < held <= 20
     assert 10 <= embed.calls <= 15  # of ten that were embedded, the last shard's were lost
-
-
-def test_what_a_killed_process_left_is_removed_when_it_is_old(photos):
-    update(photos)
-    for name, age in ((".00.h5.x.tmp.h5", 2 * 86_400), (".01.h5.x.tmp.h5", 60)):
-        (photos.parent / "kept" / name).touch()
-        os.utime(photos.parent / "kept" / name, 2 * (photos.stat().st_mtime - age,))
-    update(photos)
-    assert [path.name for path in (photos.parent / "kept").glob(".*")] == [".01.h5.x.tmp.h5"]
 
 
 def _process(photos, out):

@@ -1,0 +1,42 @@
+import errno
+import os
+
+import pytest
+
+from visrec.data import files
+from visrec.data.files import atomic, write_text
+from visrec.errors import UserError
+
+
+def test_atomic_leaves_the_old_file_when_writing_fails(tmp_path):
+    path = tmp_path / "file.txt"
+    write_text(path, "old")
+    with pytest.raises(ZeroDivisionError), atomic(path) as temporary:
+        temporary.write_text("half")
+        1 / 0  # noqa: B018
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("number", "message"),
+    [
+        (errno.ENOSPC, "x.json: the disk is full; make room and run again"),
+        (errno.EDQUOT, "x.json: the disk is full; make room and run again"),
+        (errno.EROFS, "x.json: cannot be written (Read-only file system); fix it and run again"),
+        (errno.EACCES, "x.json: cannot be written (Permission denied); fix it and run again"),
+    ],
+)
+def test_a_file_that_cannot_be_begun_is_one_line(tmp_path, monkeypatch, number, message):
+    def refuse(*_, **__):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(files.tempfile, "mkstemp", refuse)
+    with pytest.raises(UserError) as caught:
+        write_text(tmp_path / "x.json", "")
+    assert str(caught.value) == f"{tmp_path}/{message}"
+
+
+def test_a_file_that_may_not_be_read_is_not_taken_for_the_one_that_is_written(tmp_path):
+    with pytest.raises(PermissionError), atomic(tmp_path / "x.json"):
+        raise PermissionError(errno.EACCES, "Permission denied", "picture.png")
