@@ -66,10 +66,10 @@ def test_an_empty_split_and_rows_left_over():
 @pytest.mark.parametrize(
     ("labels", "sizes", "classes", "message"),
     [
-        ([0, 1, 0, 1], {"train": 4, "val": 1}, None, r"cats: has 4 images, but the splits ask 4 train \+ 1 val"),
+        ([0, 1, 0, 1], {"train": 4, "val": 1}, None, r"cats: has 4 images, but the splits need 4 train \+ 1 val"),
         ([0, 0, 0], {"train": 1}, ["a", "b"], "class 'b' has no image"),
         ([0, 0, 0, 1], {"train": 2, "val": 2}, ["a", "b"], "class 'b' has 1 images, too few"),
-        ([0, 1, 2, 2], {"train": 2}, None, "train asks 2 images, too few for one of each of 3 classes"),
+        ([0, 1, 2, 2], {"train": 2}, None, "train gets 2 images, too few for one of each of 3 classes"),
         ([0, 1], {"train": 0.9, "val": 0.2}, None, "fractions"),
         ([0, 1], {"train": 0.9, "val": -0.2}, None, "fractions"),
     ],

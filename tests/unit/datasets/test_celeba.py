@@ -149,7 +149,7 @@ def test_one_class_alone_is_refused(paths, tmp_path):
 
 def test_too_few_images(paths, tmp_path):
     small_archives.refused(
-        "celeba", paths, tmp_path, "has 24 images, but the splits ask 9,000 train . 500 val . 500 test"
+        "celeba", paths, tmp_path, "has 24 images, but the splits need 9,000 train . 500 val . 500 test"
     )
 
 

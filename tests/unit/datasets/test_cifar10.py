@@ -71,7 +71,7 @@ def test_splits(paths):
 
 
 def test_too_few_images(paths, tmp_path):
-    small_archives.refused("cifar10", paths, tmp_path, "has 100 images, but the splits ask 40,000 train . 10,000 val")
+    small_archives.refused("cifar10", paths, tmp_path, "has 100 images, but the splits need 40,000 train . 10,000 val")
 
 
 def changed(paths, **contents):

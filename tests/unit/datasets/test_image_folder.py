@@ -233,7 +233,7 @@ def test_csv_without_labels(folder):
 CSV_ERRORS = {
     "a row for no file": (
         "path,label\n1.png,a\n2.png,a\n3.png,b\n",
-        r"line 4: '3.png' is no picture in .*; correct the",
+        r"line 4: '3.png' is not a picture in .*; correct the",
     ),
     "a row is missing": (
         "path,label\n1.png,a\n",
@@ -271,7 +271,7 @@ CSV_ERRORS = {
     ),
     "an empty label": ("path,label\n1.png,a\n2.png,\n", r"line 3: the label is empty; fill it in, or leave all labels"),
     "no train": ("path,label,split\n1.png,a,val\n2.png,b,test\n", r"pictures: no picture is in train; put some there"),
-    "leaves the folder": ("path,label\n1.png,a\n../2.png,b\n", r"line 3: '../2.png' is no picture in "),
+    "leaves the folder": ("path,label\n1.png,a\n../2.png,b\n", r"line 3: '../2.png' is not a picture in "),
     "an open quote": (
         'path,label\n1.png,"a\n2.png,b\n',
         r"labels.csv: cannot be read as a CSV in UTF-8 \(unexpected end",
@@ -350,16 +350,16 @@ def test_no_train(folder):
 
 
 def test_pictures_beside_class_folders(folder):
-    fails(r"pictures/stray.png: stands beside folders of pictures; move it", folder("a/0.png", "stray.png"))
+    fails(r"pictures/stray.png: is beside folders of pictures; move it", folder("a/0.png", "stray.png"))
 
 
 def test_pictures_beside_splits(folder):
-    fails(r"pictures/stray.png: stands beside 'train'; move it into one of", folder("train/a/0.png", "stray.png"))
+    fails(r"pictures/stray.png: is beside 'train'; move it into one of", folder("train/a/0.png", "stray.png"))
 
 
 def test_a_folder_beside_splits(folder):
     root = folder("train/a/0.png", "test/a/0.png", "extra/a/0.png")
-    fails(r"pictures: the folder 'extra' stands beside 'train' but is no split; move it elsewhere", root)
+    fails(r"pictures: the folder 'extra' is beside 'train' but is not a split; move it elsewhere", root)
 
 
 def test_two_names_of_one_split(folder):
@@ -384,7 +384,7 @@ def test_a_class_that_train_lacks_is_pointed_out(folder, caplog):
         ({"val": 100}, r"8 pictures are too few to cut 100 for val and 1 for test from; lower `val` or `test`"),
         ({"val": 0.5, "test": 0.5}, r"8 pictures are too few to cut 4 for val and 4 for test from"),
         ({"val": 1.5}, r"`val: 1.5` is neither a share below 1 nor a whole number"),
-        ({"val": 1, "test": 2}, r"pictures: val asks 1 images, too few for one of each of 2 classes"),
+        ({"val": 1, "test": 2}, r"pictures: val gets 1 images, too few for one of each of 2 classes"),
     ],
 )
 def test_fewer_pictures_than_a_split_asks(folder, options, message):

@@ -71,8 +71,8 @@ def test_official_keeps_test_whole_and_cuts_val_from_train(paths):
 
 
 def test_the_defaults_are_the_papers(paths, tmp_path):
-    small_archives.refused("svhn", paths, tmp_path, "has 60 images, but the splits ask 70,000 train")
-    small_archives.refused("svhn", paths, tmp_path, "50 images, but the splits ask 10,000 val . 16,000 test", train=50)
+    small_archives.refused("svhn", paths, tmp_path, "has 60 images, but the splits need 70,000 train")
+    small_archives.refused("svhn", paths, tmp_path, "50 images, but the splits need 10,000 val . 16,000 test", train=50)
 
 
 def test_prepared_file(paths, tmp_path):

@@ -94,11 +94,11 @@ def test_prepared_file(paths, tmp_path):
 @pytest.mark.parametrize(
     ("options", "match"),
     [
-        ({}, "official validation.: has 16 images, but the splits ask 10,000 test"),
-        ({"train": 100000, **SMALL}, "official train.: has 24 images, but the splits ask 100,000 train . 0 val"),
-        ({"train": 20, "val": 8, **SMALL}, "has 24 images, but the splits ask 20 train . 8 val"),
-        ({"val": 30, **SMALL}, "has 24 images, but the splits ask"),
-        ({"val": 3, **SMALL}, "val asks 3 images, too few for one of each of 4 classes"),
+        ({}, "official validation.: has 16 images, but the splits need 10,000 test"),
+        ({"train": 100000, **SMALL}, "official train.: has 24 images, but the splits need 100,000 train . 0 val"),
+        ({"train": 20, "val": 8, **SMALL}, "has 24 images, but the splits need 20 train . 8 val"),
+        ({"val": 30, **SMALL}, "has 24 images, but the splits need"),
+        ({"val": 3, **SMALL}, "val gets 3 images, too few for one of each of 4 classes"),
     ],
 )
 def test_too_few_images(paths, tmp_path, options, match):

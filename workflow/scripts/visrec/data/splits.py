@@ -54,7 +54,7 @@ def stratified(
     for split, count in asked.items():
         if count < len(values):
             raise UserError(
-                f"{source}: {split} asks {count} images, too few for one of each of {len(values)} classes; ask for more"
+                f"{source}: {split} gets {count} images, too few for one of each of {len(values)} classes; ask for more"
             )
     order = np.argsort(np.random.PCG64(seed).random_raw(len(labels)), kind="stable")
     by_class = order[np.argsort(members[order], kind="stable")]
@@ -81,7 +81,7 @@ def _counts(sizes: Mapping[str, int | float], total: int, source: str) -> dict[s
         return dict(zip(sizes, np.diff(np.rint(edges * total).astype(int)).tolist(), strict=True))
     if sum(sizes.values()) > total:
         asked = " + ".join(f"{count:,} {split}" for split, count in sizes.items())
-        raise UserError(f"{source}: has {total:,} images, but the splits ask {asked}; ask for fewer")
+        raise UserError(f"{source}: has {total:,} images, but the splits need {asked}; ask for fewer")
     return dict(sizes)
 
 

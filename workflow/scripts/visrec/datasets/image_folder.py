@@ -159,12 +159,12 @@ def _from_folders(root: Path, files: Sequence[str], folders: Sequence[str]) -> l
         return _one_split(root, "", "train", files, folders)
     if len(named) < len(tops):
         raise UserError(
-            f"{root}: the folder '{min(tops - set(named))}' stands beside 'train' but is no split; move it elsewhere, "
+            f"{root}: the folder '{min(tops - set(named))}' is beside 'train' but is not a split; move it elsewhere, "
             "or rename the splits if they are classes"
         )
     loose = [path for path in files if "/" not in path]
     if loose:
-        raise UserError(f"{root / loose[0]}: stands beside 'train'; move it into one of the splits")
+        raise UserError(f"{root / loose[0]}: is beside 'train'; move it into one of the splits")
     twice = [split for split, count in Counter(named.values()).items() if count > 1]
     if twice:
         both = ", ".join(sorted(folder for folder, split in named.items() if split == twice[0]))
@@ -193,7 +193,7 @@ def _one_split(root: Path, folder: str, split: str, files: Sequence[str], folder
     if len(loose) == len(inside):
         return [Picture(path, "", path, split) for path in inside]
     if loose:
-        raise UserError(f"{root / loose[0]}: stands beside folders of pictures; move it into one of them")
+        raise UserError(f"{root / loose[0]}: is beside folders of pictures; move it into one of them")
     labels = {path: path[len(base) :].split("/")[0] for path in inside}
     every = {path[len(base) :] for path in folders if path.startswith(base) and "/" not in path[len(base) :]}
     empty = sorted(every - set(labels.values()))
@@ -211,7 +211,7 @@ def _from_csv(root: Path, files: Sequence[str], table: Path) -> list[Picture]:
         where = f"{table} line {line}"
         path = str(PurePosixPath(row["path"]))
         if path not in known:
-            raise UserError(f"{where}: '{row['path']}' is no picture in {root}; correct the path or remove the row")
+            raise UserError(f"{where}: '{row['path']}' is not a picture in {root}; correct the path or remove the row")
         if path in pictures:
             raise UserError(f"{where}: '{path}' was in line {line_of[path]} already; keep one row for each picture")
         split = SPLIT_FOLDERS.get(row.get("split", "train").lower())
