@@ -13,12 +13,6 @@ def given_files(wildcards):
     ]
 
 
-def root_of(encoder, function):
-    """What makes an encoder's features: the method of a trained one, a function of the others."""
-    trained = registry.declared("encoders", encoder).get("STAGE") == "train"
-    return f"encoders.{encoder}:{'Training' if trained else function}"
-
-
 rule embed:
     input:
         unpack(model_of),
@@ -40,6 +34,6 @@ rule embed:
     params:
         spec=lambda wildcards: trial(wildcards).spec(),
         dtype=config["embeddings"]["dtype"],
-        code=lambda wildcards: code("embed", root_of(wildcards.encoder, "extractor")),
+        code=lambda wildcards: code("embed", registry.root_of(wildcards.encoder, "extractor")),
     script:
         "../scripts/embed.py"

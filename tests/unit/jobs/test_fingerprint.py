@@ -132,25 +132,25 @@ def reached(script: str, *roots: str) -> set[str]:
 
 
 def test_the_real_stages_reach_what_they_use():
-    train = reached("train", "encoders.age:train")
-    assert {"training.loop", "training.losses", "networks.bodies", "data.files", "data.images"} <= train
+    train = reached("train", "encoders.age:Training")
+    assert {"training.loop", "encoders._age_losses", "networks.bodies", "data.files", "data.images"} <= train
     assert not {"evaluators.knn", "report.html", "encoders.pca", "scoring.metrics"} & train
-    embed = reached("embed", "encoders.age:extractor")
+    embed = reached("embed", "encoders.age:Training")
     assert {"networks.stack", "networks.bodies"} <= embed
-    assert not {"training.loop", "training.losses"} & embed
+    assert not {"training.loop", "training.capture", "training.checkpoint"} & embed
     knn = reached("evaluate", "evaluators.knn:evaluate", "evaluators.knn:lists")
     assert {f"scoring.{each}" for each in "neighbours metrics intervals health protocols transforms".split()} <= knn
     assert not {"scoring.linear_probe", "evaluators.svm", "networks.bodies", "training.loop"} & knn
     svm = reached("evaluate", "evaluators.svm:evaluate", "evaluators.svm:lists")
     assert "scoring.linear_probe" in svm
     assert not {"scoring.neighbours", "evaluators.logistic", "scoring.transforms"} & svm
-    atlas = reached("atlas", "encoders.age:maps")
+    atlas = reached("atlas", "encoders.age:Training")
     assert {"scoring.atlas", "networks.stack", "networks.bodies", "scoring.linear_probe"} <= atlas
     assert not {"training.loop", "evaluators.knn"} & atlas
 
 
 def test_pooling_is_no_part_of_training():
-    lines = module._Walk().follow(SCRIPTS / "train.py", ("encoders.age:train",))
+    lines = module._Walk().follow(SCRIPTS / "train.py", ("encoders.age:Training",))
     assert not any("POOLING" in line or "reestimate_batchnorm" in line for line in lines)
 
 
@@ -158,7 +158,7 @@ def test_pooling_is_no_part_of_training():
 def test_it_is_the_same_on_every_python(version):
     python = shutil.which(f"python{version}")
     program = "from visrec.jobs.fingerprint import fingerprint; import sys; print(fingerprint(*sys.argv[1:]))"
-    arguments = [str(SCRIPTS / "train.py"), "encoders.age:train"]
+    arguments = [str(SCRIPTS / "train.py"), "encoders.age:Training"]
     done = subprocess.run(
         [python or "false", "-c", program, *arguments], capture_output=True, text=True, env={"PYTHONPATH": str(SCRIPTS)}
     )

@@ -118,18 +118,6 @@ def train(
     )
 
 
-def extractor(
-    name: str,
-    model: Path | None,
-    source: ImageFile,
-    options: Mapping[str, Any],
-    seed: int,
-    device: "torch.device",
-) -> Callable[[np.ndarray, np.ndarray], dict[str, np.ndarray]]:
-    """What embeds pictures: uint8 (n, 3, S, S) and ids str (n,) -> {layer: float32 (n, D_layer)}."""
-    return registry.load("encoders", name).extractor(model, source, options, seed, device)
-
-
 def embed(
     spec: Spec,
     images: str | Path,

@@ -102,6 +102,12 @@ def _literals(path: Path) -> dict[str, Any]:
     return constants
 
 
+def root_of(encoder: str, function: str) -> str:
+    """What makes an encoder's features, for code fingerprints: a trained one's method, a function of the others."""
+    trained = declared("encoders", encoder).get("STAGE") == "train"
+    return f"encoders.{encoder}:{'Training' if trained else function}"
+
+
 def load(kind: str, name: str) -> ModuleType:
     """Import a component.
 

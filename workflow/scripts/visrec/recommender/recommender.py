@@ -12,15 +12,16 @@ import torch
 
 from visrec.data.hdf5 import EMBEDDINGS, reading
 from visrec.data.images import ImageFile, read_image_info
-from visrec.encoders import extractor
 from visrec.errors import UserError
 from visrec.experiment import registry
+from visrec.experiment.trials import Spec
 from visrec.jobs.fingerprint import fingerprint
 from visrec.jobs.job import device as device_of
 from visrec.recommender import catalogue, index
 from visrec.recommender.choice import embeds_new_pictures
 from visrec.recommender.embedder import Embedder
 from visrec.recommender.feature_cache import FeatureCache
+from visrec.training import models
 
 BATCH = 256
 
@@ -110,21 +111,15 @@ class Recommender:
     def identity(self) -> str:
         """A text that changes with all that features depend on: network, options, training images, code."""
         encoder = self.spec["encoder"]
-        code = fingerprint(None, f"encoders.{encoder}:extractor", "data.pictures:decode")
+        code = fingerprint(None, registry.root_of(encoder, "extractor"), "data.pictures:decode")
         model = hashlib.sha256(self._model.read_bytes()).hexdigest() if self._model else ""
         parts = [json.dumps(self.spec, sort_keys=True), str(self.size), self._images_fingerprint, model, code]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
     @functools.cached_property
     def _extract(self) -> Callable[[np.ndarray, np.ndarray], dict[str, np.ndarray]]:
-        return extractor(
-            self.spec["encoder"],
-            self._model,
-            ImageFile(self.images),
-            self.spec["options"],
-            self.spec["seed"],
-            self._device,
-        )
+        spec = Spec(self.spec["encoder"], self.spec["options"], self.spec["seed"])
+        return models.extractor(spec, self._model, ImageFile(self.images), self._device)
 
     def features(self, images: np.ndarray) -> np.ndarray:
         """Uint8 (N, 3, S, S), RGB, of the trial's size -> float32 (N, D).

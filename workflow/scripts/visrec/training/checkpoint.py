@@ -51,8 +51,8 @@ class Checkpoints:
         folder: where they are; made when entered, removed by `remove`.
         identity: what the states belong to (options, seed, fingerprints of data and code ...), for JSON. A state of
             another identity is refused.
-        iterations: save at the latest after so many,
-        minutes: and after so many minutes.
+        iterations: save at least every so many iterations,
+        minutes: and every so many minutes.
     """
 
     def __init__(self, folder: str | Path, identity: Mapping[str, Any], iterations: int, minutes: float):
@@ -247,7 +247,7 @@ def _read(path: Path) -> State:
     except FileNotFoundError:  # gone meanwhile, which `newest` knows what to do about
         raise
     except OSError as error:  # it may be whole, and is not to be passed over
-        raise UserError(f"{path}: cannot be read ({error}); mend that and run again") from error
+        raise UserError(f"{path}: cannot be read ({error}); fix it and run again") from error
     text = metadata.get("record", "")
     if metadata.get("sha256") != _checksum(tensors, text):
         raise _DamagedError("its checksum does not fit")
