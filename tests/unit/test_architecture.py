@@ -26,6 +26,8 @@ WINGS = [
     {"recommender"},
 ]
 LEVEL = {name: level for level, names in enumerate(WINGS) for name in names}
+LONGEST = 350  # lines of a file
+MOST = 7  # parameters of a function
 HEAVY = {"torch", "torchvision", "pandas", "sklearn", "seaborn", "matplotlib", "scipy"}
 
 
@@ -67,6 +69,22 @@ def test_imports_point_one_way(path):
 def test_no_imports_go_in_a_circle():
     """Not even inside a wing. A package and the modules in it may know each other."""
     TopologicalSorter({module(path): imported(path) - {module(path)} for path in sources()}).prepare()
+
+
+@pytest.mark.parametrize("path", sources(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_files_and_parameter_lists_are_short(path):
+    tree = ast.parse(path.read_text())
+    excused = "long because" in (ast.get_docstring(tree) or "").lower()
+    assert len(path.read_text().splitlines()) <= LONGEST or excused
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef):
+            named = [each.arg for each in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)]
+            assert len([name for name in named if name != "self"]) <= MOST, node.name
+
+
+def test_rules_do_not_read_the_command_line():
+    for path in (*RULES.glob("*.smk"), RULES.parents[1] / "Snakefile"):
+        assert "argv" not in path.read_text(), path
 
 
 @pytest.mark.parametrize("path", sources(), ids=lambda path: str(path.relative_to(PACKAGE)))
