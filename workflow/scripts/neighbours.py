@@ -3,7 +3,7 @@
 from visrec.jobs.job import job
 
 with job(snakemake.log[0], snakemake.threads):
-    from visrec.scoring.neighbours import write_neighbours
+    from visrec.scoring.queries import write_neighbours
 
     write_neighbours(
         snakemake.input.embeddings,

@@ -139,11 +139,12 @@ def test_the_real_stages_reach_what_they_use():
     assert {"networks.stack", "networks.bodies"} <= embed
     assert not {"training.loop", "training.capture", "training.checkpoint"} & embed
     knn = reached("evaluate", "evaluators.knn:evaluate", "evaluators.knn:lists")
-    assert {f"scoring.{each}" for each in "neighbours metrics intervals health protocols transforms".split()} <= knn
+    assert {f"scoring.{each}" for each in "neighbours neighbours.candidates metrics votes ranking".split()} <= knn
+    assert {f"scoring.{each}" for each in "chance intervals health protocols transforms".split()} <= knn
     assert not {"scoring.linear_probe", "evaluators.svm", "networks.bodies", "training.loop"} & knn
     svm = reached("evaluate", "evaluators.svm:evaluate", "evaluators.svm:lists")
-    assert "scoring.linear_probe" in svm
-    assert not {"scoring.neighbours", "evaluators.logistic", "scoring.transforms"} & svm
+    assert {"scoring.linear_probe", "scoring.linear_probe.descent", "scoring.moments"} <= svm
+    assert not {"scoring.neighbours", "evaluators.logistic", "scoring.transforms", "scoring.metrics"} & svm
     atlas = reached("atlas", "encoders.age:Training")
     assert {"scoring.atlas", "networks.stack", "networks.bodies", "scoring.linear_probe"} <= atlas
     assert not {"training.loop", "evaluators.knn"} & atlas

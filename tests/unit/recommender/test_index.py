@@ -78,7 +78,7 @@ def test_exact_search_in_a_gallery_of_one(tmp_path):
 
 def test_a_gallery_is_prepared_once(features, tmp_path, monkeypatch):
     found = index.build(features[:500], 3, tmp_path, "x")
-    monkeypatch.setattr(index.neighbours, "_grid", None)
+    monkeypatch.setattr(index.neighbours, "finest_grid", None)
     queries = clustered(3, seed=1)
     alone = [found.search(query[None], 3) for query in queries]
     rows, distances = found.search(queries, 3)

@@ -1,3 +1,4 @@
+import intervals_fixture
 import numpy as np
 import pandas as pd
 import pytest
@@ -41,7 +42,7 @@ def test_every_pair_stands_once_in_the_order_of_the_leaderboard(standard):
 def test_differences_are_those_of_the_paired_queries(standard):
     rows = read(standard, "comparisons").set_index(["metric", "a", "b"])
     # pca 0.975, age 0.960; 100 queries, a third of a turn apart.
-    expected = intervals.difference(fixture.wave(0.975, 1 / 3)[None], fixture.wave(0.960, 2 / 3)[None], 0)
+    expected = intervals_fixture.difference(fixture.wave(0.975, 1 / 3)[None], fixture.wave(0.960, 2 / 3)[None], 0)
     row = rows.loc["precision", "pca", "age"]
     assert tuple(row[["difference", "low", "high"]]) == pytest.approx(expected)
     assert row["word"] == "not resolved"
@@ -61,7 +62,7 @@ def test_all_seeds_of_both_are_compared(tmp_path):
     values |= {("age", one["trial"]): (0.9, value, 0.9, 0.9) for one, value in zip(trials[1:], tests, strict=True)}
     row = read(write(tmp_path, trials, values), "comparisons").iloc[0]
     assert (row["a"], row["seeds_a"], row["b"], row["seeds_b"]) == ("age", 3, "pixels", 1)
-    expected = intervals.difference(waves((1, 2, 3), tests), fixture.wave(0.8, 0)[None], 0)
+    expected = intervals_fixture.difference(waves((1, 2, 3), tests), fixture.wave(0.8, 0)[None], 0)
     assert tuple(row[["difference", "low", "high"]]) == pytest.approx(expected)
     assert row["word"] == "better"
 
@@ -143,11 +144,11 @@ def test_selectors_are_set_beside_the_choice_by_precision(tmp_path):
     chosen = [f"lambda_z~{lam}+mu_x~10+seed~0" for lam in (500, 2000, 500)]
     assert list(rows["trial"]) == chosen
     assert set(rows["best_trial"]) == {"lambda_z~1000+mu_x~10+seed~0"}
-    expected = intervals.over_seeds(waves((0, 1), (0.90, 0.91)), 0)
+    expected = intervals_fixture.over_seeds(waves((0, 1), (0.90, 0.91)), 0)
     row = rows.loc["sliced_wasserstein"]
     assert row["precision"] == pytest.approx(0.905)
     assert (row["low"], row["high"]) == pytest.approx((expected[1], min(1, expected[2])))
-    expected = intervals.over_seeds(waves((2, 3), (0.90, 0.91)), 0)
+    expected = intervals_fixture.over_seeds(waves((2, 3), (0.90, 0.91)), 0)
     assert (row["best_low"], row["best_high"]) == pytest.approx((expected[1], min(1, expected[2])))
 
 

@@ -10,7 +10,7 @@ from test_html import Page, make, page_of, section, write
 
 from visrec.data.images import read_images
 from visrec.report.map import HEIGHT, WIDTH
-from visrec.scoring import neighbours
+from visrec.scoring import queries
 
 AGE = "lambda_z~500+mu_x~10+seed~0"  # the chosen one
 EVIL = "<script>alert(1)</script>"
@@ -270,7 +270,7 @@ def test_an_encoder_without_neighbours_and_without_labels(tmp_path, open_page):
             table = pd.read_csv(folder / f"{file}.csv")
             table[columns] = ""
             table.to_csv(folder / f"{file}.csv", index=False)
-    assert set(neighbours.COLUMNS) == set(pd.read_csv(folder / "neighbours.csv"))
+    assert set(queries.COLUMNS) == set(pd.read_csv(folder / "neighbours.csv"))
     page_of(results, trials)
     page = open_page(results / "report/index.html")
     assert said(page) == "query digit-400; pixels: 5 pictures; random: 5 pictures"

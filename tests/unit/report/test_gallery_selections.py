@@ -7,7 +7,7 @@ import pytest
 
 from visrec.report.gallery import Lists, disagreed, gallery, hardest, hubs, overlap, precision, read, typical
 from visrec.report.sprites import Pictures
-from visrec.scoring.neighbours import COLUMNS
+from visrec.scoring.queries import COLUMNS
 
 # Pictures of train are named by their class and a number, queries by their class.
 AGE = {"cat": "c1 c2 d1", "dog": "d1 d2 d3", "cat 2": "d1 d2 c3", "dog 2": "d1 c1 d4"}  # 2/3, 1, 1/3, 2/3 right

@@ -4,7 +4,7 @@ import pytest
 import report_evidence as evidence
 import report_fixture as fixture
 
-from visrec.report import sections
+from visrec.report import score_tables
 from visrec.report.paper import paper
 
 
@@ -13,7 +13,7 @@ def chapter(kind="svhn", selection=(), headliner="age"):
     rows = evidence.scores(trials)
     shown = {one["encoder"]: one["trial"] for one in trials}
     about = {"kind": kind, "title": f"{kind}, 16 px", "headliner": headliner, "selection": selection}
-    return about | {"scores": sections.of_chosen(rows, shown), "shown": shown}
+    return about | {"scores": score_tables.of_chosen(rows, shown), "shown": shown}
 
 
 def row(found, label, table=0):

@@ -6,7 +6,7 @@ import pytest
 import report_evidence as evidence
 import report_fixture as fixture
 
-from visrec.report import sections
+from visrec.report import score_tables, sections
 
 ENCODERS = ["pca", "age", "pixels", "random"]
 
@@ -15,7 +15,7 @@ def rows(failed=(), attributes=()):
     trials = [one for one in fixture.standard_trials() if one["trial"] in ("seed~0", "lambda_z~500+mu_x~10+seed~0")]
     failed = {(one["encoder"], one["trial"]) for one in trials if one["encoder"] in failed}
     table = evidence.scores(trials, failed, attributes)
-    return sections.of_chosen(table, {one["encoder"]: one["trial"] for one in trials})
+    return score_tables.of_chosen(table, {one["encoder"]: one["trial"] for one in trials})
 
 
 def lines(groups):
@@ -28,41 +28,6 @@ def values(row):
 
 def plain(text):
     return text.replace("\N{NO-BREAK SPACE}", " ")
-
-
-def test_only_the_chosen_trial_counts():
-    table = evidence.scores(fixture.standard_trials())
-    found = sections.of_chosen(table, {"age": "lambda_z~500+mu_x~10+seed~0"})
-    assert {row["trial"] for row in found["age"]} == {"lambda_z~500+mu_x~10+seed~0"}
-    assert {type(row["k"]) for row in found["age"]} == {int, type(None)}
-
-
-def test_pick_finds_the_headline_and_nothing_else():
-    own = {encoder: part[::-1] for encoder, part in rows().items()}  # the headline's is not the first
-    found = sections.pick(own, "knn", "precision", 3)["age"]
-    # cosine, whitened, macro, dropped duplicates and six protocols have a precision@3, too
-    assert (found["value"], found["distance"], found["features"]) == (0.61, "l2", "raw")
-    assert (found["average"], found["duplicates"], found["protocol"]) == ("micro", "kept", "visrec")
-    assert sections.pick(own, "knn", "precision", 4)["age"] is None
-    assert sections.pick(own, "knn", "precision", 3, average="macro")["age"]["value"] == pytest.approx(0.57)
-
-
-def test_a_cell_has_value_interval_and_lift():
-    one = {"value": 0.61, "low": 0.59, "high": 0.634, "lift": 0.5667, "status": "ok"}
-    cell = sections.cell(one)
-    assert [plain(cell[key]) for key in ("value", "span", "lift")] == ["61.0 %", "[59.0, 63.4]", "lift 56.7 %"]
-    assert plain(sections.cell(one | {"lift": -0.05})["lift"]) == "lift −5.0 %"
-    assert plain(sections.cell(one | {"lift": -0.0004})["lift"]) == "lift 0.0 %"
-    assert sections.cell(one | {"low": math.nan, "high": math.nan})["span"] == ""
-    assert sections.cell(one, sections.decimal, lifted=False) == {
-        **{"value": "0.61", "span": "[0.59, 0.63]", "lift": "", "note": "", "flag": ""}
-    }
-
-
-def test_a_cell_says_why_there_is_no_value():
-    none = {"value": math.nan, "low": math.nan, "high": math.nan, "lift": math.nan, "status": "collapsed"}
-    assert (sections.cell(none)["value"], sections.cell(none)["note"]) == ("–", "collapsed")
-    assert (sections.cell(None)["value"], sections.cell(None)["note"]) == ("–", "")
 
 
 def test_all_scores_stand_beside_chance_and_the_constant_answer():
@@ -270,45 +235,6 @@ def test_overlaps_are_text():
     )
     (found,) = sections.overlaps(table)
     assert (found["seeds"], plain(found["overlap"]), plain(found["chance"])) == ("3", "25.0 %", "0.1 %")
-
-
-def atlas(**levels):
-    table = evidence.atlas_rows([fixture.age(500, 10)])
-    for name, value in levels.items():
-        layer, pooling = name.split("_")
-        which = (table["layers"] == layer) & (table["pooling"] == pooling) & (table["batchnorm"] == "running")
-        table.loc[which, ["precision", "low", "high"]] = value, value - 0.015, value + 0.015
-    return table
-
-
-def test_atlas_sentences_are_no_stronger_than_the_intervals():
-    best, loud = (plain(text) for text in sections.atlas(atlas(), "running")["sentences"])
-    # hidden2 averaged 0.45 +- 0.015 is near its own flattened and maximum, 0.42 +- 0.015: exactly touching
-    assert best == (
-        "Of the single layers hidden2 (average) scores highest, 45.0 % [43.5, 46.5]; 2 of the other 11 intervals "
-        "overlap its own, so which is best is open."
-    )
-    assert loud == (
-        "In the paper’s stack hidden3 (flatten) has the largest say: 90.0 % of the squared distance with 92.0 % of the "
-        "values. Alone it scores 37.0 % [35.5, 38.5]: below the highest."
-    )
-    best, loud = (plain(text) for text in sections.atlas(atlas(hidden2_average=0.6), "running")["sentences"])
-    assert best.endswith("60.0 % [58.5, 61.5], with an interval above all others.")
-    best, loud = (plain(text) for text in sections.atlas(atlas(hidden3_flatten=0.44), "running")["sentences"])
-    assert loud.endswith("Alone it scores 44.0 % [42.5, 45.5], and that overlaps with the highest.")
-    best, loud = (plain(text) for text in sections.atlas(atlas(hidden3_flatten=0.6), "running")["sentences"])
-    assert best.startswith("Of the single layers hidden3 (flatten) scores highest, 60.0 %")
-    assert loud.endswith("It is the layer that scores highest, too.")
-
-
-def test_atlas_speaks_of_the_mode_that_the_trial_embeds_with():
-    other = sections.atlas(atlas(hidden3_flatten=0.6), "reestimated")
-    assert other["batchnorm"] == "reestimated"
-    assert "hidden2 (average) scores highest, 43.0" in plain(other["sentences"][0])
-    assert (other["k"], other["n"], plain(other["chance"])) == (3, 2000, "10.0 %")
-    assert len(other["rows"]) == 2 * 16
-    wide = next(row for row in other["rows"] if row["variant"] == "all layers at 4 × 4")
-    assert (wide["probe"], wide["probe_span"], wide["note"]) == ("–", "", "too wide for the probe")
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,5 @@
 import h5py
+import intervals_fixture
 import numpy as np
 import pandas as pd
 import pytest
@@ -170,7 +171,7 @@ def test_seeds_are_averaged_per_setting(tmp_path):
     assert row["precision"] == pytest.approx(0.50)
     # Both seeds as they are in the files; the widening of two seeds makes it far wider than 0.01 to either side.
     per_seed = [fixture.wave(value, 2 / 3 + (number - 3) / 4) for number, value in ((4, 0.48), (5, 0.52))]
-    expected = intervals.over_seeds(np.array(per_seed), 0)
+    expected = intervals_fixture.over_seeds(np.array(per_seed), 0)
     assert tuple(row[["precision", "precision_low", "precision_high"]]) == pytest.approx(expected)
     assert row["precision_high"] - row["precision"] > 0.05
 

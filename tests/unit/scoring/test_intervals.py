@@ -4,16 +4,15 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from intervals_fixture import difference, over_seeds
 from scipy import stats
 
 from visrec.scoring import intervals
 from visrec.scoring.intervals import (
     RESAMPLES,
     contrast,
-    difference,
     interval,
     over_groups,
-    over_seeds,
     relation,
     resample,
 )

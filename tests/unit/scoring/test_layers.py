@@ -6,7 +6,7 @@ from visrec.data.embeddings import read_embeddings, write_embeddings
 from visrec.data.hdf5 import SPLITS
 from visrec.data.images import ImageSet, ImageSource, write_images
 from visrec.errors import UserError
-from visrec.scoring import layers
+from visrec.scoring import layers, moments
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def test_share_of_distance_is_that_of_the_mean_squared_pairwise_distance(embeddi
 
 def test_shares_do_not_depend_on_blocks(embeddings, monkeypatch):
     whole = [row["share_of_distance"] for row in layers.rows(embeddings)]
-    monkeypatch.setattr(layers, "ROWS_AT_ONCE", 7)
+    monkeypatch.setattr(moments, "ROWS", 7)
     assert [row["share_of_distance"] for row in layers.rows(embeddings)] == pytest.approx(whole, rel=1e-12)
 
 

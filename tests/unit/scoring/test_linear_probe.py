@@ -10,6 +10,7 @@ from sklearn.svm import LinearSVC
 
 from visrec.errors import UserError
 from visrec.scoring import linear_probe
+from visrec.scoring.linear_probe import rows
 
 LOSSES = ["squared_hinge", "logistic"]
 GRID = [1e-3, 1e-2, 1e-1]
@@ -173,8 +174,8 @@ def test_float32_blocks_panels_and_groups_of_classes_change_nothing(monkeypatch)
     X, y = problem(90, 10)
     X = X.astype(np.float32)
     (whole,) = linear_probe.fit(X.astype(np.float64), y, [1e-2], range(4))
-    monkeypatch.setattr(linear_probe, "BLOCK", {"cpu": 70})  # six rows
-    monkeypatch.setattr(linear_probe, "PANEL", 4)
+    monkeypatch.setattr(rows, "BLOCK", {"cpu": 70})  # six rows
+    monkeypatch.setattr(rows, "PANEL", 4)
     monkeypatch.setattr(linear_probe, "CLASSES", 3)
     monkeypatch.setattr(linear_probe, "TOLERANCE", 1e-12)
     (blocks,) = linear_probe.fit(X, y, [1e-2], range(4))
@@ -281,3 +282,14 @@ def test_same_on_the_gpu(dimensions, loss):
     for gpu, cpu in zip(theirs, linear_probe.fit(X, y, GRID, range(4), loss), strict=True):
         assert gpu.converged
         np.testing.assert_allclose(gpu.objective, cpu.objective, rtol=1e-6)
+
+
+def test_the_smallest_of_the_best_c_is_kept(monkeypatch):
+    X, y = problem(60, 5)
+    accuracies = {1e-3: 0.5, 1e-2: 0.7, 1e-1: 0.7}
+    best = linear_probe.fit_best(X, y, [1e-1, 1e-3, 1e-2], lambda solution: accuracies[solution.C])
+    (alone,) = linear_probe.fit(X, y, [1e-2], np.unique(y))
+    assert (best.C, best.classes.tolist()) == (1e-2, np.unique(y).tolist())
+    np.testing.assert_allclose(best.weights, alone.weights, atol=1e-3)
+    monkeypatch.setattr(linear_probe, "ITERATIONS", 0)
+    assert linear_probe.fit_best(X, y, [1.0], lambda solution: 1.0) is None

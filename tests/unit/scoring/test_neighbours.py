@@ -1,8 +1,6 @@
-import hashlib
 import math
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
@@ -10,16 +8,16 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from sklearn.neighbors import NearestNeighbors
 
-from visrec.data.embeddings import write_embeddings
-from visrec.data.images import ImageSet, ImageSource, write_images
 from visrec.errors import UserError
 from visrec.scoring import neighbours
+from visrec.scoring.neighbours import candidates, grid, smallest
+from visrec.scoring.neighbours import full as all_distances
 
 
 def grid_of(queries, gallery):
     """Centre and step."""
-    grid = neighbours._grid([torch.from_numpy(gallery), torch.from_numpy(queries)])
-    return grid.centre.numpy(), grid.step
+    made = grid.finest_grid([torch.from_numpy(gallery), torch.from_numpy(queries)])
+    return made.centre.numpy(), made.step
 
 
 def brute(queries, gallery, exclude=(), grid=None):
@@ -224,7 +222,7 @@ def test_grid_does_not_depend_on_order_or_blocks(monkeypatch):
     queries, gallery, rng = normal(20, 37), normal(300, 37, seed=1), np.random.default_rng(2)
     centre, step = grid_of(queries, gallery)
     columns = rng.permutation(37)
-    monkeypatch.setitem(neighbours.ENTRIES, "cpu", 100)
+    monkeypatch.setitem(grid.ENTRIES, "cpu", 100)
     other, same = grid_of(queries[::-1][:, columns].copy(), gallery[rng.permutation(300)][:, columns])
     assert same == step
     assert np.array_equal(other, centre[columns])
@@ -258,9 +256,10 @@ def test_independent_of_tiles_and_row_order(seed, tile, block, entries, matrix, 
     order, turn = rng.permutation(30), rng.permutation(20)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(neighbours, "QUERIES", tile)
-        patch.setattr(neighbours, "GALLERY", block)
-        patch.setattr(neighbours, "MATRIX", matrix)
-        patch.setitem(neighbours.ENTRIES, "cpu", entries)
+        patch.setattr(candidates, "GALLERY", block)
+        patch.setattr(all_distances, "MATRIX", matrix)
+        patch.setattr(candidates, "CANDIDATES", matrix)
+        patch.setitem(grid.ENTRIES, "cpu", entries)
         assert lists(neighbours.nearest(queries, gallery, k, exclude)) == expected
         full, other = search_full(queries, gallery, k, exclude)
         assert full == expected
@@ -325,7 +324,7 @@ def test_the_bound_holds_and_is_not_idle():
         approximate = torch.addmm(*(torch.from_numpy(x).float() for x in (b, q, g.T)), alpha=-2).double().numpy()
         off = np.abs(approximate - (b - 2 * q @ g.T))
         norms = torch.from_numpy(np.square(q).sum(axis=1)).sqrt()[:, None]
-        bound = neighbours._error(gamma, norms, torch.from_numpy(b)).numpy()
+        bound = candidates.product_error(gamma, norms, torch.from_numpy(b)).numpy()
         assert (off <= bound).all()
         assert (off > 0).mean() > 0.5
 
@@ -355,9 +354,9 @@ def test_the_candidates_suffice_for_any_products_within_the_bound(seed, far, mon
 
 def test_candidates_are_few_where_distances_differ():
     rows = normal(1000, 400)
-    searched = neighbours._rounded(torch.from_numpy(rows), neighbours._grid([torch.from_numpy(rows)]))
+    searched = grid.Rounded.of(torch.from_numpy(rows), grid.finest_grid([torch.from_numpy(rows)]))
     points = searched.grid.integers(searched.rows[:100])
-    query, _ = neighbours._candidates(searched, points, 10, torch.from_numpy(self_pairs(100)))
+    query, _ = candidates.find_candidates(searched, points, 10, torch.from_numpy(self_pairs(100)))
     assert 100 * 10 <= len(query) < 100 * 12
 
 
@@ -411,9 +410,10 @@ def test_many_ties_take_the_other_engine(monkeypatch):
     rows = np.repeat(normal(4, 3), 100, axis=0)
     expected = lists(neighbours.nearest(rows, rows, 5))
     assert [len(entries) for entries in expected] == [100] * 400
-    monkeypatch.setattr(neighbours, "MATRIX", 10_000)
-    seen, full = [], neighbours._all_squared
-    monkeypatch.setattr(neighbours, "_all_squared", lambda *a: seen.append(len(a[1])) or full(*a))
+    monkeypatch.setattr(all_distances, "MATRIX", 10_000)
+    monkeypatch.setattr(candidates, "CANDIDATES", 10_000)
+    seen, full = [], neighbours.all_squared
+    monkeypatch.setattr(neighbours, "all_squared", lambda *a: seen.append(len(a[1])) or full(*a))
     found = list(neighbours.tiles(rows, rows, 5))
     assert seen == [25] * 16
     assert all(tile.squared is None for tile in found)
@@ -428,20 +428,21 @@ def test_entries_up_to_a_limit(data):
     values = data.draw(hnp.arrays(np.float32, shape, elements=numbers))
     limit = data.draw(hnp.arrays(np.float64, shape[0], elements=numbers))
     span, of = data.draw(st.integers(1, shape[1])), torch.from_numpy(values)
-    minima = neighbours._minima(of, span)
+    minima = smallest.group_minima(of, span)
     assert minima.shape[1] == shape[1] // span + shape[1] % span
-    row, column, value = neighbours._at_most(of, minima, span, torch.from_numpy(limit))
+    row, column, value = smallest.entries_up_to(of, minima, span, torch.from_numpy(limit))
     expected = zip(*np.nonzero((values <= limit[:, None]) & (values < np.inf)), strict=True)
     assert sorted(zip(row.tolist(), column.tolist(), strict=True)) == sorted(expected)
     assert np.array_equal(value.numpy(), values[row.numpy(), column.numpy()])
 
 
 def test_features_are_rounded_a_block_at_a_time(monkeypatch):
-    monkeypatch.setitem(neighbours.ENTRIES, "cpu", 700)
+    monkeypatch.setitem(grid.ENTRIES, "cpu", 700)
     monkeypatch.setattr(neighbours, "QUERIES", 20)
-    monkeypatch.setattr(neighbours, "MATRIX", 3000)
-    seen, integers = [], neighbours._Grid.integers
-    monkeypatch.setattr(neighbours._Grid, "integers", lambda grid, x: seen.append(len(x)) or integers(grid, x))
+    monkeypatch.setattr(all_distances, "MATRIX", 3000)
+    monkeypatch.setattr(candidates, "CANDIDATES", 3000)
+    seen, integers = [], grid.Grid.integers
+    monkeypatch.setattr(grid.Grid, "integers", lambda grid, x: seen.append(len(x)) or integers(grid, x))
     rows = normal(300, 7)
     for full in (False, True):
         for _ in neighbours.tiles(rows, rows, 2, full=full):
@@ -466,7 +467,8 @@ def test_products_are_float32_even_where_the_caller_allows_less(monkeypatch):
 
 def test_tiles_cover_the_queries(monkeypatch):
     monkeypatch.setattr(neighbours, "QUERIES", 4)
-    monkeypatch.setattr(neighbours, "MATRIX", 30)
+    monkeypatch.setattr(all_distances, "MATRIX", 30)
+    monkeypatch.setattr(candidates, "CANDIDATES", 30)
     rows = normal(10, 3)
     whole = lists(neighbours.nearest(rows, rows, 2))
     for full, step in ((False, 4), (True, 3)):
@@ -518,66 +520,3 @@ def test_own_rows_leave_the_query_out_by_id():
     order = np.array([2, 0, 3, 1])
     found = neighbours.nearest(rows[order], rows, 3, neighbours.own_rows(ids[order], ids))
     assert [sorted({0, 1, 2, 3} - {row for _, row in entries}) for entries in lists(found)] == [[2], [0], [3], [1]]
-
-
-def test_queries_are_chosen_by_class_and_id_alone():
-    rng = np.random.default_rng(0)
-    labels, ids = np.repeat([0, 1, 2], [50, 5, 20]), np.array([f"image {i}" for i in range(75)])
-    chosen = neighbours.choose_queries(labels, ids, 9)
-    assert [sorted(labels[chosen[turn : turn + 3]]) for turn in (0, 3, 6)] == 3 * [[0, 1, 2]]
-    digests = {image: hashlib.sha256(image.encode()).hexdigest() for image in ids}
-    assert [image for image in ids[chosen] if image in ids[:50]] == sorted(ids[:50], key=digests.get)[:3]
-    assert ids[chosen[:3]].tolist() == sorted(ids[chosen[:3]], key=digests.get)  # of one turn
-    order = rng.permutation(75)
-    assert ids[order][neighbours.choose_queries(labels[order], ids[order], 9)].tolist() == ids[chosen].tolist()
-    assert neighbours.choose_queries(labels, ids, 60)[:9].tolist() == chosen.tolist()
-    # A class that runs out leaves its turns to the others.
-    assert np.bincount(labels[neighbours.choose_queries(labels, ids, 21)]).tolist() == [8, 5, 8]
-    assert len(neighbours.choose_queries(labels, ids, 100)) == 75
-
-
-def write(folder, features, labels, status="ok"):
-    """embeddings.h5 with one feature per image; ids are split and 9 less the row."""
-    sources = {
-        split: ImageSource(
-            [np.zeros((len(values), 3, 1, 1), np.uint8)],
-            np.array(labels[split]),
-            np.array([f"{split}{9 - i}" for i in range(len(values))]),
-        )
-        for split, values in features.items()
-    }
-    write_images(folder / "images.h5", ImageSet(sources, ["cat", "dog"], "", ""), 1)
-    batches = {split: [{"only": np.array(values, np.float32)[:, None]}] for split, values in features.items()}
-    write_embeddings(folder / "embeddings.h5", folder / "images.h5", batches, spec={}, status=status)
-    return folder / "embeddings.h5"
-
-
-FEATURES = {"train": [5.0, 1.0, -1.0, 0.5], "val": [0.0], "test": [0.0, 6.0]}
-LABELS = {"train": [1, 0, 1, 0], "val": [0], "test": [0, 1]}
-
-
-def test_neighbours_csv(tmp_path):
-    neighbours.write_neighbours(write(tmp_path, FEATURES, LABELS), tmp_path / "out.csv", queries=5, k=2)
-    assert (tmp_path / "out.csv").read_text().splitlines() == [
-        "query_id,query_label,rank,id,label,distance,correct",
-        "test8,dog,1,train9,dog,1.0,True",  # of one turn, test8 comes first by its SHA-256
-        "test8,dog,2,train8,cat,5.0,False",
-        "test9,cat,1,train6,cat,0.5,True",
-        "test9,cat,2,train7,dog,1.0,False",  # tied with train8 of a lower row: by id
-    ]
-
-
-def test_neighbours_csv_without_labels(tmp_path):
-    labels = {split: [-1] * len(values) for split, values in LABELS.items()}
-    neighbours.write_neighbours(write(tmp_path, FEATURES, labels), tmp_path / "out.csv", queries=2, k=1)
-    table = pd.read_csv(tmp_path / "out.csv")
-    assert dict(zip(table["query_id"], table["id"], strict=True)) == {"test9": "train6", "test8": "train9"}
-    assert table[["query_label", "label", "correct"]].isna().all(axis=None)
-
-
-def test_neighbours_csv_of_a_failed_training_is_a_header(tmp_path):
-    path = write(tmp_path, FEATURES, LABELS, status="collapsed")
-    neighbours.write_neighbours(path, tmp_path / "out.csv", queries=5, k=2)
-    table = pd.read_csv(tmp_path / "out.csv")
-    assert table.empty
-    assert list(table) == neighbours.COLUMNS

@@ -4,6 +4,7 @@ from sklearn.decomposition import PCA
 from sklearn.metrics.pairwise import cosine_similarity
 from sklearn.preprocessing import StandardScaler
 
+from visrec.experiment import registry
 from visrec.scoring import transforms
 
 LAYERS = {"a": slice(0, 2), "b": slice(2, 6)}
@@ -45,7 +46,7 @@ def test_whitened_equals_scikit_learns_pca_up_to_sign(train, rows):
     np.testing.assert_allclose(np.abs(out), expected, rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.parametrize("name", transforms.FEATURES)
+@pytest.mark.parametrize("name", transforms.TRANSFORMS)
 def test_constant_features_stay_finite_and_say_nothing(name):
     train = np.full((5, 3), 4.0, np.float32)
     out = transforms.fit(name, train, {"a": slice(0, 3)})(train)
@@ -53,7 +54,7 @@ def test_constant_features_stay_finite_and_say_nothing(name):
     assert (out == out[0]).all()
 
 
-@pytest.mark.parametrize("name", transforms.FEATURES[1:])
+@pytest.mark.parametrize("name", list(transforms.TRANSFORMS)[1:])
 def test_only_train_is_fitted_and_inputs_stay(name, train):
     before, change = train.copy(), transforms.fit(name, train, LAYERS)
     one = change(np.full((1, 6), 1e3, np.float32))
@@ -79,3 +80,10 @@ def test_zero_rows_have_cosine_0_with_others_and_1_with_each_other():
         [[1, 0, 1, 0, 0], [0, 1, 0, 0.6, 0.6], [1, 0, 1, 0, 0], [0, 0.6, 0, 1, 1], [0, 0.6, 0, 1, 1]],
         atol=1e-6,
     )
+
+
+def test_options_of_the_evaluator_name_what_is_in_the_tables():
+    """The options are literals, read without import: who adds a transform or a distance names it there, too."""
+    options = registry.declared("evaluators", "knn")["OPTIONS"]
+    assert options["features"]["items"]["enum"] == list(transforms.TRANSFORMS)
+    assert options["distances"]["items"]["enum"] == list(transforms.DISTANCES)

@@ -1,4 +1,4 @@
-"""What the linear probes share: a linear rule is learnt on the training embeddings and names the class of others.
+"""What the linear probes share: a linear rule is fitted to the training embeddings and predicts the class of others.
 
 Features are standardised on train, which is what gives C its meaning; C is chosen by accuracy on val; test is read
 once.
@@ -10,16 +10,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.preprocessing import StandardScaler
 
 from visrec.data.embeddings import Embeddings
 from visrec.data.hdf5 import SPLITS
 from visrec.errors import UserError
 from visrec.evaluators import Score, class_counts
-from visrec.scoring import linear_probe, metrics
+from visrec.scoring import linear_probe
+from visrec.scoring.chance import majority
+from visrec.scoring.moments import mean_and_scale
 
 NOT_CONVERGED = "not converged"
-ROWS = 512  # rows in float64 at once: what stays in the cache is faster
 
 
 def evaluate(
@@ -49,33 +49,27 @@ def evaluate(
         return [replace(score, status=embeddings.status) for score in scores]
 
     train = embeddings.splits["train"]
-    prepared, classes = linear_probe.prepare(train.features, device, *moments(train.features)), np.unique(train.labels)
-    solutions = linear_probe.fit(prepared, train.labels, C_grid, classes, loss)
-    accuracies = [_correct(embeddings, "val", solution).mean() for solution in solutions]
-    chosen = solutions[int(np.argmax(accuracies))]  # ascending in C: the first of equals is the smallest
-    correct = {("accuracy", split): _correct(embeddings, split, chosen) for split in SPLITS} if chosen.converged else {}
-    if control_seed is not None and chosen.converged:
+    prepared = linear_probe.prepare(train.features, device, *mean_and_scale(train.features))
+    chosen = linear_probe.fit_best(
+        prepared, train.labels, C_grid, lambda solution: _correct(embeddings, "val", solution).mean(), loss
+    )
+    if chosen is None:
+        return [replace(score, status=NOT_CONVERGED) for score in scores]
+    correct = {("accuracy", split): _correct(embeddings, split, chosen) for split in SPLITS}
+    if control_seed is not None:
         shuffled = shuffle(train.labels, train.ids, control_seed)
-        (control,) = linear_probe.fit(prepared, shuffled, [chosen.C], classes, loss)
+        (control,) = linear_probe.fit(prepared, shuffled, [chosen.C], np.unique(shuffled), loss)
         if control.converged:
             correct["accuracy_shuffled", "test"] = _correct(embeddings, "test", control)
     done = []
     for score in scores:
         if score.metric == "chosen_C":
-            done.append(replace(score, value=chosen.C) if chosen.converged else replace(score, status=NOT_CONVERGED))
+            done.append(replace(score, value=chosen.C))
         elif (score.metric, score.split) in correct:
             done.append(replace(score, queries=correct[score.metric, score.split]))
         else:
             done.append(replace(score, status=NOT_CONVERGED))
     return done
-
-
-def moments(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation of each feature, float64 (D,); the latter is 1 where a feature is constant."""
-    scaler = StandardScaler()
-    for start in range(0, len(features), ROWS):  # in parts: `fit` makes a float64 copy
-        scaler.partial_fit(features[start : start + ROWS])
-    return scaler.mean_, scaler.scale_
 
 
 def shuffle(labels: np.ndarray, ids: np.ndarray, seed: int) -> np.ndarray:
@@ -91,7 +85,7 @@ def _rows(counts: Mapping[str, np.ndarray], control: bool) -> Iterator[Score]:
     for split in SPLITS:
         classes = len(counts["train"])
         about: dict[str, Any] = {"split": split, "features": "standardised", "chance": 1 / classes}
-        constant = metrics.majority(counts["train"], counts[split])
+        constant = majority(counts["train"], counts[split])
         yield Score(metric="accuracy", majority=constant, **about)
         yield Score(metric="accuracy", average="macro", majority=1 / np.count_nonzero(counts[split]), **about)
         if control and split == "test":

@@ -24,8 +24,10 @@ from sklearn.linear_model import LogisticRegression
 from visrec.data.embeddings import Embeddings, EmbeddingSplit
 from visrec.evaluators import Score, _probe, class_counts
 from visrec.jobs import progress
-from visrec.scoring import linear_probe, metrics
+from visrec.scoring import linear_probe
+from visrec.scoring.chance import majority
 from visrec.scoring.intervals import CONFIDENCE
+from visrec.scoring.moments import mean_and_scale
 
 OPTIONS = {
     "labels": {
@@ -77,7 +79,7 @@ def evaluate(embeddings: Embeddings, options: Mapping[str, Any], seed: int, devi
     about = {
         "split": "test",
         "chance": 1 / len(embeddings.classes),
-        "majority": metrics.majority(counts["train"], counts["test"]),
+        "majority": majority(counts["train"], counts["test"]),
     }
     scores = []
     for protocol, accuracies, features, draws in (
@@ -112,16 +114,18 @@ def _ali(
 ) -> Iterator[float]:
     """Test accuracies, one for each draw; NaN where the solver did not converge."""
     train, val, test = (embeddings.splits[split] for split in ("train", "val", "test"))
-    mean, scale = _probe.moments(train.features)
+    mean, scale = mean_and_scale(train.features)
     held_out = _some(val, HELD_OUT, random)
+
+    def on_val(solution: linear_probe.Solution) -> float:
+        return (solution.predict(val.features[held_out]) == val.labels[held_out]).mean()
+
     while True:
         rows = _some(train, options["labels"], random)
         labels = train.labels[rows]
         prepared = linear_probe.prepare(train.features[rows], device, mean, scale)
-        solutions = linear_probe.fit(prepared, labels, options["C"], np.unique(labels))
-        on_val = [(each.predict(val.features[held_out]) == val.labels[held_out]).mean() for each in solutions]
-        chosen = solutions[int(np.argmax(on_val))]
-        yield _accuracy(chosen, test) if chosen.converged else float("nan")
+        chosen = linear_probe.fit_best(prepared, labels, options["C"], on_val)
+        yield float("nan") if chosen is None else _accuracy(chosen, test)
 
 
 def _mteb(

@@ -8,7 +8,7 @@ health are scored there only, and protocols (`visrec.scoring.protocols`) on raw 
 Queries of train are searched in train without themselves, dropped by id (leave-one-out); those of val and test in
 train. Rows at exactly the same distance count with their expected value under random order.
 
-Metrics, all of them means over queries (definitions: `visrec.scoring.metrics`, `visrec.scoring.health`):
+Metrics are the entries of `visrec.scoring.metrics.METRICS`; all but coverage, gini and hubness are means over queries:
     precision, hit, accuracy, accuracy_weighted    of the k nearest; weights are 1/distance, for cosine 1/(1 - cosine)
     r_precision, map_at_r, mrr                     of the whole ranking; val and test only
     precision of ATTRIBUTE, attribute_precision    share of the k nearest that have an attribute which the query has;
@@ -18,8 +18,10 @@ Metrics, all of them means over queries (definitions: `visrec.scoring.metrics`, 
                                                    intervals
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -29,9 +31,14 @@ from visrec.data.embeddings import Embeddings
 from visrec.data.hdf5 import SPLITS
 from visrec.errors import UserError
 from visrec.evaluators import Score, class_counts
-from visrec.evaluators._retrieval import OF_RANKING, Measured, Pass, measure
-from visrec.scoring import health, metrics, neighbours, transforms
+from visrec.evaluators._retrieval import Measured, Pass, Wanted, measure
+from visrec.scoring import neighbours
+from visrec.scoring.chance import majority, self_counted
+from visrec.scoring.metrics import ATTRIBUTES, IDENTITY, METRICS, Metric
 from visrec.scoring.protocols import PROTOCOLS
+from visrec.scoring.queries import choose_queries
+from visrec.scoring.retrieved import Asked
+from visrec.scoring.transforms import DISTANCES, TRANSFORMS
 
 OPTIONS = {
     "k": {
@@ -77,33 +84,35 @@ def evaluate(embeddings: Embeddings, options: Mapping[str, Any], seed: int, devi
     Raises:
         UserError: labels are missing, or train has too few images for the greatest k.
     """
-    counts, ks = class_counts(embeddings), sorted(options["k"])
+    ks = sorted(options["k"])
+    class_counts(embeddings)  # checks that all images have labels
     if ks[-1] >= len(embeddings.splits["train"].ids):
         raise UserError(f"knn: k = {ks[-1]} needs more than {ks[-1]} training images; choose a smaller k")
     scores = []
     # Blocks of one layer are raw features in another unit.
-    further = [each for each in options["features"] if each != "blocks" or len(embeddings.layers) != 1]
+    further = [each for each in options["features"] if len(embeddings.layers) != 1 or not TRANSFORMS[each].of_layers]
     for features in dict.fromkeys(["raw", *further]):
         space = _transformed(embeddings, features) if embeddings.status == "ok" else {}
         for distance in dict.fromkeys(["l2", *options["distances"]]):
             first = (features, distance) == ("raw", "l2")
-            here = {s: transforms.unit(rows) for s, rows in space.items()} if distance == "cosine" else space
+            here = {s: DISTANCES[distance].map(rows) for s, rows in space.items()}
             for split in SPLITS if first else ("val", "test"):
                 passed = Pass(split, features, distance, first)
-                rows = list(_rows(passed, embeddings, counts, ks))
+                rows = _rows(passed, embeddings, ks)
                 if embeddings.status == "ok":
-                    measured = measure(passed, embeddings, here, rows, device)
-                    rows = [row if row.status != "ok" else replace(row, **_numbers(row, measured)) for row in rows]
+                    known = [row for row in rows if row.wanted is not None]
+                    greatest = max(row.score.k or 1 for row in known)
+                    measured = measure(passed, embeddings, here, [row.wanted for row in known], greatest, device)
+                    scores += [row.filled(measured) for row in rows]
                 else:
-                    rows = [replace(row, status=embeddings.status) for row in rows]
-                scores += rows
+                    scores += [replace(row.score, status=embeddings.status) for row in rows]
     return scores
 
 
 def lists(embeddings: Embeddings) -> tuple[np.ndarray, np.ndarray]:
     """Ids str (q,) of some test images, the same for every encoder, and the rows of their 10 nearest, int64 (q, 10)."""
     test, train = embeddings.splits["test"], embeddings.splits["train"]
-    chosen = neighbours.choose_queries(test.labels, test.ids, LISTED)
+    chosen = choose_queries(test.labels, test.ids, LISTED)
     k = min(LIST_K, len(train.ids))
     found = neighbours.nearest(test.features[chosen], train.features, k)
     return test.ids[chosen], found.rows[found.starts[:-1, None] + np.arange(k)]  # the first of those tied with the last
@@ -111,95 +120,111 @@ def lists(embeddings: Embeddings) -> tuple[np.ndarray, np.ndarray]:
 
 def _transformed(embeddings: Embeddings, features: str) -> dict[str, np.ndarray]:
     """The features of each split, transformed as fitted on train."""
-    change = transforms.fit(features, embeddings.splits["train"].features, embeddings.layers)
+    change = TRANSFORMS[features].fit(embeddings.splits["train"].features, embeddings.layers)
     return {split: change(embeddings.splits[split].features) for split in SPLITS}
 
 
-def _rows(here: Pass, embeddings: Embeddings, counts: Mapping[str, np.ndarray], ks: list[int]) -> Iterator[Score]:
-    """What is scored in a pass, with what chance would give; no numbers yet."""
-    leave_one_out = here.split == "train"
-    queries, gallery = counts[here.split], counts["train"]
-    constant = metrics.majority(gallery, queries), 1 / np.count_nonzero(queries)
+@dataclass(frozen=True)
+class _Row:
+    """A row of scores, not yet measured.
 
-    def row(metric: str, k: int | None = None, average: str = "micro", **more: Any) -> Score:
-        plain = "accuracy" if metric == "accuracy_weighted" else metric  # random neighbours are about equally far
-        per_class = metrics.chance(plain, gallery, k, leave_one_out)
-        chance = float(metrics.over_classes(per_class, queries, average))
-        majority = constant[average == "macro"] if plain == "accuracy" else None
-        about = {"split": here.split, "features": here.features, "distance": here.distance}
-        return Score(metric=metric, k=k, average=average, chance=chance, majority=majority, **about, **more)
+    Attributes:
+        score: without numbers.
+        wanted: what it is made of; None if it cannot be measured.
+        attribute: number of the attribute that it is of; None for all.
+        self_counted: whether the query is to count as its own first neighbour, with the others from `wanted`.
+    """
 
-    for k in ks:
-        for metric in ("precision", "accuracy"):
-            yield row(metric, k)
-            yield row(metric, k, "macro")
-        yield row("hit", k)
-        yield row("accuracy_weighted", k)
-        if here.first and embeddings.duplicates is not None:
-            yield row("precision", k, duplicates="dropped")
-    if here.ranked:
-        for metric in OF_RANKING:
-            yield row(metric)
-            yield row(metric, average="macro")
-    if here.first and here.ranked:
-        yield from _health_rows(here, embeddings, ks)
-        yield from _attribute_rows(here, embeddings, ks)
+    score: Score
+    wanted: Wanted | None
+    attribute: int | None = None
+    self_counted: bool = False
+
+    def filled(self, measured: Mapping[Wanted, Measured]) -> Score:
+        """The row with its numbers: scores of queries, or a value."""
+        if self.wanted is None:
+            return self.score
+        found, chance = measured[self.wanted]
+        if self.wanted.metric.pooled:
+            return replace(self.score, value=float(found))
+        if chance is not None:
+            return replace(self.score, queries=found, chance=float(np.nanmean(chance)))
+        if self.attribute is not None:
+            return replace(self.score, queries=found[self.attribute])
+        if self.self_counted:
+            return replace(self.score, queries=self_counted(found, self.score.k))
+        return replace(self.score, queries=found)
+
+
+def _rows(here: Pass, embeddings: Embeddings, ks: Sequence[int]) -> list[_Row]:
+    """What is scored in a pass, with what chance would give."""
+    asked = Asked(
+        embeddings.splits[here.split], embeddings.splits["train"], len(embeddings.classes), here.split == "train"
+    )
+    found = []
+    # In the order of the CSV: metrics that need the same stand together, by k.
+    for needs, together in groupby(METRICS.values(), lambda metric: metric.needs):
+        metrics = [metric for metric in together if here.measures(metric) and _is_there(needs, embeddings)]
+        for k in dict.fromkeys(k for metric in metrics for k in (ks if metric.per_k else [None])):
+            at_k = [metric for metric in metrics if metric.measured_at(k)]
+            found += [row for metric in at_k for row in _of_metric(metric, here, asked, k, embeddings.attributes)]
+            if here.first and embeddings.duplicates is not None:
+                for metric in (metric for metric in at_k if metric.without_duplicates):
+                    score = _score(metric, here, asked, k, duplicates="dropped")
+                    found.append(_Row(score, Wanted(metric, k, dropped=True)))
+    return [*found, *_of_protocols(here, asked)]
+
+
+def _is_there(needs: str, embeddings: Embeddings) -> bool:
+    """Whether the images have what a metric needs."""
+    train = embeddings.splits["train"]
+    if needs == ATTRIBUTES:
+        return train.attributes is not None and len(embeddings.attributes) > 0
+    return needs != IDENTITY or train.identity is not None
+
+
+def _of_metric(metric: Metric, here: Pass, asked: Asked, k: int | None, attributes: Sequence[str]) -> Iterator[_Row]:
+    """The rows of one metric at one k."""
+    wanted = Wanted(metric, k)
+    if not metric.each:
+        for average in metric.averages:
+            yield _Row(_score(metric, here, asked, k, average), wanted)
+        return
+    rates = metric.expected(asked, k, "macro")
+    for number, (name, rate) in enumerate(zip(attributes, rates, strict=True)):
+        score = replace(_score(metric, here, asked, k), metric=metric.each + name, chance=float(rate))
+        yield _Row(score, wanted, attribute=number)
+    has = asked.queries.attributes.any(axis=0)  # an attribute that no query has is not scored
+    chance = float(rates[has].mean()) if has.any() else None
+    yield _Row(replace(_score(metric, here, asked, k, "macro"), chance=chance), wanted)
+
+
+def _of_protocols(here: Pass, asked: Asked) -> Iterator[_Row]:
+    """The rows of the protocols of others."""
     for name, protocol in PROTOCOLS.items():
-        if here.features == "raw" and here.distance == protocol.distance and here.split in protocol.splits:
-            for metric in protocol.metrics:
-                for k in (None,) if metric in OF_RANKING else protocol.k:
-                    status = "ok" if (k or 0) < gallery.sum() else TOO_FEW
-                    one = row(metric, k, protocol=name) if status == "ok" else row(metric, 1, protocol=name)
-                    counted = protocol.self_counted and leave_one_out
-                    chance = metrics.self_counted(one.chance, k) if counted else one.chance
-                    yield replace(one, k=k, chance=chance, status=status)
+        if here.features != "raw" or here.distance != protocol.distance or here.split not in protocol.splits:
+            continue
+        for metric in (METRICS[each] for each in protocol.metrics):
+            for k in protocol.k if metric.per_k else (None,):
+                if (k or 0) >= asked.gallery_counts.sum():
+                    yield _Row(replace(_score(metric, here, asked, 1, protocol=name), k=k, status=TOO_FEW), None)
+                    continue
+                score = _score(metric, here, asked, k, protocol=name)
+                if protocol.self_counted and asked.leave_one_out:
+                    chance = self_counted(score.chance, k)
+                    yield _Row(replace(score, chance=chance), Wanted(metric, k - 1), self_counted=True)
+                else:
+                    temperature = None if math.isnan(protocol.temperature) else protocol.temperature
+                    yield _Row(score, Wanted(metric, k, temperature))
 
 
-def _health_rows(here: Pass, embeddings: Embeddings, ks: list[int]) -> Iterator[Score]:
+def _score(metric: Metric, here: Pass, asked: Asked, k: int | None, average: str = "micro", **more: Any) -> Score:
+    """A row with what chance and the constant answer give."""
+    chance = None if metric.each else metric.expected(asked, k, average)
+    constant = None
+    if metric.constant and average == "macro":
+        constant = 1 / np.count_nonzero(asked.query_counts)
+    elif metric.constant:
+        constant = majority(asked.gallery_counts, asked.query_counts)
     about = {"split": here.split, "features": here.features, "distance": here.distance}
-    queries, gallery = len(embeddings.splits[here.split].ids), len(embeddings.splits["train"].ids)
-    random = {"coverage": health.random_coverage, "gini": health.random_gini, "hubness": health.random_skewness}
-    for k in ks:
-        for metric, chance in random.items():
-            yield Score(metric=metric, k=k, chance=float(chance(queries, k, gallery)), n=queries, **about)
-        if k > 1:
-            yield Score(metric="diversity", k=k, **about)
-
-
-def _attribute_rows(here: Pass, embeddings: Embeddings, ks: list[int]) -> Iterator[Score]:
-    about = {"split": here.split, "features": here.features, "distance": here.distance}
-    own, train = embeddings.splits[here.split], embeddings.splits["train"]
-    if train.attributes is not None and len(embeddings.attributes):
-        base = train.attributes.mean(axis=0)
-        asked = own.attributes.any(axis=0)  # of an attribute that no query has, nothing can be said
-        for k in ks:
-            for name, rate in zip(embeddings.attributes, base, strict=True):
-                yield Score(metric=f"precision of {name}", k=k, chance=float(rate), **about)
-            chance = float(base[asked].mean()) if asked.any() else None
-            yield Score(metric="attribute_precision", k=k, average="macro", chance=chance, **about)
-            yield Score(metric="ndcg", k=k, **about)
-    if train.identity is not None:
-        people, of = np.unique(np.concatenate([train.identity, own.identity]), return_inverse=True)
-        photos = np.bincount(of[: len(train.identity)], minlength=len(people))
-        chance = float((photos[of[len(train.identity) :]] / len(train.identity)).mean())
-        for k in ks:
-            yield Score(metric="identity_precision", k=k, chance=chance, **about)
-
-
-def _numbers(row: Score, measured: Measured) -> dict[str, Any]:
-    """The numbers of a row: scores of queries, or a value."""
-    if row.protocol != "visrec":
-        protocol = PROTOCOLS[row.protocol]
-        if protocol.self_counted and row.split == "train":
-            return {"queries": metrics.self_counted(measured["precision", row.k - 1], row.k)}
-        if row.metric == "accuracy_weighted":
-            return {"queries": measured[row.metric, row.k, protocol.temperature]}
-        return {"queries": measured[row.metric, row.k]}
-    if row.duplicates == "dropped":
-        return {"queries": measured[row.metric, row.k, "dropped"]}
-    found = measured[row.metric, row.k]
-    if found.ndim == 0:
-        return {"value": float(found)}
-    if row.metric == "ndcg":
-        return {"queries": found, "chance": float(np.nanmean(measured["ndcg chance", row.k]))}
-    return {"queries": found}
+    return Score(metric=metric.name, k=k, average=average, chance=chance, majority=constant, **about, **more)

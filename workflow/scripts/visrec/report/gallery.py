@@ -36,7 +36,7 @@ class Neighbour:
 class Lists:
     """An encoder's lists: query id -> neighbours, the nearest first, and query id -> class name.
 
-    Queries are in the order of `neighbours.choose_queries`.
+    Queries are in the order of `visrec.scoring.queries.choose_queries`.
     """
 
     found: dict[str, list[Neighbour]] = field(default_factory=dict)

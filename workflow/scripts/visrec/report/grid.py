@@ -11,10 +11,10 @@ from typing import Any
 import pandas as pd
 
 from visrec.experiment.trials import Trial
-from visrec.report import sections
+from visrec.report import score_names
 from visrec.report.cells import cells, placed
 from visrec.report.draws import HEADLINE, HEADLINE_KNN, typed
-from visrec.scoring.health import UNBOUNDED
+from visrec.scoring.metrics import ATTRIBUTES_AND_IDENTITY, HEALTH, unbounded
 
 SPLITS = {"val": "validation", "test": "test"}  # settings were chosen on the first
 DECIMALS = 4
@@ -70,37 +70,30 @@ def _offered(scores: pd.DataFrame, k: int) -> Iterable[dict[str, Any]]:
     """Every score there may be: name, group, share, and the rows it is in."""
 
     def one(group: str, evaluator: str, metric: str, at: int | None, name: str = "", **more: str) -> dict[str, Any]:
-        own = {"average": "macro"} if metric == "attribute_precision" else {}
-        where = HEADLINE | (HEADLINE_KNN if evaluator == "knn" else {}) | own | more
+        where = HEADLINE | (HEADLINE_KNN if evaluator == "knn" else {}) | more
         return {
-            "name": name or sections.named(evaluator, metric, at),
+            "name": name or score_names.named(evaluator, metric, at),
             "group": group,
-            "share": metric not in UNBOUNDED,
+            "share": metric not in unbounded(),
             "where": {"evaluator": evaluator, "metric": metric, "k": at} | where,
         }
 
-    def has_k(evaluator: str, metric: str) -> bool:
-        return "{k}" in sections.LABELS[evaluator, metric]
-
-    for group, names in (
-        ("Recommendation", sections.RECOMMENDATION),
-        ("Classification", sections.CLASSIFICATION),
-        ("Attributes and identity", sections.ATTRIBUTES),
-    ):
-        yield from (one(group, *name, k if has_k(*name) else None) for name in names)
-    known = {evaluator for evaluator, _ in sections.LABELS}
-    own = scores[~scores["evaluator"].isin(known) & ~scores["metric"].isin(sections.NOT_SHOWN)]
+    has_k = score_names.has_k
+    for group in score_names.groups():
+        for name in score_names.labels(group):
+            yield one(group, *name, k if has_k(*name) else None, **score_names.average(*name))
+    known = score_names.evaluators()
+    own = scores[~scores["evaluator"].isin(known) & ~scores["metric"].isin(score_names.NOT_SHOWN)]
     for evaluator, metric, at in own[["evaluator", "metric", "k"]].drop_duplicates().itertuples(index=False):
         yield one("Other evaluators", evaluator, metric, None if pd.isna(at) else int(at))
     kinds = scores.loc[(scores["evaluator"] == "knn") & (scores["protocol"] == HEADLINE["protocol"])]
     for features, distance in kinds[["features", "distance"]].drop_duplicates().itertuples(index=False):
         if {"features": features, "distance": distance} != HEADLINE_KNN:
-            space = sections.space(features, distance)
+            space = score_names.space(features, distance)
             yield one(f"precision@{k} elsewhere", "knn", "precision", k, space, features=features, distance=distance)
-    yield from (
-        one("Health of the lists", "knn", metric, k, label.format(k=k)) for metric, label in sections.HEALTH.items()
-    )
-    at_k = [name for name in (*sections.RECOMMENDATION, *sections.CLASSIFICATION) if has_k(*name)]
+    yield from (one(HEALTH, *name, k, label.format(k=k)) for name, label in score_names.labels(HEALTH).items())
+    repeated = [group for group in score_names.groups() if group != ATTRIBUTES_AND_IDENTITY]
+    at_k = [name for group in repeated for name in score_names.labels(group) if has_k(*name)]
     for other in sorted(set(kinds.loc[kinds["metric"] == "precision", "k"].dropna().astype(int)) - {k}):
         yield from (one(f"At k = {other}", *name, other) for name in at_k)
 

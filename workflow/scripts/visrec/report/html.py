@@ -17,9 +17,10 @@ from visrec.data.files import write_text
 from visrec.data.hdf5 import IMAGES, reading
 from visrec.data.images import read_image_info
 from visrec.errors import UserError
-from visrec.report import PROVENANCE, ladder, leaderboard, provenance, sections, sheets, style
+from visrec.report import PROVENANCE, ladder, leaderboard, provenance, score_tables, sections, sheets, style
 from visrec.report.gallery import gallery
 from visrec.report.grid import grid
+from visrec.report.layer_sections import layers
 from visrec.report.map import embedding_map
 from visrec.report.paper import paper
 from visrec.report.rendering import render
@@ -77,7 +78,7 @@ def _chapter(
     }
     board, pairs = (here[name].to_dict("records") for name in ("leaderboard", "comparisons"))
     k, shown = board[0]["k"], {row["encoder"]: row["trial"] for row in board}
-    scores = sections.of_chosen(here["scores"], shown)
+    scores = score_tables.of_chosen(here["scores"], shown)
     found = statuses(results_dir, trials, tables["scores"], list(config["evaluators"]))
     states = {(encoder, trial): state for (_, _, encoder, trial), state in found.items()}
     trained = list(dict.fromkeys(trial["encoder"] for trial in trials if trial["stage"] == "train"))
@@ -146,7 +147,7 @@ def _atlases(rows: pd.DataFrame, trials: Sequence[Mapping[str, Any]], shown: Map
         own = rows[(rows["encoder"] == encoder) & (rows["trial"] == trial)]
         if len(own):
             mode = options[encoder, trial].get("batchnorm", "running")
-            found.append({"encoder": encoder, "trial": trial} | sections.atlas(own, mode))
+            found.append({"encoder": encoder, "trial": trial} | layers(own, mode))
     return found
 
 

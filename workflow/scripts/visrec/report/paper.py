@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from visrec.report.draws import HEADLINE
-from visrec.report.sections import PAPER_K, cell, pick
+from visrec.report.score_tables import cell, pick
+from visrec.report.sections import PAPER_K
 from visrec.report.verdict import missing, percent
 
 

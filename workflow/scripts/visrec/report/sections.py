@@ -1,69 +1,22 @@
-"""The tables of numbers in the report: which rows of the tables stand where, and as what text.
-
-Everything here is of one dataset and size. A table is a list of groups, {title, note, rows}; a row has a label, one
-cell per encoder, and what chance and the constant answer give. Cells are text, so that the page only prints them.
-"""
+"""The sections of numbers in the report, all of one dataset and size; see `visrec.report.score_tables`."""
 
 import math
 import string
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
-from visrec.report.draws import HEADLINE, HEADLINE_KNN
-from visrec.report.verdict import (
-    METRICS,
-    Score,
-    compared,
-    missing,
-    percent,
-    span,
-)
+from visrec.report import score_names
+from visrec.report.draws import HEADLINE
+from visrec.report.score_names import named
+from visrec.report.score_tables import DASH, MINUS, Rows, decimal, group, line, pick
+from visrec.report.verdict import METRICS as LEADERBOARD
+from visrec.report.verdict import Score, compared, missing, percent, span
+from visrec.scoring.metrics import ATTRIBUTES_AND_IDENTITY, HEALTH, METRICS
 from visrec.scoring.protocols import PROTOCOLS
 
-Rows = Mapping[str, Sequence[Mapping[str, Any]]]  # encoder -> the rows of scores.csv of its chosen trial
-Found = Mapping[str, Mapping[str, Any] | None]  # encoder -> its row of one score
-
-DASH, MINUS = "\N{EN DASH}", "\N{MINUS SIGN}"
 PAPER_K = 3
-
-# (evaluator, metric): what it is called, at k neighbours where it has them
-LABELS = {
-    ("knn", "precision"): "precision@{k}",
-    ("knn", "hit"): "hit@{k}",
-    ("knn", "r_precision"): "R-precision",
-    ("knn", "map_at_r"): "MAP@R",
-    ("knn", "mrr"): "MRR",
-    ("knn", "accuracy"): "k-NN accuracy@{k}",
-    ("knn", "accuracy_weighted"): "k-NN accuracy@{k}, weighted",
-    ("svm", "accuracy"): "SVM accuracy",
-    ("logistic", "accuracy"): "logistic regression accuracy",
-    ("svm", "accuracy_shuffled"): "SVM accuracy, labels shuffled (control)",
-    ("knn", "attribute_precision"): "attribute precision@{k}, mean over attributes",
-    ("knn", "ndcg"): "NDCG@{k} of shared attributes",
-    ("knn", "identity_precision"): "identity precision@{k}",
-    ("few_labels", "accuracy"): "accuracy, mean over draws of the labels",
-}
-RECOMMENDATION = [("knn", metric) for metric in ("precision", "hit", "r_precision", "map_at_r", "mrr")]
-CLASSIFICATION = [("knn", "accuracy"), ("knn", "accuracy_weighted"), ("svm", "accuracy"), ("logistic", "accuracy")]
-CLASSIFICATION += [("svm", "accuracy_shuffled")]
-ATTRIBUTES = [("knn", metric) for metric in ("attribute_precision", "ndcg", "identity_precision")]
-OF_ATTRIBUTE = "precision of "
-HEALTH = {
-    "coverage": "coverage of train, lists of {k}",
-    "gini": "Gini index",
-    "hubness": "hubness (skewness)",
-    "diversity": "diversity inside a list",
-}
-NOT_SHOWN = {"chosen_C"}  # not a score
-
-FEATURES = {
-    "raw": "features as they are",
-    "standardised": "each feature on one scale",
-    "blocks": "each layer on one scale",
-    "whitened": "whitened",
-}
 FEW_LABELS = {
     "ali": "ALI and DCGAN: linear SVM on some random labels of train, 1,000 by default; C chosen on validation",
     "mteb": "MTEB: logistic regression on some labels per class, 16 by default; C = 1",
@@ -76,111 +29,13 @@ SELECTORS = {
     "rankme_stack": "RankMe of the stack",
     "hubness": "hubness on validation",
 }
-VARIANTS = {
-    "output": "output",
-    "hidden": "paper’s stack without the output",
-    "stack": "paper’s stack",
-    "stack-max": "paper’s stack, maxima",
-    "stack-grid": "all layers at 4 × 4",
-}
-
-
-def of_chosen(scores: pd.DataFrame, shown: Mapping[str, str]) -> dict[str, list[dict[str, Any]]]:
-    """The rows of each encoder's chosen trial.
-
-    Args:
-        scores: rows of scores.csv of one dataset and size, missing text as "".
-        shown: encoder -> trial.
-    """
-    found = {}
-    for encoder, trial in shown.items():
-        rows = scores[(scores["encoder"] == encoder) & (scores["trial"] == trial)].to_dict("records")
-        found[encoder] = [row | {"k": None if pd.isna(row["k"]) else int(row["k"])} for row in rows]
-    return found
-
-
-def pick(rows: Rows, evaluator: str, metric: str, k: int | None = None, split: str = "test", **more: str) -> Found:
-    """Each encoder's row of one score; the headline's unless `more` says otherwise.
-
-    Args:
-        rows: from `of_chosen`.
-        evaluator: that measured it.
-        metric: its name.
-        k: number of neighbours, or None.
-        split: of the queries.
-        more: other columns and their values. Under a protocol the space is its own, and not looked at.
-    """
-    wanted = {"evaluator": evaluator, "metric": metric, "k": k, "split": split} | HEADLINE
-    wanted |= (HEADLINE_KNN if evaluator == "knn" and "protocol" not in more else {}) | more
-    return {
-        encoder: next((row for row in own if all(row[key] == value for key, value in wanted.items())), None)
-        for encoder, own in rows.items()
-    }
-
-
-def decimal(value: float | None) -> str:
-    """A number that is no share, "1.24"; a dash where there is none."""
-    return DASH if missing(value) else f"{value:.2f}".replace("-", MINUS)
-
-
-def cell(
-    row: Mapping[str, Any] | None, words: Callable[[float | None], str] = percent, lifted: bool = True
-) -> dict[str, str]:
-    """Value, interval and lift of a score as text, and in `note` why there is none; `flag` is for what stands out."""
-    text = dict.fromkeys(("value", "span", "lift", "note", "flag"), "")
-    if row is None or missing(row["value"]):
-        return text | {"value": DASH, "note": "" if row is None or row["status"] == "ok" else row["status"]}
-    if lifted and not missing(row["lift"]):
-        text["lift"] = f"lift {percent(round(row['lift'], 3) + 0.0)}".replace("-", MINUS)  # no "-0.0"
-    if not (missing(row["low"]) or missing(row["high"])):
-        shares = words is percent
-        text["span"] = span(row["low"], row["high"]) if shares else f"[{words(row['low'])}, {words(row['high'])}]"
-    return text | {"value": words(row["value"])}
-
-
-def line(
-    label: str,
-    found: Found,
-    encoders: Sequence[str],
-    words: Callable[[float | None], str] = percent,
-    lifted: bool = True,
-) -> dict[str, Any] | None:
-    """A row of a table; None where no encoder has this score.
-
-    Args:
-        label: what is measured.
-        found: from `pick`.
-        encoders: the columns.
-        words: of a number.
-        lifted: whether lifts are shown.
-    """
-    there = [row for row in found.values() if row is not None]
-    if not there:
-        return None
-    constants = {
-        name: next((words(row[name]) for row in there if not missing(row[name])), "") for name in ("chance", "majority")
-    }
-    return {"label": label, "cells": [cell(found.get(encoder), words, lifted) for encoder in encoders], **constants}
-
-
-def group(title: str, rows: Iterable[dict[str, Any] | None], note: str = "") -> list[dict[str, Any]]:
-    """A list of one group, of the rows that are there; of none if there are none."""
-    kept = [row for row in rows if row is not None]
-    return [{"title": title, "note": note, "rows": kept}] if kept else []
-
-
-def named(evaluator: str, metric: str, k: int | None) -> str:
-    """What a score is called."""
-    label = LABELS.get((evaluator, metric), f"{evaluator}: {metric}" + ("@{k}" if k else ""))
-    return label.format(k=k) if "{k}" in label else label
 
 
 def _scores(rows: Rows, encoders: Sequence[str], names: Iterable[tuple[str, str]], k: int, **more: str) -> list:
     """Lines of some scores, at k where they have one."""
     lines = []
     for name in names:
-        own = {"average": "macro"} if name[1] == "attribute_precision" else {}  # a mean over attributes by its nature
-        found = pick(rows, *name, k if "{k}" in LABELS[name] else None, **own, **more)
+        found = pick(rows, *name, k if score_names.has_k(*name) else None, **score_names.average(*name) | more)
         lines.append(line(named(*name, k), found, encoders))
     return lines
 
@@ -189,44 +44,47 @@ def all_scores(rows: Rows, encoders: Sequence[str], k: int) -> list[dict[str, An
     """The tables of all test scores: {summary, groups}; the first is shown, the others are folded away."""
     ks = sorted({row["k"] for own in rows.values() for row in own if row["metric"] == "precision" and row["k"]})
     others = [other for other in ks if other != k]
-    shown = [
-        *group("Recommendation", _scores(rows, encoders, RECOMMENDATION, k)),
-        *group("Classification", _scores(rows, encoders, CLASSIFICATION, k)),
-        *group("Attributes and identity", _scores(rows, encoders, ATTRIBUTES, k)),
-        *group("Other evaluators", _others(rows, encoders)),
-    ]
-    at_k = [name for name in (*RECOMMENDATION, *CLASSIFICATION, *ATTRIBUTES) if "{k}" in LABELS[name]]
+    by_group = {title: list(score_names.labels(title)) for title in score_names.groups()}
+    shown = [each for title, names in by_group.items() for each in group(title, _scores(rows, encoders, names, k))]
+    shown += group("Other evaluators", _others(rows, encoders))
+    at_k = [name for names in by_group.values() for name in names if score_names.has_k(*name)]
     further = group("", [one for name in at_k for other in others for one in _scores(rows, encoders, [name], other)])
-    macro = group("", _scores(rows, encoders, [*RECOMMENDATION, *CLASSIFICATION], k, average="macro"))
-    attributes = dict.fromkeys(
-        row["metric"] for own in rows.values() for row in own if row["metric"].startswith(OF_ATTRIBUTE)
-    )
-    single = group(
-        "", [line(name.removeprefix(OF_ATTRIBUTE), pick(rows, "knn", name, k), encoders) for name in attributes]
-    )
+    over_classes = [name for names in by_group.values() for name in names if not score_names.average(*name)]
+    macro = group("", _scores(rows, encoders, over_classes, k, average="macro"))
     tables = [
         ("", shown),
         (f"Macro averages: every class counts the same, at k = {k}", macro),
         (f"Other numbers of neighbours: k = {', '.join(map(str, others))}", further),
-        (f"Precision@{k} of each attribute", single),
+        *_of_each_attribute(rows, encoders, k),
     ]
     return [{"summary": summary, "groups": groups} for summary, groups in tables if groups]
 
 
+def _of_each_attribute(rows: Rows, encoders: Sequence[str], k: int) -> list[tuple[str, list[dict[str, Any]]]]:
+    """Tables (summary, groups) of metrics that are measured for each attribute."""
+    tables = []
+    for metric in (metric for metric in METRICS.values() if metric.each):
+        known = dict.fromkeys(row["metric"] for own in rows.values() for row in own)
+        names = [name for name in known if name.startswith(metric.each)]
+        lines = [line(name.removeprefix(metric.each), pick(rows, "knn", name, k), encoders) for name in names]
+        tables.append((metric.each_label.format(k=k), group("", lines)))
+    return tables
+
+
 def has_attributes(rows: Rows) -> bool:
     """Whether images have attributes or identities that are scored."""
-    metrics = {metric for _, metric in ATTRIBUTES}
-    return any(row["metric"] in metrics for own in rows.values() for row in own)
+    names = {metric for _, metric in score_names.labels(ATTRIBUTES_AND_IDENTITY)}
+    return any(row["metric"] in names for own in rows.values() for row in own)
 
 
 def _others(rows: Rows, encoders: Sequence[str]) -> list[dict[str, Any] | None]:
-    """Test scores of evaluators that this page knows nothing of."""
-    known = {evaluator for evaluator, _ in LABELS}
+    """Test scores of evaluators that have no names here."""
+    known = score_names.evaluators()
     found = dict.fromkeys(
         (row["evaluator"], row["metric"], row["k"])
         for own in rows.values()
         for row in own
-        if row["evaluator"] not in known and row["split"] == "test" and row["metric"] not in NOT_SHOWN
+        if row["evaluator"] not in known and row["split"] == "test" and row["metric"] not in score_names.NOT_SHOWN
     )
     return [line(named(*name), pick(rows, *name), encoders) for name in found]
 
@@ -250,18 +108,13 @@ def spaces(rows: Rows, encoders: Sequence[str], k: int) -> list[dict[str, Any]]:
                 best[encoder] = row["value"], (features, distance)
     lines = []
     for kind, found in scored.items():
-        one = line(space(*kind), found, encoders)
+        one = line(score_names.space(*kind), found, encoders)
         if one is not None:
             for encoder, each in zip(encoders, one["cells"], strict=True):
                 if len(scored) > 1 and best.get(encoder, (0, None))[1] == kind:
                     each["flag"] = "★ best on validation"
             lines.append(one)
     return group("", lines)
-
-
-def space(features: str, distance: str) -> str:
-    """What is done to features, and the distance: "whitened, cosine"."""
-    return f"{FEATURES.get(features, features)}, {distance.upper() if distance == 'l2' else distance}"
 
 
 def leaks(rows: Rows, encoders: Sequence[str], k: int) -> list[dict[str, Any]]:
@@ -307,12 +160,11 @@ def protocols(rows: Rows, encoders: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def health(rows: Rows, encoders: Sequence[str], k: int) -> list[dict[str, Any]]:
-    """Whom the lists of all test queries recommend, beside what random lists would."""
-    words = {"coverage": percent}
+    """What the lists of all test queries recommend, beside what random lists would."""
     lines = []
-    for metric, label in HEALTH.items():
-        found = pick(rows, "knn", metric, k)
-        lines.append(line(label.format(k=k), found, encoders, words.get(metric, decimal), lifted=False))
+    for name, label in score_names.labels(HEALTH).items():
+        found, form = pick(rows, *name, k), decimal if METRICS[name[1]].decimal else percent
+        lines.append(line(label.format(k=k), found, encoders, form, lifted=False))
     return group("", lines)
 
 
@@ -362,7 +214,7 @@ def duels(comparisons: Sequence[Mapping[str, Any]], encoders: Sequence[str], k: 
 
 def metric_name(metric: str, k: int) -> str:
     """What a column of the leaderboard, or another name in comparisons.csv, is called."""
-    return (METRICS | {"map_at_r": LABELS["knn", "map_at_r"]}).get(metric, metric).format(k=k)
+    return (LEADERBOARD | {"map_at_r": METRICS["map_at_r"].label}).get(metric, metric).format(k=k)
 
 
 def overall(rows: pd.DataFrame, k: int) -> list[dict[str, Any]]:
@@ -423,79 +275,3 @@ def chosen_without(rows: pd.DataFrame) -> dict[tuple[str, str], str]:
     for row in rows[rows["trial"].fillna("") != ""].to_dict("records"):
         found.setdefault((row["encoder"], row["trial"]), []).append(known.get(row["selector"], row["selector"]))
     return {key: " ".join(several) for key, several in found.items()}
-
-
-def atlas(rows: pd.DataFrame, batchnorm: str) -> dict[str, Any]:
-    """What the layers of one trial score: all rows as text, and sentences no stronger than the intervals.
-
-    Args:
-        rows: the trial's rows of atlas.csv.
-        batchnorm: the mode that the sentences are about, the one that the trial embeds with.
-    """
-    records = rows.to_dict("records")
-    lines = [
-        {
-            "batchnorm": row["batchnorm"],
-            "variant": variant_name(row),
-            "dimensions": f"{int(row['dimensions']):,}".replace(",", "\N{THIN SPACE}"),
-            "precision": percent(row["precision"]),
-            "span": span(row["low"], row["high"]),
-            "lift": percent(row["lift"]),
-            "probe": percent(row["probe"]),
-            "probe_span": span(row["probe_low"], row["probe_high"]),
-            "note": "" if missing(row["note"]) else row["note"],
-            "share_of_dimensions": percent(row["share_of_dimensions"]),
-            "share_of_distance": percent(row["share_of_distance"]),
-        }
-        for row in records
-    ]
-    here = [row for row in records if row["batchnorm"] == batchnorm] or records
-    first = here[0]
-    return {
-        "rows": lines,
-        "sentences": _atlas_sentences(here),
-        "k": int(first["k"]),
-        "n": int(first["n"]),
-        "chance": percent(first["chance"]),
-        "batchnorm": first["batchnorm"],
-    }
-
-
-def variant_name(row: Mapping[str, Any]) -> str:
-    """What a row of atlas.csv is of, in words."""
-    return VARIANTS.get(row["variant"], f"{row['layers']} ({row['pooling']})")
-
-
-def _atlas_sentences(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Which single layer scores highest, and which dominates the distance; rows of one batch norm mode."""
-    single = [row for row in rows if row["variant"] in ("alone", "output")]
-    if not single:
-        return []
-    best = max(single, key=lambda row: row["precision"])
-    near = [row for row in single if row is not best and row["high"] >= best["low"]]
-    sentence = f"Of the single layers {variant_name(best)} scores highest, {_alone(best)}"
-    if near:
-        word = "overlaps" if len(near) == 1 else "overlap"
-        sentence += f"; {len(near)} of the other {len(single) - 1} intervals {word} its own, so which is best is open."
-    else:
-        sentence += ", with an interval above all others." if len(single) > 1 else "."
-    sentences = [sentence]
-    shared = [row for row in single if not missing(row["share_of_distance"])]
-    if shared:
-        loud = max(shared, key=lambda row: row["share_of_distance"])
-        sentence = (
-            f"In the paper’s stack {variant_name(loud)} has the largest say: {percent(loud['share_of_distance'])} of "
-            f"the squared distance with {percent(loud['share_of_dimensions'])} of the values. "
-        )
-        if loud is best:
-            sentence += "It is the layer that scores highest, too."
-        elif loud["high"] < best["low"]:
-            sentence += f"Alone it scores {_alone(loud)}: below the highest."
-        else:
-            sentence += f"Alone it scores {_alone(loud)}, and that overlaps with the highest."
-        sentences.append(sentence)
-    return sentences
-
-
-def _alone(row: Mapping[str, Any]) -> str:
-    return f"{percent(row['precision'])} {span(row['low'], row['high'])}"

@@ -34,7 +34,7 @@ from visrec.report.draws import (
     words,
 )
 from visrec.report.verdict import METRICS, duration, missing, percent, span
-from visrec.scoring import health, layers, metrics
+from visrec.scoring import layers, metrics
 
 TEXT = ["protocol", "metric", "split", "distance", "features", "average", "duplicates", "status"]
 SCORES = [*GROUP, "trial", "seed", "evaluator", "protocol", "metric", "split", "k", "distance", "features", "average"]
@@ -91,7 +91,7 @@ def read_scores(results_dir: str | Path, trials: Iterable[Mapping], evaluators: 
     numbers = ["value", "low", "high", "chance", "majority"]
     scores[numbers] = scores[numbers].astype(float)
     scores["k"] = scores["k"].astype("Int64")
-    scores["lift"] = metrics.lift(scores["value"], scores["chance"].mask(scores["metric"].isin(health.UNBOUNDED)))
+    scores["lift"] = metrics.lift(scores["value"], scores["chance"].mask(scores["metric"].isin(metrics.unbounded())))
     return scores[SCORES]
 
 

@@ -1,7 +1,7 @@
 """The health of a recommender: which images it ever shows, how unevenly, and how alike those of one list are.
 
 Lists are the k nearest of each query as `starts`, `rows` and `squared` of `Neighbours`. Rows tied at the k-th distance
-are drawn at random, for each query on its own: an entry is in the list with probability `metrics.inclusion`.
+are drawn at random, for each query on its own: an entry is in the list with probability `ties.inclusion`.
 
 Beside each measure stands what lists of k random rows would give. It assumes that every query can draw every row. With
 leave-one-out each row is drawn by all queries but its own, from one row less: give queries - 1 and gallery - 1.
@@ -13,10 +13,9 @@ from itertools import pairwise
 import numpy as np
 from scipy.stats import binom, hypergeom, skew
 
-from visrec.scoring import metrics
+from visrec.scoring.ties import inclusion
 
 VALUES = 2**20  # float64 features in memory at once (8 MiB)
-UNBOUNDED = ("gini", "hubness")  # nothing is perfect at 1, so there is no way from chance to it
 CONSTANT = 1e-9  # relative spread of expected counts that rounding alone can cause
 
 
@@ -45,7 +44,7 @@ class Recommended:
             squared: float64 (E,).
             k: at most the k of the search, the same in each call.
         """
-        listed = metrics.inclusion(starts, squared, k)
+        listed = inclusion(starts, squared, k)
         with np.errstate(divide="ignore"):  # log 0: in this list for certain
             log_missed = np.log1p(-listed)
         self.counts += np.bincount(rows, listed, minlength=len(self.counts))

@@ -173,36 +173,6 @@ def over_groups(scores: np.ndarray, seed: int) -> tuple[float, float, float]:
     return _floats(summary(mean))
 
 
-def over_seeds(scores: np.ndarray, seed: int, labels: np.ndarray | None = None) -> tuple[float, float, float]:
-    """Mean over seeds and queries with its two-level interval (`across_seeds`); of one seed it is `interval`.
-
-    Args:
-        scores: float (S, Q), a row of scores per seed, NaN = none.
-        seed: of the draws.
-        labels: as for `resample`.
-
-    Returns:
-        value, low and high; NaN without any score.
-    """
-    return _floats(summary(across_seeds(resample(scores, seed, labels), seed)))
-
-
-def difference(a: np.ndarray, b: np.ndarray, seed: int, labels: np.ndarray | None = None) -> tuple[float, float, float]:
-    """Mean of a minus mean of b over seeds and queries, with its two-level, paired interval (`contrast`).
-
-    Args:
-        a: float (S, Q), a row of scores per seed, NaN = none.
-        b: float (T, Q), the same queries in the same order.
-        seed: of the draws.
-        labels: as for `resample`.
-
-    Returns:
-        value, low and high; exactly 0, 0 and 0 if a equals b; NaN if one of them is without any score.
-    """
-    draws = resample(np.concatenate([a, b]), seed, labels)
-    return _floats(summary(contrast(draws[:, : len(a)], draws[:, len(a) :], seed)))
-
-
 def relation(low: float, high: float) -> str:
     """What the interval of a difference a - b says of a: "better", "worse", or "not resolved" (0 inside, or NaN)."""
     if low > 0:

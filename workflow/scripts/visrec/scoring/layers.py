@@ -7,16 +7,14 @@ import math
 from pathlib import Path
 from typing import Any
 
-import h5py
-import numpy as np
 import pandas as pd
 
 from visrec.data.embeddings import layers_of
 from visrec.data.files import atomic
 from visrec.data.hdf5 import EMBEDDINGS, reading
+from visrec.scoring.moments import moments
 
 COLUMNS = ["layer", "start", "stop", "dimensions", "share_of_dimensions", "share_of_distance"]
-ROWS_AT_ONCE = 2048
 
 
 def write(embeddings: str | Path, out: str | Path) -> None:
@@ -41,7 +39,7 @@ def rows(embeddings: str | Path) -> list[dict[str, Any]]:
     with reading(embeddings, EMBEDDINGS) as file:
         layers = layers_of(file)
         # One layer is all of the distance; its features need not be read.
-        variances = _variances(file["train/features"]) if len(layers) > 1 else None
+        variances = moments(file["train/features"])[1] if len(layers) > 1 else None
     total = sum(part.stop - part.start for part in layers.values())
     found = []
     for layer, part in layers.items():
@@ -61,16 +59,3 @@ def rows(embeddings: str | Path) -> list[dict[str, Any]]:
             }
         )
     return found
-
-
-def _variances(features: h5py.Dataset) -> np.ndarray:
-    """Variance (D,) of each feature, in one pass over blocks (Chan, Golub and LeVeque's update), float64."""
-    count, mean, squares = 0, np.zeros(features.shape[1]), np.zeros(features.shape[1])
-    for start in range(0, len(features), ROWS_AT_ONCE):
-        block = features[start : start + ROWS_AT_ONCE].astype(np.float64)
-        shift = block.mean(axis=0) - mean
-        total = count + len(block)
-        squares += block.var(axis=0) * len(block) + shift**2 * count * len(block) / total
-        mean += shift * len(block) / total
-        count = total
-    return squares / count

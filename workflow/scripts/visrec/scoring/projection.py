@@ -10,7 +10,7 @@ from sklearn.manifold import TSNE, trustworthiness
 
 from visrec.data.files import atomic
 from visrec.data.hdf5 import EMBEDDINGS, reading
-from visrec.scoring.neighbours import choose_queries
+from visrec.scoring.queries import choose_queries
 
 TRUSTED = 5  # neighbours that trustworthiness looks at
 FEWEST = 2 * TRUSTED + 1  # points for t-SNE and for trustworthiness, which is defined up to half their number

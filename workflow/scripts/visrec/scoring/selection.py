@@ -30,6 +30,7 @@ from visrec.experiment import registry
 from visrec.experiment.trials import Spec
 from visrec.jobs import progress
 from visrec.scoring import frechet, health, neighbours
+from visrec.scoring.queries import first_by_digest
 from visrec.training import models
 from visrec.training.method import Method
 
@@ -181,7 +182,7 @@ def choose(ids: np.ndarray, count: int) -> np.ndarray:
     Returns:
         int64 (min(count, N),).
     """
-    return np.sort(neighbours.choose_queries(np.full(len(ids), -1), ids, count))
+    return np.sort(first_by_digest(ids, count))
 
 
 @torch.no_grad()

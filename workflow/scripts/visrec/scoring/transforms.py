@@ -1,48 +1,63 @@
-"""What is done to features before distances are taken: raw, standardised, blocks, whitened; and unit length for cosine.
+"""Spaces: what is done to features before distances are taken, and the distances. Each is one entry of a table.
 
 Statistics are those of the training images alone. Means and scales are rounded to float32 before they are used, so that
 the order in which rows were summed cannot show in the result.
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 
 import numpy as np
-import torch
 
-FEATURES = ("raw", "standardised", "blocks", "whitened")
-DISTANCES = ("l2", "cosine")
+from visrec.scoring.moments import moments
+
 WHITENED = 0.95  # share of the variance that the whitened components carry together
 ROWS = 1024  # rows in float64 at once
 
+Change = Callable[[np.ndarray], np.ndarray]
 
-def fit(name: str, train: np.ndarray, layers: Mapping[str, slice]) -> Callable[[np.ndarray], np.ndarray]:
+
+def fit(name: str, train: np.ndarray, layers: Mapping[str, slice]) -> Change:
     """A function float32 (N, D) -> float32 (N, D') fitted on the training features; inputs are left as they are.
 
-    With mean m and standard deviation s of each feature,
-        raw           x
-        standardised  (x - m) / s: each feature has the same say in a distance; constant ones have none
-        blocks        each layer over the root of its summed variances: each layer has the same say in a distance, where
-                      a wide layer of large values would otherwise have nearly all
-        whitened      the leading principal components over their standard deviations, as many as carry `WHITENED` of
-                      the variance: each direction has the same say; the many faint ones, which would drown them, are
-                      left out
-
     Args:
-        name: one of `FEATURES`.
+        name: one of `TRANSFORMS`.
         train: float32 (N, D), finite.
         layers: layer name -> its columns.
     """
-    if name == "raw":
-        return lambda features: features
-    mean, variance = _moments(train)
-    if name == "standardised":
-        scale = _inverse(np.sqrt(variance))
-        return lambda features: _by_rows(features, len(scale), lambda block: (block - mean) * scale)
-    if name == "blocks":
-        scale = np.ones(train.shape[1], np.float32)
-        for part in layers.values():
-            scale[part] = _inverse(np.sqrt(variance[part].sum()))
-        return lambda features: _by_rows(features, len(scale), lambda block: block * scale)
+    return TRANSFORMS[name].fit(train, layers)
+
+
+def _raw(train: np.ndarray, layers: Mapping[str, slice]) -> Change:
+    """X."""
+    return lambda features: features
+
+
+def _standardised(train: np.ndarray, layers: Mapping[str, slice]) -> Change:
+    """(x - m) / s: each feature has the same say in a distance; constant ones have none."""
+    mean, variance = _rounded_moments(train)
+    scale = _inverse(np.sqrt(variance))
+    return lambda features: _by_rows(features, len(scale), lambda block: (block - mean) * scale)
+
+
+def _blocks_of_layers(train: np.ndarray, layers: Mapping[str, slice]) -> Change:
+    """Each layer over the root of its summed variances: each layer has the same say in a distance.
+
+    Otherwise a wide layer of large values would have nearly all of it.
+    """
+    _, variance = _rounded_moments(train)
+    scale = np.ones(train.shape[1], np.float32)
+    for part in layers.values():
+        scale[part] = _inverse(np.sqrt(variance[part].sum()))
+    return lambda features: _by_rows(features, len(scale), lambda block: block * scale)
+
+
+def _whitened(train: np.ndarray, layers: Mapping[str, slice]) -> Change:
+    """The leading principal components over their standard deviations, as many as carry `WHITENED` of the variance.
+
+    Each direction has the same say; the many faint ones, which would drown them, are left out.
+    """
+    mean, _ = _rounded_moments(train)
     axes = _whitening(train, mean)
     return lambda features: _by_rows(features, axes.shape[1], lambda block: (block - mean) @ axes)
 
@@ -88,10 +103,11 @@ def _inverse(scale: np.ndarray) -> np.ndarray:
     return np.where(np.isfinite(inverse), inverse, np.float32(0))
 
 
-def _moments(train: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _rounded_moments(train: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean, float32 (D,), and variance about it, float64 (D,)."""
-    mean = (sum(block.sum(axis=0) for _, block in _blocks(train)) / len(train)).astype(np.float32)
-    return mean, sum(np.square(block - mean).sum(axis=0) for _, block in _blocks(train)) / len(train)
+    exact, variance = moments(train)
+    mean = exact.astype(np.float32)
+    return mean, variance + (exact - mean) ** 2
 
 
 def _whitening(train: np.ndarray, mean: np.ndarray) -> np.ndarray:
@@ -100,6 +116,8 @@ def _whitening(train: np.ndarray, mean: np.ndarray) -> np.ndarray:
     From the covariance X^T X / N of the centred rows X, or where there are fewer rows than features from X X^T / N =
     U S U^T, which has the same eigenvalues S; the axes are then X^T U / sqrt(N S).
     """
+    import torch  # seconds: the report needs the names alone
+
     count, width = train.shape
     if count < width:
         centred = torch.from_numpy(train - mean.astype(np.float64))
@@ -115,3 +133,46 @@ def _whitening(train: np.ndarray, mean: np.ndarray) -> np.ndarray:
     share = np.cumsum(values) / max(values.sum(), np.finfo(float).tiny)
     kept = min(int(np.searchsorted(share, WHITENED)) + 1, max(1, int((values > 0).sum())))
     return axes[:, :kept] * _inverse(np.sqrt(values[:kept])).astype(np.float64)
+
+
+@dataclass(frozen=True)
+class Transform:
+    """What is done to features before distances are taken.
+
+    Attributes:
+        label: on the page.
+        fit: (train float32 (N, D), layer name -> its columns) -> a function float32 (N, D) -> float32 (N, D').
+        of_layers: whether it weighs layers, and so does nothing to a single one but change the unit.
+    """
+
+    label: str
+    fit: Callable[[np.ndarray, Mapping[str, slice]], Change]
+    of_layers: bool = False
+
+
+@dataclass(frozen=True)
+class Distance:
+    """A distance that maps to L2.
+
+    Attributes:
+        label: on the page.
+        map: features float32 (N, D) -> float32 (N, D'), whose L2 distance ranks as this distance does.
+        of_squared: squared L2 distances of mapped features -> this distance, float64 of any shape.
+    """
+
+    label: str
+    map: Change
+    of_squared: Callable[[np.ndarray], np.ndarray]
+
+
+# Names are those of the options of the evaluator `knn`; the first of each is the headline's.
+TRANSFORMS = {
+    "raw": Transform("features as they are", _raw),
+    "standardised": Transform("each feature on one scale", _standardised),
+    "blocks": Transform("each layer on one scale", _blocks_of_layers, of_layers=True),
+    "whitened": Transform("whitened", _whitened),
+}
+DISTANCES = {
+    "l2": Distance("L2", lambda features: features, np.sqrt),
+    "cosine": Distance("cosine", unit, lambda squared: squared / 2),
+}

@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from visrec.report import style
 from visrec.report.figures.drawing import DASHED, PHONE, nothing
-from visrec.report.sections import variant_name
+from visrec.report.layer_sections import variant_name
 
 LINE = 0.205  # inches, of a row
 # statistics of batch norm: (what they are called, how far below its line a dot stands)

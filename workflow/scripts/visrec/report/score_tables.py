@@ -1,0 +1,101 @@
+"""Cells, rows and groups of the tables of scores: which row of scores.csv stands where, and as what text.
+
+Everything here is of one dataset and size. A table is a list of groups, {title, note, rows}; a row has a label, one
+cell per encoder, and what chance and the constant answer give. Cells are text, so that the page only prints them.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from visrec.report.draws import HEADLINE, HEADLINE_KNN
+from visrec.report.verdict import missing, percent, span
+
+Rows = Mapping[str, Sequence[Mapping[str, Any]]]  # encoder -> the rows of scores.csv of its chosen trial
+Found = Mapping[str, Mapping[str, Any] | None]  # encoder -> its row of one score
+Form = Callable[[float | None], str]  # a number as text
+
+DASH, MINUS = "\N{EN DASH}", "\N{MINUS SIGN}"
+
+
+def of_chosen(scores: pd.DataFrame, shown: Mapping[str, str]) -> dict[str, list[dict[str, Any]]]:
+    """The rows of each encoder's chosen trial.
+
+    Args:
+        scores: rows of scores.csv of one dataset and size, missing text as "".
+        shown: encoder -> trial.
+    """
+    found = {}
+    for encoder, trial in shown.items():
+        rows = scores[(scores["encoder"] == encoder) & (scores["trial"] == trial)].to_dict("records")
+        found[encoder] = [row | {"k": None if pd.isna(row["k"]) else int(row["k"])} for row in rows]
+    return found
+
+
+def pick(rows: Rows, evaluator: str, metric: str, k: int | None = None, split: str = "test", **more: str) -> Found:
+    """Each encoder's row of one score; the headline's unless `more` says otherwise.
+
+    Args:
+        rows: from `of_chosen`.
+        evaluator: that measured it.
+        metric: its name.
+        k: number of neighbours, or None.
+        split: of the queries.
+        more: other columns and their values. Under a protocol the space is its own, and not looked at.
+    """
+    wanted = {"evaluator": evaluator, "metric": metric, "k": k, "split": split} | HEADLINE
+    wanted |= (HEADLINE_KNN if evaluator == "knn" and "protocol" not in more else {}) | more
+    return {
+        encoder: next((row for row in own if all(row[key] == value for key, value in wanted.items())), None)
+        for encoder, own in rows.items()
+    }
+
+
+def decimal(value: float | None) -> str:
+    """A number that is no share, "1.24"; a dash where there is none."""
+    return DASH if missing(value) else f"{value:.2f}".replace("-", MINUS)
+
+
+def cell(row: Mapping[str, Any] | None, form: Form = percent, lifted: bool = True) -> dict[str, str]:
+    """Value, interval and lift of a score as text, and in `note` why there is none; `flag` is for what stands out."""
+    text = dict.fromkeys(("value", "span", "lift", "note", "flag"), "")
+    if row is None or missing(row["value"]):
+        return text | {"value": DASH, "note": "" if row is None or row["status"] == "ok" else row["status"]}
+    if lifted and not missing(row["lift"]):
+        text["lift"] = f"lift {percent(round(row['lift'], 3) + 0.0)}".replace("-", MINUS)  # no "-0.0"
+    if not (missing(row["low"]) or missing(row["high"])):
+        shares = form is percent
+        text["span"] = span(row["low"], row["high"]) if shares else f"[{form(row['low'])}, {form(row['high'])}]"
+    return text | {"value": form(row["value"])}
+
+
+def line(
+    label: str,
+    found: Found,
+    encoders: Sequence[str],
+    form: Form = percent,
+    lifted: bool = True,
+) -> dict[str, Any] | None:
+    """A row of a table; None where no encoder has this score.
+
+    Args:
+        label: what is measured.
+        found: from `pick`.
+        encoders: the columns.
+        form: of a number as text.
+        lifted: whether lifts are shown.
+    """
+    there = [row for row in found.values() if row is not None]
+    if not there:
+        return None
+    constants = {
+        name: next((form(row[name]) for row in there if not missing(row[name])), "") for name in ("chance", "majority")
+    }
+    return {"label": label, "cells": [cell(found.get(encoder), form, lifted) for encoder in encoders], **constants}
+
+
+def group(title: str, rows: Iterable[dict[str, Any] | None], note: str = "") -> list[dict[str, Any]]:
+    """A list of one group, of the rows that are there; of none if there are none."""
+    kept = [row for row in rows if row is not None]
+    return [{"title": title, "note": note, "rows": kept}] if kept else []

@@ -1,0 +1,101 @@
+"""Scores of the ranking of a whole gallery: R-precision, MAP@R and reciprocal rank, expected under random ties."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import torch
+
+CELLS = 2**22  # pairs of a query and a gallery row in memory at once (32 MiB of float64)
+INFINITY = 0x7FF << 52  # the bits of inf
+
+
+def ranked(squared: "torch.Tensor", relevant: "torch.Tensor") -> dict[str, np.ndarray]:
+    """Scores of a ranking of the whole gallery, with R the number of rows relevant to the query.
+
+        r_precision  precision at rank R
+        map_at_r     1/R times the sum, over the relevant rows at ranks <= R, of the precision at their rank
+                     (Musgrave, Belongie and Lim 2020)
+        mrr          1 / rank of the first relevant row
+
+    In random order of a tie group of t rows, r of them relevant, at ranks s + 1 to s + t with h relevant rows before
+    it, the j-th is relevant with probability r / t, and if it is, its precision is in expectation
+    (h + 1 + (j - 1) (r - 1) / (t - 1)) / (s + j).
+
+    Args:
+        squared: float64 (q, N), squared distances, inf = excluded. As sums of squares of numbers on a grid they are
+            integers below 2^52 times a power of two: their last bit is free and takes `relevant` in the sort.
+        relevant: bool (q, N), on the same device. Excluded rows do not count.
+
+    Returns:
+        float64 (q,) of each score; NaN where R = 0.
+
+    Raises:
+        ValueError: `squared` is negative, NaN or uses its last bit.
+    """
+    step = max(1, CELLS // max(1, squared.shape[1]))
+    parts = [
+        _ranked(squared[start : start + step], relevant[start : start + step]) for start in range(0, len(squared), step)
+    ]
+    names = "r_precision", "map_at_r", "mrr"
+    return {name: np.concatenate([np.zeros(0), *(part[i] for part in parts)]) for i, name in enumerate(names)}
+
+
+def _ranked(squared: "torch.Tensor", relevant: "torch.Tensor") -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    import torch  # seconds: the report needs none of it
+
+    relevant = relevant & (squared < torch.inf)
+    # The bits of floats >= 0, read as integers, have the order of the floats. A last bit of 0 marks a relevant row.
+    bits = squared.contiguous().view(torch.int64)
+    low, high = bits.aminmax()
+    if low < 0 or high > INFINITY or (bits & 1).any():
+        raise ValueError("ranked: squared distances must be >= 0 and exact, with fewer than 53 significant bits")
+    keys = (bits | ~relevant).sort(dim=1).values
+    total = relevant.sum(dim=1)
+
+    def end(key: torch.Tensor) -> torch.Tensor:
+        return torch.searchsorted(keys, key, right=True)
+
+    first = torch.where(relevant, bits, torch.iinfo(torch.int64).max - 1).amin(dim=1, keepdim=True)
+    before = torch.searchsorted(keys, first)
+    mrr = reciprocal_rank(*(x[:, 0].cpu().numpy() for x in (before, end(first | 1) - before, end(first) - before)))
+
+    last = keys.gather(1, (total - 1).clamp(min=0)[:, None])  # the row at rank R; what follows its ties does not matter
+    ranks = int(end(last | 1)[total > 0].max()) if total.any() else 1
+    keys = keys[:, :ranks]
+    hits = torch.nn.functional.pad((1 - (keys & 1)).cumsum(dim=1), (1, 0))
+    place = torch.arange(ranks, device=keys.device)
+    differs = (keys[:, 1:] | 1) != (keys[:, :-1] | 1)
+    start = torch.where(torch.nn.functional.pad(differs, (1, 0), value=True), place, 0).cummax(dim=1).values
+    stop = torch.where(torch.nn.functional.pad(differs, (0, 1), value=True), place + 1, ranks)
+    stop = stop.flip(1).cummin(dim=1).values.flip(1)
+    before, ties = hits.gather(1, start), stop - start
+    tied = hits.gather(1, stop) - before
+    probability = torch.where(place < total[:, None], tied.double() / ties, 0.0)
+    also = (place - start) * (tied - 1).double() / (ties - 1).clamp(min=1)  # relevant ones among the j - 1 before
+    precision = (before + 1 + also) / (place + 1)
+    r_precision, map_at_r = probability.sum(dim=1) / total, (probability * precision).sum(dim=1) / total
+    return r_precision.cpu().numpy(), map_at_r.cpu().numpy(), mrr
+
+
+def reciprocal_rank(before: np.ndarray, ties: np.ndarray, relevant: np.ndarray) -> np.ndarray:
+    """Expected 1 / rank of the first relevant row, which is in a group of `ties` rows, `relevant` of them relevant.
+
+    It is at place j of the group with probability binomial(t - j, r - 1) / binomial(t, r). NaN where none is relevant.
+
+    Args:
+        before: int64 (q,), rows before the group.
+        ties: int64 (q,), t.
+        relevant: int64 (q,), r.
+    """
+    score = np.where(relevant > 0, 1 / (before + 1.0), np.nan)
+    (uncertain,) = np.nonzero((relevant > 0) & (relevant < ties))
+    cases, case = np.unique(np.column_stack([before, ties, relevant])[uncertain], axis=0, return_inverse=True)
+    expected = np.zeros(len(cases))
+    for i, (s, t, r) in enumerate(cases):
+        j = np.arange(1, t - r + 1)
+        probability = np.cumprod(np.concatenate([[r / t], (t - r + 1 - j) / (t - j)]))
+        expected[i] = (probability / (s + np.arange(1, t - r + 2))).sum()
+    score[uncertain] = expected[case.ravel()]
+    return score
