@@ -7,7 +7,6 @@ snakemake --configfile my.yaml                   another experiment
 
 import functools
 import os
-import re
 import sys
 from pathlib import Path
 
@@ -25,7 +24,7 @@ if "datasets" not in config:
 sys.path.insert(0, f"{workflow.basedir}/workflow/scripts")
 
 from visrec.recommender import choice
-from visrec.experiment import registry, trials
+from visrec.experiment import layout, registry, trials
 from visrec.experiment.config import archives, check, component_of, options, refuse_repeated_keys
 from visrec.errors import UserError
 from visrec.jobs.fingerprint import fingerprint
@@ -57,7 +56,7 @@ include: "workflow/rules/recommend.smk"
 rule all:
     default_target: True
     input:
-        f"{RESULTS}/report/index.html",
+        f"{RESULTS}/{layout.PAGE}",
         # What a trial's story consists of is asked for by name: of a deleted file that only an intermediate step
         # reads, Snakemake would say that nothing is to be done. Embeddings may be deleted to save space.
         rules.tables.input,

@@ -17,7 +17,7 @@ def draw(root, trials, values):
     """The files of the figures of made-up results: name -> SVG."""
     results = fixture.build(root, trials, values)
     files = {name: results / "tables" / file for name, file in TABLES.items()}
-    tables(results, fixture.dumped(trials), ["knn", "svm"], files)
+    tables(fixture.experiment(results, trials, ["knn", "svm"]), files)
     evidence.write_atlas(results / "tables", trials, values)
     figures(results / "tables", results, trials, results / "figures")
     return {path.name: path.read_text() for path in (results / "figures").rglob("*.svg")}

@@ -7,7 +7,8 @@ import math
 
 import pandas as pd
 
-from visrec.report.tables import SCORES
+from visrec.experiment import layout
+from visrec.report.inputs import ATLAS, SCORES, columns_of
 from visrec.scoring import atlas, metrics
 from visrec.scoring.protocols import PROTOCOLS
 
@@ -104,10 +105,10 @@ def scores(trials, failed=(), attributes=()):
     """scores.csv of trials; those in `failed`, by (encoder, trial), collapsed."""
     found = []
     for one in trials:
-        for each in (*knn(LEVEL[one["encoder"]], attributes), *probes(LEVEL[one["encoder"]])):
-            if (one["encoder"], one["trial"]) in failed:
+        for each in (*knn(LEVEL[one.encoder], attributes), *probes(LEVEL[one.encoder])):
+            if (one.encoder, one.name) in failed:
                 each |= {"value": math.nan, "low": math.nan, "high": math.nan, "status": "collapsed"}
-            found.append({key: one[key] for key in ("dataset", "size", "encoder", "trial", "seed")} | each)
+            found.append(columns_of(one, ATLAS) | each)
     table = pd.DataFrame(found)
     table["chance"] = table["chance"].astype(float)
     table["lift"] = metrics.lift(table["value"], table["chance"])
@@ -136,7 +137,7 @@ def atlas_rows(trials):
                 about = share.get((layer, pooling), (math.nan, math.nan))
                 wide = variant == "stack-grid"
                 found.append(
-                    {key: one[key] for key in ("dataset", "size", "encoder", "trial", "seed")}
+                    columns_of(one, ATLAS)
                     | {"batchnorm": mode, "variant": variant, "pooling": pooling, "layers": layer, "dimensions": 4416}
                     | {"k": 3, "precision": value - less, "low": value - less - 0.015, "high": value - less + 0.015}
                     | {"n": 2000, "chance": 0.1, "lift": (value - less - 0.1) / 0.9}
@@ -150,7 +151,9 @@ def atlas_rows(trials):
 
 def write_atlas(tables_dir, trials, values):
     """Write atlas.csv anew, with all its columns, for the trials that have an atlas and did not collapse."""
-    rows = atlas_rows([one for one in trials if one["atlas"] and values[one["encoder"], one["trial"]]])
+    rows = atlas_rows(
+        [one for one in trials if layout.has_atlas(one.encoder, ["knn"]) and values[one.encoder, one.name]]
+    )
     rows.to_csv(tables_dir / "atlas.csv", index=False)
 
 

@@ -1,8 +1,8 @@
 """A small results folder with everything the report reads, made without training: digits, enlarged."""
 
 import csv
-import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,9 @@ from visrec.data.embeddings import write_embeddings
 from visrec.data.files import write_json
 from visrec.data.images import ImageSet, ImageSource, read_images, write_images
 from visrec.data.query_scores import write_query_scores
-from visrec.experiment import registry
+from visrec.experiment import layout, registry
+from visrec.experiment.layout import Experiment
+from visrec.experiment.trials import Trial
 from visrec.scoring import atlas, layers
 
 CLASSES = [*"012345678", '<script>alert(1)</script>"']  # a class name from hell stands for the digit 9
@@ -43,6 +45,7 @@ HISTORY = [
 KEYS = ["protocol", "metric", "split", "k", "distance", "features", "average", "duplicates"]
 SCORE = [*KEYS, "value", "low", "high", "n", "chance", "majority", "status"]
 QUERIES = 100  # in val and in test
+EVALUATORS = ["knn", "svm"]
 HALF = 0.01  # half-width of every interval over queries
 # Where an encoder's scores stand in their wave over the queries: a third of a turn apart, so that no two encoders have
 # scores that rise and fall together, and differences are as wide as those of separate samples and somewhat more.
@@ -50,58 +53,32 @@ PHASES = {"pixels": 0, "random": 0, "pca": 1 / 3}
 BENCHMARK = ["s", "h:m:s", "max_rss", "max_vms", "max_uss", "max_pss", "io_in", "io_out", "mean_load", "cpu_time"]
 
 
-class Record(dict):
-    """A trial that has the attributes of a `visrec.experiment.trials.Trial`, too."""
-
-    @property
-    def name(self):
-        return self["trial"]
-
-    @property
-    def folder(self):
-        return f"{self['dataset']}/{self['size']}px/{self['encoder']}/{self['trial']}"
-
-    @property
-    def declared(self):
-        return registry.declared("encoders", self["encoder"])
-
-    def __getattr__(self, key):
-        return self[key]
-
-
-def trial(encoder, options, *, seed=0, headline=(), grid=(), axes=None, stage=None, dataset="digits", size=16):
+def trial(encoder, options, *, seed=0, grid=(), axes=None, named=(), dataset="digits", size=16):
     """A trial on one grid; with `axes`, on one with these axes in a list of grids, none of them at its own value."""
-    named = [*headline, *sorted(set(axes or ()) - set(headline))]
-    name = "+".join([*(f"{key}~{options[key]}" for key in named), f"seed~{seed}"])
-    about = {
-        "dataset": dataset,
-        "size": size,
-        "encoder": encoder,
-        "trial": name,
-        "seed": seed,
-        "options": options,
-        "headline": list(headline),
-        "grid": list(grid),
-        "axes": list(grid if axes is None else axes),
-        "stage": stage,
-        "atlas": encoder in ("age", "random"),
-    }
-    return Record(about)
+    axes = tuple(grid if axes is None else axes)
+    headline = [*registry.declared("encoders", encoder).get("HEADLINE", ()), *named]
+    keys = [*headline, *(sorted(set(axes) - set(headline)) if axes != tuple(grid) else ())]
+    name = "+".join([*(f"{key}~{options[key]}" for key in keys if key in options), f"seed~{seed}"])
+    return Trial(dataset, size, encoder, options, seed, name, axes, tuple(grid))
+
+
+def changed(one, options, **more):
+    """A trial with some other options, which its name says."""
+    name = "+".join([one.name, *(f"{key}~{value}" for key, value in options.items())])
+    return replace(one, **{"options": one.options | options, "name": name} | more)
 
 
 def age(lambda_z, mu_x, seed=0, **more):
     options = {"lambda_z": lambda_z, "mu_x": mu_x, "latent": 128, "kl": "reference", "batch": 64}
-    return trial(
-        "age", options, seed=seed, headline=["lambda_z", "mu_x"], grid=["lambda_z", "mu_x"], stage="train", **more
-    )
+    return trial("age", options, seed=seed, grid=["lambda_z", "mu_x"], **more)
 
 
 def one_at_a_time(seeds=(0,)):
     """Trials of AGE as from a list of grids that changes one thing at a time, the first of them nothing."""
     own = {"lambda_z": 1000, "mu_x": 10, "latent": 128, "kl": "reference", "batch": 64}
     changes = {}, {"kl": "exact"}, {"lambda_z": 500}, {"lambda_z": 2000}, {"mu_x": 50}, {"latent": 64}
-    about = {"headline": ["lambda_z", "mu_x"], "grid": ["kl", "lambda_z", "mu_x", "latent"], "stage": "train"}
-    return [trial("age", own | one, axes=list(one), seed=seed, **about) for one in changes for seed in seeds]
+    grid = ["kl", "lambda_z", "mu_x", "latent"]
+    return [trial("age", own | one, axes=list(one), seed=seed, grid=grid) for one in changes for seed in seeds]
 
 
 def standard_trials(**more):
@@ -109,7 +86,7 @@ def standard_trials(**more):
     return [
         trial("pixels", {}, **more),
         trial("random", {"latent": 128}, **more),
-        trial("pca", {"components": 128}, stage="fit", **more),
+        trial("pca", {"components": 128}, **more),
         age(500, 10, **more),
         age(1000, 10, **more),
         age(500, 50, **more),
@@ -131,6 +108,11 @@ STANDARD = {
 REASON = "the latents of generated images have 0.0041 of the healthy variance at iteration 240"
 
 
+def experiment(results, trials, evaluators=EVALUATORS):
+    """What `build` wrote, as the tables and the report take it."""
+    return Experiment(Path(results), trials, evaluators)
+
+
 def build(root, trials, values, *, reasons=None, queries=4):
     """Write results/{experiment} below `root` and return its path.
 
@@ -142,11 +124,11 @@ def build(root, trials, values, *, reasons=None, queries=4):
         queries: number of queries in neighbours.csv.
     """
     results = Path(root) / "results" / "demo"
-    for dataset, size in dict.fromkeys((one["dataset"], one["size"]) for one in trials):
+    for dataset, size in dict.fromkeys((one.dataset, one.size) for one in trials):
         images(results / dataset / f"{size}px" / "images.h5", size)
     for number, one in enumerate(trials):
-        about = values[one["encoder"], one["trial"]]
-        reason = (reasons or {}).get((one["encoder"], one["trial"]), REASON)
+        about = values[one.encoder, one.name]
+        reason = (reasons or {}).get((one.encoder, one.name), REASON)
         write_trial(results, one, about, number, reason, queries)
     return results
 
@@ -230,7 +212,7 @@ def wave(value, phase):
 
 
 def write_trial(results, one, about, number, reason, queries):
-    folder = results / one["dataset"] / f"{one['size']}px" / one["encoder"] / one["trial"]
+    folder = results / one.folder
     folder.mkdir(parents=True, exist_ok=True)
     status = "ok" if about else "collapsed"
     val, test, accuracy, linear = about or (0.5, 0.5, 0.5, 0.5)
@@ -257,27 +239,25 @@ def write_trial(results, one, about, number, reason, queries):
     ]
     _csv(folder / "knn.csv", SCORE, knn)
     _csv(folder / "svm.csv", SCORE, svm)
-    phase = PHASES.get(one["encoder"], 2 / 3 + (number - 3) / 4)
-    images = results / one["dataset"] / f"{one['size']}px" / "images.h5"
+    phase = PHASES.get(one.encoder, 2 / 3 + (number - 3) / 4)
+    images = results / layout.images(one.dataset, one.size)
     query_scores(folder / "knn.h5", images, knn, phase, lists=lists(images, number) if status == "ok" else None)
     query_scores(folder / "svm.h5", images, svm, phase)
     embeddings(results, one, folder, status, number)
     write_json(folder / "embed.json", cost(status, number))
     neighbours(results, one, folder, number, queries if status == "ok" else 0)
     projection(results, one, folder, number, 40 if status == "ok" else 0)
-    if one["atlas"]:
+    if layout.has_atlas(one.encoder, EVALUATORS):
         write_atlas(folder / "atlas.csv", status)
-    for rule in ("embed", "neighbours", *([one["stage"]] if one["stage"] else [])):
-        path = (
-            results / "benchmarks" / rule / one["dataset"] / f"{one['size']}px" / one["encoder"] / f"{one['trial']}.tsv"
-        )
+    for rule in ("embed", "neighbours", *([one.stage] if one.stage else [])):
+        path = results / f"benchmarks/{rule}/{one.folder}.tsv"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(
             "\t".join(BENCHMARK) + "\n" + f"{12.5 + number}\t0:00:12\t{400 + number}.5\t-\t-\t-\t-\t-\t-\t9\n"
         )
-    if one["stage"] == "fit":
+    if one.stage == "fit":
         write_json(folder / "status.json", {"status": "ok", "reason": "", "seconds": 0.21})
-    if one["stage"] == "train":
+    if one.stage == "train":
         train_files(folder, one, status, reason, number)
         selectors(folder / "selectors.csv", one, status)
 
@@ -306,7 +286,7 @@ def lists(images, number):
 
 def selectors(path, one, status):
     """One selector that prefers a small lambda_z, one that prefers a large one, one that says nothing."""
-    weight = one["options"]["lambda_z"] + one["options"]["mu_x"] / 100
+    weight = one.options["lambda_z"] + one.options["mu_x"] / 100
     values = (("sliced_wasserstein", weight, "lower"), ("rankme_stack", weight, "higher"), ("hubness", 1.0, "lower"))
     rows = [(name, value if status == "ok" else None, better, status) for name, value, better in values]
     columns = ["selector", "value", "better", "status"]
@@ -335,9 +315,9 @@ def _layer(batchnorm, variant, pooling, names, dimensions, value, share=None, di
 
 
 def embeddings(results, one, folder, status, number):
-    path = results / one["dataset"] / f"{one['size']}px" / "images.h5"
+    path = results / layout.images(one.dataset, one.size)
     widths = {"stack": {"conv2": 6, "conv3": 20, "output": 4}, "flat": {"features": 12}}
-    widths = widths["flat" if one["encoder"] in ("pixels", "pca") else "stack"]
+    widths = widths["flat" if one.encoder in ("pixels", "pca") else "stack"]
     scale = {"conv2": 0.5, "conv3": 2.0, "output": 0.1, "features": 1.0}
     noise = np.random.default_rng(number)
     write_embeddings(
@@ -347,7 +327,7 @@ def embeddings(results, one, folder, status, number):
             split: [{name: scale[name] * noise.standard_normal((count, width)) for name, width in widths.items()}]
             for split, count in (("train", 300), ("val", 100), ("test", 100))
         },
-        spec={"encoder": one["encoder"]},
+        spec={"encoder": one.encoder},
         status=status,
     )
     layers.write(folder / "embeddings.h5", folder / "layers.csv")
@@ -365,7 +345,7 @@ def cost(status, number):
 
 
 def neighbours(results, one, folder, number, queries):
-    path = results / one["dataset"] / f"{one['size']}px" / "images.h5"
+    path = results / layout.images(one.dataset, one.size)
     train, test = read_images(path, "train"), read_images(path, "test")
     noise = np.random.default_rng(100 + number)
     rows = []
@@ -393,7 +373,7 @@ def neighbours(results, one, folder, number, queries):
 
 def projection(results, one, folder, number, points):
     """Places without meaning; the first points are the queries of neighbours.csv."""
-    test = read_images(results / one["dataset"] / f"{one['size']}px" / "images.h5", "test")
+    test = read_images(results / layout.images(one.dataset, one.size), "test")
     places = np.random.default_rng(200 + number).normal(size=(points, 4)).round(3)
     columns = ["id", "label", "pca_x", "pca_y", "tsne_x", "tsne_y", "pca_trustworthiness", "tsne_trustworthiness"]
     labels = [CLASSES[label] for label in test.labels]
@@ -463,9 +443,5 @@ CONFIG = {
     "datasets": {"digits": {"sizes": [16]}},
     "encoders": {"pixels": {}, "random": {}, "pca": {}, "age": {"grid": {"lambda_z": [500, 1000], "mu_x": [10, 50]}}},
     "evaluators": {"knn": {}, "svm": {}},
+    "report": {"queries": 4, "neighbours": 10},
 }
-
-
-def dumped(trials):
-    """Trials as they come through JSON."""
-    return json.loads(json.dumps(trials))

@@ -38,20 +38,20 @@ def test_the_leaderboard_is_sorted_and_filtered(page):
     assert sorted(order()) == ["pixels", "random"]  # these stay
 
 
-def test_gallery_and_map_follow_each_other(page):
-    page.locator(".gallery .encoder").last.select_option(label="random")
-    said = page.locator(".gallery .says").inner_text()
-    page.locator(".gallery input").first.focus()
+def test_examples_and_map_follow_each_other(page):
+    page.locator(".examples .encoder").last.select_option(label="random")
+    said = page.locator(".examples .says").inner_text()
+    page.locator(".examples input").first.focus()
     page.keyboard.press("ArrowRight")
-    now = page.locator(".gallery .says").inner_text()
+    now = page.locator(".examples .says").inner_text()
     assert now != said
     assert re.fullmatch(r"query \S+, label \d; age: \d of 3 right; random: \d of 3 right", now)
-    asked = page.locator(".gallery .asked .pic").get_attribute("aria-label")
+    asked = page.locator(".examples .asked .pic").get_attribute("aria-label")
     ring = page.locator(".map .ring").evaluate("ring => ring.style.transform || ring.getAttribute('transform')")
-    page.locator(".gallery input").first.focus()
+    page.locator(".examples input").first.focus()
     page.keyboard.press("ArrowRight")
     page.keyboard.press("ArrowRight")
-    assert page.locator(".gallery .asked .pic").get_attribute("aria-label") != asked
+    assert page.locator(".examples .asked .pic").get_attribute("aria-label") != asked
     assert page.locator(".map .ring").evaluate("ring => ring.style.transform || ring.getAttribute('transform')") != ring
 
 

@@ -5,6 +5,7 @@ RESULTS = f"results/{config['experiment']}"
 IMAGES = f"{RESULTS}/{{dataset}}/{{size}}px/images.h5"
 TRIAL = f"{RESULTS}/{{dataset}}/{{size}}px/{{encoder}}/{{trial}}"
 TRIALS = trials.grid(config)
+EVALUATORS = list(config["evaluators"])
 LADDER = os.path.relpath(f"{workflow.basedir}/docs/ladder.csv")
 
 
@@ -14,24 +15,18 @@ def names(kind, stage=None):
     return "|".join(found) or "(?!)"  # the latter matches nothing
 
 
+def refuse(error):
+    """End Snakemake with one line: an exception from a rule's function would come out wrapped in a traceback."""
+    sys.exit(f"error: {error}")
+
+
 def trial(wildcards):
-    """The trial a path stands for, whether or not it is on the config's grid."""
+    """The trial a path stands for, whether or not it is on the config's grid; a misspelt one ends Snakemake."""
     where = wildcards.dataset, int(wildcards.size), wildcards.encoder
     try:
         return trials.parse(config, *where, wildcards.trial)
     except UserError as error:
-        raise WorkflowError(str(error)) from None
-
-
-for target in sys.argv[1:]:
-    # A misspelt trial is refused here, in one line; from inside a rule's function Snakemake wraps it in a traceback.
-    asked = re.match(rf"{re.escape(RESULTS)}/(\w+)/(\d+)px/({names('encoders')})/([^/]+)/", target)
-    if asked:
-        dataset, size, encoder, name = asked.groups()
-        try:
-            trials.parse(config, dataset, int(size), encoder, name)
-        except UserError as error:
-            raise WorkflowError(str(error)) from None
+        refuse(error)
 
 
 @functools.cache
@@ -47,13 +42,12 @@ def code(rule_name, *roots, templates=""):
 
 def has_stage(trial, stage=None):
     """Whether a trial's encoder is made by a stage ("fit", "train"), or by any."""
-    declared = registry.declared("encoders", trial.encoder).get("STAGE")
-    return declared is not None and stage in (None, declared)
+    return trial.stage is not None and stage in (None, trial.stage)
 
 
 def has_atlas(encoder):
-    """Whether the layers of an encoder are scored one by one: if it has feature maps, and pictures have labels."""
-    return bool(registry.declared("encoders", encoder).get("ATLAS") and config["evaluators"])
+    """Whether the layers of an encoder are scored one by one."""
+    return layout.has_atlas(encoder, EVALUATORS)
 
 
 def share(jobs):
@@ -75,29 +69,14 @@ def benchmark_of(rule_name, path=""):
     return f"{RESULTS}/benchmarks/{rule_name}{path}.tsv"
 
 
-def of_all_trials(name):
-    """One file of every trial on the grid."""
-    return [f"{RESULTS}/{each.folder}/{name}" for each in TRIALS]
+def of_all_trials(names, *arguments):
+    """Files of every trial on the grid; `names` is a function of `layout` that lists those of a trial."""
+    return [f"{RESULTS}/{each.folder}/{name}" for each in TRIALS for name in names(each, *arguments)]
 
 
-def trial_records():
-    """The trials on the grid as plain data, for the tables, the figures and the report."""
-    return [
-        {
-            "dataset": each.dataset,
-            "size": each.size,
-            "encoder": each.encoder,
-            "trial": each.name,
-            "seed": each.seed,
-            "options": dict(each.options),
-            "headline": each.headline,
-            "grid": list(each.grid),
-            "axes": list(each.axes),
-            "stage": each.stage,
-            "atlas": has_atlas(each.encoder),
-        }
-        for each in TRIALS
-    ]
+def of_all_images():
+    """The images of every dataset and size."""
+    return sorted({f"{RESULTS}/{layout.images(each.dataset, each.size)}" for each in TRIALS})
 
 
 BELOW = "/{dataset}/{size}px/{encoder}/{trial}"

@@ -10,8 +10,7 @@ rule partial:
         runtime=30,
     params:
         results=RESULTS,
-        trials=trial_records(),
-        files=[str(file) for each in (rules.tables, rules.figures, rules.report) for file in each.input],
+        trials=TRIALS,
         config=printed_config(),
         configfiles=given_configfiles(),
         ladder=LADDER,

@@ -1,6 +1,8 @@
 # No output, as of rule partial: folders change without Snakemake seeing it, so it runs whenever it is asked for.
 # Nothing of the config that is its own is a parameter of another rule.
 
+LEADERBOARD = f"{RESULTS}/{layout.TABLES}/{TABLES['leaderboard']}"
+
 
 def recommended():
     """Dataset, size and, if the config names one, the trial that recommends."""
@@ -24,9 +26,11 @@ def recommended():
 
 def files_to_recommend(each):
     """What a trial needs to embed new pictures."""
-    folder = f"{RESULTS}/{each.folder}"
-    model = [f"{folder}/model.safetensors", f"{folder}/status.json"] if has_stage(each) else []
-    return [f"{RESULTS}/{each.dataset}/{each.size}px/images.h5", f"{folder}/embeddings.h5", *model]
+    names = [layout.EMBEDDINGS, *layout.model_files(each)]
+    return [
+        f"{RESULTS}/{layout.images(each.dataset, each.size)}",
+        *(f"{RESULTS}/{each.folder}/{name}" for name in names),
+    ]
 
 
 @functools.cache
@@ -38,11 +42,10 @@ def planned():
     dataset, size, named = recommended()
     if named:
         return f"{named.encoder}/{named.name}", "as the config says"
-    board = f"{RESULTS}/tables/{TABLES['leaderboard']}"
-    return choice.choose(board, trial_records(), dataset, size) if os.path.exists(board) else None
+    return choice.choose(LEADERBOARD, TRIALS, dataset, size) if os.path.exists(LEADERBOARD) else None
 
 
-def recommend_input(wildcards):
+def needed():
     """The files of the trial that the config names, or that the leaderboard chooses.
 
     The leaderboard is taken as it is. As an input, it would evaluate a trial again whose embeddings were deleted.
@@ -59,8 +62,7 @@ def recommend_input(wildcards):
             f"config: recommend: no encoder of this config embeds new pictures of {dataset} at {size} px; name another "
             "dataset, `recommend: {dataset: ..., size: ...}`"
         )
-    board = f"{RESULTS}/tables/{TABLES['leaderboard']}"
-    return [board, *(file for each in able for file in files_to_recommend(each))]
+    return [LEADERBOARD, *(file for each in able for file in files_to_recommend(each))]
 
 
 def catalogue():
@@ -72,16 +74,17 @@ def catalogue():
     return {"path": given["path"], "labels": given["labels"]}
 
 
-if "recommend" in sys.argv[1:]:
-    # Refused here, in one line; from inside a rule's function Snakemake wraps it in a traceback.
+def recommend_input(wildcards):
+    """What `needed` lists; what cannot be recommended ends Snakemake with one line before anything runs."""
     try:
         if not config["query"]:
             raise UserError("recommend for which pictures? Run: snakemake recommend --config query=photos/")
-        recommend_input(None)
+        files = needed()
         if not Path(config["query"]).expanduser().exists():
             raise UserError(f"query {config['query']}: there is no such file or folder; correct the path")
     except UserError as error:
-        raise WorkflowError(str(error)) from None
+        refuse(error)
+    return files
 
 
 rule recommend:
@@ -99,7 +102,7 @@ rule recommend:
         options=config["recommend"],
         place=lambda wildcards: recommended()[:2],
         planned=lambda wildcards: planned(),
-        trials=trial_records(),
+        trials=TRIALS,
         catalogue=lambda wildcards: catalogue(),
     script:
         "../scripts/recommend.py"

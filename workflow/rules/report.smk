@@ -15,19 +15,11 @@ rule report:
     input:
         rules.tables.output,
         rules.figures.output,
-        neighbours=of_all_trials("neighbours.csv"),
-        projections=of_all_trials("projection.csv"),
-        status=[f"{RESULTS}/{each.folder}/status.json" for each in TRIALS if has_stage(each)],
-        pictures=[
-            f"{RESULTS}/{each.folder}/{name}.png"
-            for each in TRIALS
-            if has_stage(each, "train")
-            for name in ("samples", "reconstructions")
-        ],
+        of_all_trials(layout.page_files),
+        of_all_images(),
         ladder=LADDER,
-        images=sorted({f"{RESULTS}/{each.dataset}/{each.size}px/images.h5" for each in TRIALS}),
     output:
-        page=f"{RESULTS}/report/index.html",
+        page=f"{RESULTS}/{layout.PAGE}",
         provenance=report(
             f"{RESULTS}/tables/{PROVENANCE}",
             caption="../report/provenance.rst",
@@ -45,7 +37,7 @@ rule report:
         runtime=30,
     params:
         results=RESULTS,
-        trials=trial_records(),
+        trials=TRIALS,
         config=printed_config(),
         configfiles=given_configfiles(),
         code=lambda wildcards: code("report", templates="report/templates"),

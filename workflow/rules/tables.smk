@@ -8,12 +8,7 @@ def figure_files():
 
 rule tables:
     input:
-        scores=[path for evaluator in config["evaluators"] for path in of_all_trials(f"{evaluator}.csv")],
-        queries=[path for evaluator in config["evaluators"] for path in of_all_trials(f"{evaluator}.h5")],
-        layers=of_all_trials("layers.csv"),
-        costs=of_all_trials("embed.json"),
-        atlas=[f"{RESULTS}/{each.folder}/atlas.csv" for each in TRIALS if has_atlas(each.encoder)],
-        selectors=[f"{RESULTS}/{each.folder}/selectors.csv" for each in TRIALS if has_stage(each, "train")],
+        of_all_trials(layout.table_files, EVALUATORS),
     output:
         **{key: f"{RESULTS}/tables/{name}" for key, name in TABLES.items() if key != "leaderboard_html"},
         leaderboard_html=report(
@@ -33,8 +28,8 @@ rule tables:
         runtime=30,
     params:
         results=RESULTS,
-        trials=trial_records(),
-        evaluators=list(config["evaluators"]),
+        trials=TRIALS,
+        evaluators=EVALUATORS,
         code=lambda wildcards: code("tables", "evaluators.knn:HEADLINE_K"),
     script:
         "../scripts/tables.py"
@@ -49,7 +44,7 @@ def readings():
 rule figures:
     input:
         rules.tables.output,
-        [f"{RESULTS}/{each.folder}/history.csv" for each in TRIALS if has_stage(each, "train")],
+        of_all_trials(layout.figure_files),
     output:
         [
             (
@@ -75,7 +70,7 @@ rule figures:
         runtime=30,
     params:
         results=RESULTS,
-        trials=trial_records(),
+        trials=TRIALS,
         code=lambda wildcards: code("figures", *readings()),
     script:
         "../scripts/figures.py"

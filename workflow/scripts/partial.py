@@ -3,14 +3,16 @@
 from visrec.jobs.job import commit, job
 
 with job(snakemake.log[0], snakemake.threads):
+    from pathlib import Path
+
+    from visrec.experiment.layout import Experiment
     from visrec.report.partial import partial
 
+    about = snakemake.params
     partial(
-        snakemake.params.results,
-        snakemake.params.trials,
-        snakemake.params.files,
-        snakemake.params.config,
+        Experiment(Path(about.results), about.trials, list(about.config["evaluators"])),
+        about.config,
         commit(snakemake.scriptdir),
-        snakemake.params.configfiles,
-        snakemake.params.ladder,
+        about.configfiles,
+        about.ladder,
     )

@@ -3,20 +3,17 @@
 from visrec.jobs.job import commit, job
 
 with job(snakemake.log[0], snakemake.threads):
+    from pathlib import Path
+
+    from visrec.experiment.layout import Experiment
     from visrec.report.html import report
 
-    config, results = snakemake.params.config, snakemake.params.results
+    about = snakemake.params
     report(
-        results,
-        config["experiment"],
-        snakemake.params.trials,
-        f"{results}/tables",
-        f"{results}/figures",
-        snakemake.output[0],
-        config,
+        Experiment(Path(about.results), about.trials, list(about.config["evaluators"])),
+        about.config,
+        about.results,
         commit(snakemake.scriptdir),
-        queries=config["report"]["queries"],
-        neighbours=config["report"]["neighbours"],
-        configfiles=snakemake.params.configfiles,
+        about.configfiles,
         ladder_csv=snakemake.input.ladder,
     )

@@ -3,8 +3,10 @@
 from visrec.jobs.job import job
 
 with job(snakemake.log[0], snakemake.threads):
+    from pathlib import Path
+
+    from visrec.experiment.layout import Experiment
     from visrec.report.tables import tables
 
-    tables(
-        snakemake.params.results, snakemake.params.trials, snakemake.params.evaluators, dict(snakemake.output.items())
-    )
+    about = snakemake.params
+    tables(Experiment(Path(about.results), about.trials, about.evaluators), dict(snakemake.output.items()))

@@ -18,6 +18,7 @@ SCRIPTS = Path(__file__).parents[3] / "workflow/scripts"
 AGE = "digits/32px/age/lambda_z~1000+mu_x~10+seed~0"
 PCA = "digits/32px/pca/seed~0"
 FILES = ("knn.csv", "svm.csv", "neighbours.csv", "projection.csv", "atlas.csv", "selectors.csv")
+FILES += ("samples.png", "reconstructions.png")
 CONFIG = {
     "experiment": "tiny",
     "datasets": {"digits": {"sizes": [32]}},
@@ -116,7 +117,7 @@ def test_a_failure_says_in_which_rule_at_which_attempt_and_why(results):
     log.parent.mkdir(parents=True)
     (results / AGE / "layers.csv").touch()
     (results / AGE / "knn.csv").touch()
-    assert state(results) == ("embedded", "1 of 6 results", "")
+    assert state(results) == ("embedded", "1 of 8 results", "")
     first = f"2026-11-23 06:50:08 attempt 1 on node7, process {os.getpid()}\nreading\n"
     Path(f"{log}.1.log").write_text(f"{first}error: x.h5: is empty; delete it\n")
     assert state(results) == ("failed in evaluate at attempt 1: x.h5: is empty; delete it", "", "")
@@ -193,7 +194,7 @@ def test_how_a_training_ended(results, how, shown):
     (results / AGE / "status.json").write_text(json.dumps({"status": how}))
     assert state(results)[0] == f"trained{shown}"
     (results / AGE / "layers.csv").touch()  # embeddings.h5 itself may be deleted, or temporary
-    assert state(results) == (f"embedded{shown}", "0 of 6 results", "")
+    assert state(results) == (f"embedded{shown}", "0 of 8 results", "")
     for name in FILES:
         (results / AGE / name).touch()
     assert state(results) == (f"done{shown}", "", "")

@@ -5,15 +5,16 @@ import csv
 import pytest
 
 from visrec.errors import UserError
+from visrec.experiment.trials import Trial
 from visrec.recommender import choice
 
 TRIALS = [
-    {"dataset": "a", "size": 32, "encoder": "pixels", "trial": "seed~0", "stage": None},
-    {"dataset": "a", "size": 32, "encoder": "precomputed", "trial": "seed~0", "stage": None},
-    {"dataset": "a", "size": 32, "encoder": "pca", "trial": "seed~0", "stage": "fit"},
-    {"dataset": "a", "size": 32, "encoder": "age", "trial": "one", "stage": "train"},
-    {"dataset": "a", "size": 32, "encoder": "age", "trial": "two", "stage": "train"},
-    {"dataset": "b", "size": 32, "encoder": "age", "trial": "one", "stage": "train"},
+    Trial("a", 32, "pixels", {}, 0, "seed~0"),
+    Trial("a", 32, "precomputed", {}, 0, "seed~0"),
+    Trial("a", 32, "pca", {}, 0, "seed~0"),
+    Trial("a", 32, "age", {}, 0, "one"),
+    Trial("a", 32, "age", {}, 0, "two"),
+    Trial("b", 32, "age", {}, 0, "one"),
 ]
 
 

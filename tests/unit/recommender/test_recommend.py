@@ -11,6 +11,7 @@ from PIL import Image
 from recommender_fixture import make, save, shade
 
 from visrec.errors import UserError
+from visrec.experiment.trials import Trial
 from visrec.recommender import recommend as module
 from visrec.recommender.recommend import (
     LIKE,
@@ -161,10 +162,7 @@ def test_the_chosen_trial_and_why(ask, made, caplog):
         "dataset,size,encoder,trial,status,k,val_precision,val_knn_accuracy,val_svm_accuracy\n"
         "shoes,16,pixels,seed~0,ok,3,0.5,,\nshoes,16,pca,seed~0,ok,3,0.75,,\n"
     )
-    trials = [
-        {"dataset": "shoes", "size": 16, "encoder": name, "trial": "seed~0", "stage": None}
-        for name in ("pixels", "pca")
-    ]
+    trials = [Trial("shoes", 16, name, {}, 0, "seed~0") for name in ("pixels", "pca")]
     caplog.set_level(logging.INFO, "visrec")
     recommend("experiment", "photos", OPTIONS, TrialChoice("shoes", 16, None, trials), None, "cpu", 1)
     page = (made / "experiment/recommend/recommendations.html").read_text()

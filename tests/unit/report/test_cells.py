@@ -8,7 +8,7 @@ import report_fixture as fixture
 from figures_fixture import changed, grid_rows, many_settings
 
 from visrec.report.cells import cells, shortened
-from visrec.report.draws import setting
+from visrec.report.settings import setting
 
 
 def test_setting_ignores_the_seed():

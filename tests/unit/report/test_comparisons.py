@@ -9,8 +9,7 @@ from visrec.data.files import write_text
 from visrec.data.query_scores import read_lists, write_query_scores
 from visrec.errors import UserError
 from visrec.report import comparisons as c
-from visrec.report import draws
-from visrec.report.draws import folder
+from visrec.report.resampled import resampled
 from visrec.scoring import health, intervals
 
 NAN = np.nan
@@ -59,7 +58,7 @@ def test_all_seeds_of_both_are_compared(tmp_path):
     trials = [fixture.trial("pixels", {}), *(fixture.age(500, 10, seed) for seed in range(3))]
     tests = (0.91, 0.92, 0.96)
     values = {("pixels", "seed~0"): (0.8, 0.8, 0.8, 0.8)}
-    values |= {("age", one["trial"]): (0.9, value, 0.9, 0.9) for one, value in zip(trials[1:], tests, strict=True)}
+    values |= {("age", one.name): (0.9, value, 0.9, 0.9) for one, value in zip(trials[1:], tests, strict=True)}
     row = read(write(tmp_path, trials, values), "comparisons").iloc[0]
     assert (row["a"], row["seeds_a"], row["b"], row["seeds_b"]) == ("age", 3, "pixels", 1)
     expected = intervals_fixture.difference(waves((1, 2, 3), tests), fixture.wave(0.8, 0)[None], 0)
@@ -69,12 +68,12 @@ def test_all_seeds_of_both_are_compared(tmp_path):
 
 def test_what_collapsed_is_not_measured(tmp_path):
     trials = [fixture.trial("pixels", {}), fixture.age(500, 10)]
-    results = write(tmp_path, trials, fixture.STANDARD | {("age", trials[1]["trial"]): None})
+    results = write(tmp_path, trials, fixture.STANDARD | {("age", trials[1].name): None})
     rows = read(results, "comparisons")
     assert set(rows["word"]) == {"not measured"}
     assert set(rows["seeds_b"]) == {0}
     assert rows["difference"].isna().all()
-    none = read(write(tmp_path / "none", trials[1:], {("age", trials[1]["trial"]): None}), "comparisons")
+    none = read(write(tmp_path / "none", trials[1:], {("age", trials[1].name): None}), "comparisons")
     assert none.empty and list(none) == c.COMPARISONS
 
 
@@ -110,13 +109,13 @@ def test_overall_is_empty_with_one_dataset(standard):
 
 def test_overall_adds_the_deviations_of_the_draws():
     random = np.random.default_rng(0)
-    trial = {"encoder": "pca", "trial": "seed~0", "dataset": "", "size": 32}
+    trial = fixture.trial("pca", {})
     key = "pca", "seed~0", "precision"
     parts = {
-        place: {key: intervals.resample(random.random((1, n)), 0)[:, 0]}
-        for place, n in ((("a", 32), 50), (("b", 32), 50), (("c", 32), 80))
+        whose: {key: intervals.resample(random.random((1, n)), 0)[:, 0]}
+        for whose, n in ((("a", 32), 50), (("b", 32), 50), (("c", 32), 80))
     }
-    chosen = {place: {"pca": [trial]} for place in parts}
+    chosen = {whose: {"pca": [trial]} for whose in parts}
     row = c.overall(parts, chosen).iloc[0]
     deviations = [draws[key][1:].std() for draws in parts.values()]
     assert row["value"] == pytest.approx(np.mean([draws[key][0] for draws in parts.values()]))
@@ -131,9 +130,7 @@ def test_overall_adds_the_deviations_of_the_draws():
 def test_selectors_are_set_beside_the_choice_by_precision(tmp_path):
     trials = [fixture.age(lam, 10, seed) for lam in (500, 1000, 2000) for seed in (0, 1)]
     vals = {500: 0.93, 1000: 0.95, 2000: 0.92}
-    values = {
-        ("age", one["trial"]): (vals[one["options"]["lambda_z"]], 0.9 + one["seed"] / 100, 0.9, 0.9) for one in trials
-    }
+    values = {("age", one.name): (vals[one.options["lambda_z"]], 0.9 + one.seed / 100, 0.9, 0.9) for one in trials}
     rows = read(write(tmp_path, trials, values), "selection")
     assert list(rows) == c.SELECTION
     rows = rows.set_index("selector")
@@ -154,8 +151,8 @@ def test_selectors_are_set_beside_the_choice_by_precision(tmp_path):
 
 def test_selection_uses_what_is_ok_and_averages_seeds_first(tmp_path):
     trials = [fixture.age(lam, 10, seed) for lam in (500, 1000) for seed in (0, 1)]
-    values = {("age", one["trial"]): (0.9, 0.9, 0.9, 0.9) for one in trials}
-    values["age", trials[3]["trial"]] = None  # collapsed
+    values = {("age", one.name): (0.9, 0.9, 0.9, 0.9) for one in trials}
+    values["age", trials[3].name] = None  # collapsed
     results = fixture.build(tmp_path, trials, values)
     for one, text in zip(
         trials,
@@ -168,26 +165,28 @@ def test_selection_uses_what_is_ok_and_averages_seeds_first(tmp_path):
         ),
         strict=True,
     ):
-        write_text(folder(results, one) / "selectors.csv", f"selector,value,better,status\n{text}\n")
-    rows = pd.DataFrame(c.selection(results, trials[:3], *draws_of(results, trials[:3]))).set_index("selector")
-    assert rows.loc["fid", "trial"] == trials[2]["trial"]
+        write_text(results / one.folder / "selectors.csv", f"selector,value,better,status\n{text}\n")
+    rows = pd.DataFrame(c.selection(fixture.experiment(results, trials[:3]), *draws_of(results, trials[:3]))).set_index(
+        "selector"
+    )
+    assert rows.loc["fid", "trial"] == trials[2].name
     assert list(rows["settings"]) == [2, 1]
     assert rows["spearman"].isna().all()  # fewer than three settings
-    assert rows.loc["odd", "trial"] == trials[0]["trial"]
-    write_text(folder(results, trials[0]) / "selectors.csv", "selector,value,better,status\nfid,1,least,ok\n")
+    assert rows.loc["odd", "trial"] == trials[0].name
+    write_text(results / trials[0].folder / "selectors.csv", "selector,value,better,status\nfid,1,least,ok\n")
     with pytest.raises(UserError, match="'better' is 'least', not 'lower' or 'higher'"):
-        c.selection(results, trials[:1], {}, {})
+        c.selection(fixture.experiment(results, trials[:1]), {}, {})
 
 
 def draws_of(results, trials):
-    return [draws.resampled(results, trials, ["knn", "svm"], split, 3) for split in ("val", "test")]
+    return [resampled(fixture.experiment(results, trials), split, 3) for split in ("val", "test")]
 
 
 def test_a_selector_without_any_value_has_a_row_without_choice(tmp_path):
     trials = [fixture.age(500, 10)]
     results = fixture.build(tmp_path, trials, fixture.STANDARD)
-    write_text(folder(results, trials[0]) / "selectors.csv", "selector,value,better,status\nfid,,lower,broken\n")
-    (row,) = c.selection(results, trials, *draws_of(results, trials))
+    write_text(results / trials[0].folder / "selectors.csv", "selector,value,better,status\nfid,,lower,broken\n")
+    (row,) = c.selection(fixture.experiment(results, trials), *draws_of(results, trials))
     assert (row["settings"], row["trial"], row["best_trial"]) == (0, "", "")
     assert np.isnan(row["precision"])
 
@@ -215,8 +214,8 @@ def test_rank_correlation(a, b, correlation):
 
 def test_overlap_of_the_lists_of_seeds(tmp_path):
     trials = [fixture.age(lam, 10, seed) for lam in (500, 1000) for seed in (0, 1, 2)]
-    values = {("age", one["trial"]): (0.9, 0.9, 0.9, 0.9) for one in trials}
-    values |= {("age", trials[number]["trial"]): None for number in (4, 5)}
+    values = {("age", one.name): (0.9, 0.9, 0.9, 0.9) for one in trials}
+    values |= {("age", trials[number].name): None for number in (4, 5)}
     results = write(tmp_path, trials, values)
     rows = read(results, "overlap")
     assert ",".join(rows) == "dataset,size,encoder,setting,seeds,k,overlap,chance"
@@ -225,18 +224,18 @@ def test_overlap_of_the_lists_of_seeds(tmp_path):
     assert row["overlap"] == pytest.approx(5 / 15)  # 5 of 10 in common
     assert row["chance"] == pytest.approx(health.random_overlap(10, 300))
     # Each of three pairs counts: one seed becomes the same as another.
-    path = folder(results, trials[1]) / "knn.h5"
-    path.write_bytes((folder(results, trials[0]) / "knn.h5").read_bytes())
-    assert c.overlap(results, trials[:3])[0]["overlap"] == pytest.approx((1 + 2 * 5 / 15) / 3)
+    path = results / trials[1].folder / "knn.h5"
+    path.write_bytes((results / trials[0].folder / "knn.h5").read_bytes())
+    assert c.overlap(fixture.experiment(results, trials[:3]))[0]["overlap"] == pytest.approx((1 + 2 * 5 / 15) / 3)
 
 
 def test_lists_of_other_queries_are_refused(tmp_path):
     trials = [fixture.age(500, 10, seed) for seed in (0, 1)]
-    results = fixture.build(tmp_path, trials, {("age", one["trial"]): (0.9, 0.9, 0.9, 0.9) for one in trials})
-    ids, rows = read_lists(folder(results, trials[1]) / "knn.h5")
-    write_query_scores(folder(results, trials[1]) / "knn.h5", {}, {}, {}, (ids[::-1], rows))
+    results = fixture.build(tmp_path, trials, {("age", one.name): (0.9, 0.9, 0.9, 0.9) for one in trials})
+    ids, rows = read_lists(results / trials[1].folder / "knn.h5")
+    write_query_scores(results / trials[1].folder / "knn.h5", {}, {}, {}, (ids[::-1], rows))
     with pytest.raises(UserError, match="lists other queries than the other seeds"):
-        c.overlap(results, trials)
+        c.overlap(fixture.experiment(results, trials))
 
 
 def test_overlap_is_empty_with_one_seed(standard):

@@ -15,16 +15,16 @@ LENGTHS = {"protocol": "visrec", "average": "micro", "duplicates": "kept", "feat
 
 def score(one, metric, value, *, evaluator="knn", split="val", k=3, **more):
     space = {} if evaluator == "knn" else {"features": "", "distance": ""}
-    about = {"encoder": one["encoder"], "trial": one["trial"], "evaluator": evaluator, "metric": metric}
+    about = {"encoder": one.encoder, "trial": one.name, "evaluator": evaluator, "metric": metric}
     return LENGTHS | space | about | {"split": split, "k": k, "value": value} | more
 
 
 def made(trials, scores, chosen=0, status=None, letters=None, precision=0.5):
     settings = pd.DataFrame(
         {
-            **one["options"],
-            "encoder": one["encoder"],
-            "trial": one["trial"],
+            **one.options,
+            "encoder": one.encoder,
+            "trial": one.name,
             "val_precision": None if (status or {}).get(number) else np.broadcast_to(precision, len(trials))[number],
             "status": (status or {}).get(number, "ok"),
             "chosen": number == chosen,
@@ -51,7 +51,7 @@ def test_scores_stand_in_the_cells_of_their_settings():
     scores = [score(one, "map_at_r", 0.1 * number, k=None) for number, one in enumerate(trials)]
     scores += [score(one, "map_at_r", 0.7, k=None, split="test") for one in trials[:2]]
     scores += [score(trials[0], "map_at_r", 0.9, k=None, average="macro")]
-    found = made(trials, scores, chosen=1, letters={("age", trials[2]["trial"]): "B", ("pca", trials[0]["trial"]): "Z"})
+    found = made(trials, scores, chosen=1, letters={("age", trials[2].name): "B", ("pca", trials[0].name): "Z"})
     (encoder,) = found["encoders"]
     assert (encoder["across"], encoder["columns"]) == ("lambda_z", ["500", "1000"])
     assert (encoder["down"], encoder["rows"]) == ("mu_x", ["10", "50"])
@@ -67,10 +67,7 @@ def test_a_cell_is_the_mean_over_seeds_of_the_setting_that_validation_would_choo
     trials = []
     for depth in (1, 2):
         for seed in (0, 1):
-            one = fixture.age(500, 10, seed)
-            one["options"] |= {"depth": depth}
-            one["trial"] += f"+depth~{depth}"
-            trials.append(one)
+            trials.append(fixture.changed(fixture.age(500, 10, seed), {"depth": depth}))
     scores = [
         score(one, name, value, split=split)
         for name in ("coverage", "hubness")
@@ -92,7 +89,7 @@ def test_a_cell_is_the_mean_over_seeds_of_the_setting_that_validation_would_choo
 def test_two_encoders_keep_their_own_numbers_on_the_axes():
     trials = [
         fixture.age(500, 10),
-        fixture.trial("pca", {"components": 8}, headline=["components"], grid=["components"]),
+        fixture.trial("pca", {"components": 8}, named=["components"], grid=["components"]),
     ]
     found = made(trials, [score(one, "mrr", 0.5, k=None) for one in trials])
     age, pca = found["encoders"]

@@ -12,8 +12,8 @@ from PIL import Image
 
 from visrec.data.files import write_json, write_text
 from visrec.errors import UserError
+from visrec.experiment import registry
 from visrec.report import FIGURES, TABLES, html, tables
-from visrec.report.draws import folder
 from visrec.report.figures.write import figures
 from visrec.report.ladder import COLUMNS
 
@@ -48,9 +48,7 @@ def write(root, trials, values, *, evaluators=("knn", "svm"), full=False, attrib
     """Results with tables: small ones, or `full` with all that the evaluators measure."""
     results = fixture.build(root, trials, values, **more)
     tables.tables(
-        results,
-        fixture.dumped(trials),
-        list(evaluators),
+        fixture.experiment(results, trials, evaluators),
         {name: results / "tables" / file for name, file in TABLES.items()},
     )
     evidence.write_atlas(results / "tables", trials, values)
@@ -67,25 +65,13 @@ def page_of(results, trials, config=None, commit="abc1234", configfiles=(), draw
     if drawn:
         figures(results / "tables", results, trials, results / "figures")
     else:  # drawing is slow, and tested elsewhere
-        for dataset, size in {(one["dataset"], one["size"]) for one in trials}:
+        for dataset, size in {(one.dataset, one.size) for one in trials}:
             for name in FIGURES:
                 write_text(results / "figures" / dataset / f"{size}px" / name, "<svg/>")
-    out = results / "report" / "index.html"
-    html.report(
-        results,
-        "demo",
-        fixture.dumped(trials),
-        results / "tables",
-        results / "figures",
-        out,
-        config or fixture.CONFIG,
-        commit,
-        3,
-        5,
-        configfiles=configfiles,
-        ladder_csv=ladder_csv,
-    )
-    return out.read_text(encoding="utf-8")
+    config = {**(config or fixture.CONFIG), "report": {"queries": 3, "neighbours": 5}}
+    experiment = fixture.experiment(results, trials, list(config["evaluators"]))
+    html.report(experiment, config, results, commit, configfiles, ladder_csv=ladder_csv)
+    return (results / "report/index.html").read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +102,7 @@ def test_data_is_escaped(standard):
     page = Page(standard)
     assert "<script>alert(1)" not in standard
     scripts = [attrs.get("type") for tag, attrs in page.tags if tag == "script"]
-    assert scripts == ["application/json", "application/json", None]  # data of grid and gallery, and the code
+    assert scripts == ["application/json", "application/json", None]  # data of grid and examples, and the code
     assert '<script>alert(1)</script>"' in page.all_text()  # the class of a neighbour, as text
     assert "node<1>" in page.all_text()
     assert all(not name.startswith("on") for _, attrs in page.tags for name in attrs)
@@ -126,8 +112,8 @@ def test_config_and_reason_are_escaped(tmp_path):
     trials = [fixture.age(500, 10)]
     evil = "</code></script><img src=x onerror=alert(1)>"
     text = make(
-        tmp_path, trials, {("age", trials[0]["trial"]): None},
-        config=fixture.CONFIG | {"note": evil}, commit=evil, reasons={("age", trials[0]["trial"]): evil},
+        tmp_path, trials, {("age", trials[0].name): None},
+        config=fixture.CONFIG | {"note": evil}, commit=evil, reasons={("age", trials[0].name): evil},
     )  # fmt: skip
     assert "<img src=x" not in text
     page = Page(text)
@@ -189,14 +175,14 @@ def test_collapsed_trials_appear_with_their_reason(standard):
     assert "1 of 7 trials gave no score" in text
 
 
-def test_gallery_marks_right_and_wrong_without_colour(standard):
+def test_examples_mark_right_and_wrong_without_colour(standard):
     """As the template writes it, for readers without JavaScript: the first query, and two encoders."""
     page = Page(standard)
     marked = [attrs["class"] for tag, attrs in page.tags if tag == "li" and attrs.get("class") in ("right", "wrong")]
     assert len(marked) == 2 * 5  # encoders, neighbours
-    gallery = section(standard, "neighbours")
-    assert gallery.count("✓ right: ") == marked.count("right") > 0
-    assert gallery.count("✗ wrong: ") == marked.count("wrong") > 0
+    examples = section(standard, "neighbours")
+    assert examples.count("✓ right: ") == marked.count("right") > 0
+    assert examples.count("✗ wrong: ") == marked.count("wrong") > 0
 
 
 def test_commands_rebuild_the_run(tmp_path):
@@ -216,7 +202,7 @@ def test_one_encoder_without_training_renders(tmp_path):
     text = Page(make(tmp_path, [fixture.trial("pixels", {})], fixture.STANDARD, commit=None)).all_text()
     assert "Only pixels could be scored" in text
     assert "No network was trained here" in text
-    assert "No trained network is in this experiment." in text
+    assert "The paper’s encoder is not in this experiment." in text
     assert "Ours is the chosen trial" not in text
     assert "not from a git checkout" in text
     assert "randomnot in this report" in text  # name and note are two elements
@@ -224,7 +210,7 @@ def test_one_encoder_without_training_renders(tmp_path):
 
 def test_all_collapsed_renders(tmp_path):
     trials = [fixture.age(500, 10), fixture.age(1000, 10)]
-    text = Page(make(tmp_path, trials, {("age", one["trial"]): None for one in trials})).all_text()
+    text = Page(make(tmp_path, trials, {("age", one.name): None for one in trials})).all_text()
     assert "No encoder gave an embedding that could be scored." in text
     assert "2 of 2 trials gave no score" in text
     assert "No encoder has neighbours to show." in text
@@ -247,18 +233,7 @@ def test_a_missing_figure_is_one_line(tmp_path):
     trials = [fixture.trial("pixels", {})]
     results = write(tmp_path, trials, fixture.STANDARD)
     with pytest.raises(UserError, match="figure is missing"):
-        html.report(
-            results,
-            "demo",
-            trials,
-            results / "tables",
-            results / "figures",
-            results / "x.html",
-            fixture.CONFIG,
-            None,
-            3,
-            5,
-        )
+        html.report(fixture.experiment(results, trials), fixture.CONFIG, results, None)
 
 
 def section(page, name):
@@ -283,7 +258,7 @@ def test_every_score_stands_beside_chance_majority_random_and_pixels(standard):
 
 
 def test_random_and_pixels_are_named_even_if_they_are_not_there(tmp_path):
-    trials = [fixture.trial("pca", {"components": 128}, stage="fit"), fixture.age(500, 10)]
+    trials = [fixture.trial("pca", {"components": 128}), fixture.age(500, 10)]
     text = Page(make(tmp_path, trials, fixture.STANDARD, full=True)).all_text()
     assert "Test score pca age randomnot in this report pixelsnot in this report" in text
 
@@ -390,7 +365,7 @@ def test_overlaps_and_means_over_datasets_are_shown_where_they_are(tmp_path):
 
 def test_several_seeds_are_said_to_be_averaged_elsewhere(tmp_path):
     trials = [fixture.trial("pixels", {}), fixture.age(500, 10), fixture.age(500, 10, seed=1)]
-    values = fixture.STANDARD | {("age", trials[2]["trial"]): (0.96, 0.95, 0.96, 0.95)}
+    values = fixture.STANDARD | {("age", trials[2].name): (0.96, 0.95, 0.96, 0.95)}
     text = Page(make(tmp_path, trials, values)).all_text()
     assert "These are of the seed with the lowest number." in text
     assert "Lists of different seeds" in text
@@ -408,11 +383,9 @@ def test_tables_scroll_inside_their_own_region(standard):
 def test_open_settings_are_counted_from_the_paired_differences():
     rows = [("age", "ok", True, ""), ("age", "ok", False, "worse"), ("age", "ok", False, "not resolved")]
     rows += [("age", "collapsed", False, ""), ("age", "ok", False, "worse"), ("lone", "ok", True, "")]
-    grid = pd.DataFrame(rows, columns=["encoder", "status", "chosen", "beside_chosen"]).assign(dataset="d", size=32)
-    assert html._open_settings(grid, "d", 32) == [
-        "age: 1 of 3 trials of other settings is not resolved from the chosen."
-    ]
-    assert html._open_settings(grid, "other", 32) == []
+    grid = pd.DataFrame(rows, columns=["encoder", "status", "chosen", "beside_chosen"])
+    assert html._open_settings(grid) == ["age: 1 of 3 trials of other settings is not resolved from the chosen."]
+    assert html._open_settings(grid[:0]) == []
 
 
 @pytest.mark.parametrize("evaluators", [[], ["knn"]])
@@ -434,15 +407,15 @@ def test_without_scores_it_renders(tmp_path, evaluators):
 def test_two_hundred_trials_are_a_page_that_can_be_read(tmp_path):
     """Of small pictures, and without figures: the size of both is looked after in test_sheets and test_figures."""
     trials = [fixture.trial("pixels", {}), fixture.age(10, 10)]
-    values = {("pixels", "seed~0"): (0.9,) * 4} | {("age", one["trial"]): (0.9,) * 4 for one in trials}
+    values = {("pixels", "seed~0"): (0.9,) * 4} | {("age", one.name): (0.9,) * 4 for one in trials}
     results = write(tmp_path, trials, values, evaluators=["knn"])
     more = [fixture.age(10 * number, 10) for number in range(2, 201)]
-    first = folder(results, trials[1])
+    first = results / trials[1].folder
     noise = np.random.default_rng(0).integers(0, 256, (4 * 8, 16 * 8, 3), dtype=np.uint8)
     for name in ("samples.png", "reconstructions.png"):
         Image.fromarray(noise).save(first / name)
     for one in more:
-        where = folder(results, one)
+        where = results / one.folder
         where.mkdir()
         for name in ("samples.png", "reconstructions.png"):
             (where / name).hardlink_to(first / name)
@@ -463,9 +436,9 @@ def test_no_text_from_outside_becomes_a_tag(tmp_path):
     """Classes, ids, reasons, the config, hosts, commits, log lines and sources of numbers, all of them hostile."""
     evil = "<script>alert(1)</script>"
     trials = fixture.standard_trials()
-    results = write(tmp_path, trials, fixture.STANDARD, full=True, reasons={("age", trials[-1]["trial"]): evil})
+    results = write(tmp_path, trials, fixture.STANDARD, full=True, reasons={("age", trials[-1].name): evil})
     for one in trials:
-        where = folder(results, one)
+        where = results / one.folder
         for name in ("status.json", "embed.json"):
             if (where / name).exists():
                 about = json.loads((where / name).read_text())
@@ -485,3 +458,19 @@ def test_no_text_from_outside_becomes_a_tag(tmp_path):
     assert page.all_text().count(evil) > 20
     assert all("alert(1)" not in (attrs.get("src") or "") for _, attrs in page.tags)
     assert {attrs.get("type", "") for tag, attrs in page.tags if tag == "script"} <= {"", "application/json"}
+
+
+def test_an_encoder_that_declares_labels_is_marked_in_leaderboard_and_verdict(tmp_path, monkeypatch):
+    declared = registry.declared
+
+    def labelled(kind, name):
+        return declared(kind, name) | ({"LABELS": True} if name == "pca" else {})
+
+    monkeypatch.setattr(registry, "declared", labelled)
+    trials = fixture.standard_trials()[:3]
+    results = write(tmp_path, trials, fixture.STANDARD)
+    page = page_of(results, trials)
+    for name in ("verdict", "leaderboard"):
+        assert section(page, name).count("trained with labels") == 1
+    assert "pca (trained with labels)" in section(page, "verdict")
+    assert "pca (trained with labels)" in (results / "tables/leaderboard.html").read_text()

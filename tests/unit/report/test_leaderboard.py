@@ -18,8 +18,8 @@ def row(encoder, **more):
     return about | {"peak_gpu_memory_mb": math.nan} | more
 
 
-def shown(board, stages=None):
-    return leaderboard.rows(board, [], ["age"], {one["encoder"]: "train" for one in board} | (stages or {}))
+def shown(board, stages=None, labelled=()):
+    return leaderboard.rows(board, [], {one["encoder"]: "train" for one in board} | (stages or {}), labelled)
 
 
 def test_costs_are_words_with_their_unit_apart():
@@ -62,3 +62,8 @@ def test_filters_are_offered_where_there_is_something_to_choose():
 
 def test_references_are_those_that_no_filter_hides():
     assert [one["reference"] for one in shown([row("age"), row("random"), row("pixels")])] == [False, True, True]
+
+
+def test_what_saw_labels_is_marked():
+    marks = {one["encoder"]: one["labelled"] for one in shown([row("supcon"), row("age")], labelled={"supcon"})}
+    assert marks == {"supcon": True, "age": False}

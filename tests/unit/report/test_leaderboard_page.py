@@ -33,7 +33,7 @@ def several(tmp_path_factory):
 @pytest.fixture(scope="module")
 def single(tmp_path_factory):
     trials = [*trials_of(("digits", 16))[:2], *(fixture.age(100 * number, 10) for number in range(1, 31))]
-    values = {(one["encoder"], one["trial"]): (0.9,) * 4 for one in trials} | {("age", trials[-1]["trial"]): None}
+    values = {(one.encoder, one.name): (0.9,) * 4 for one in trials} | {("age", trials[-1].name): None}
     results = write(tmp_path_factory.mktemp("single"), trials, values, evaluators=["knn"])
     page_of(results, trials, fixture.CONFIG | {"evaluators": {"knn": {}}})
     return results / "report/index.html"

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+import report_fixture as fixture
 
 from visrec.report import map as maps
 from visrec.report.sprites import Pictures
@@ -16,12 +17,12 @@ def test_points_fill_the_drawing_on_one_scale_upwards():
     width = maps.WIDTH - 2 * maps.MARGIN  # x is what fills it: 10 of them, and 5 half of that
     middle = maps.HEIGHT / 2
     expected = [[16, middle + width / 4], [16 + width, middle + width / 4], [16 + width, middle - width / 4]]
-    found = maps.fit(place)
+    found = maps.into_drawing(place)
     np.testing.assert_allclose(found[:3], expected)
     assert np.isnan(found[3]).all()
-    tall = maps.fit(np.array([[0.0, -1.0], [0.0, 1.0]]))
+    tall = maps.into_drawing(np.array([[0.0, -1.0], [0.0, 1.0]]))
     np.testing.assert_allclose(tall, [[maps.WIDTH / 2, maps.HEIGHT - 16], [maps.WIDTH / 2, 16]])
-    np.testing.assert_allclose(maps.fit(np.ones((2, 2))), 2 * [[maps.WIDTH / 2, maps.HEIGHT / 2]])
+    np.testing.assert_allclose(maps.into_drawing(np.ones((2, 2))), 2 * [[maps.WIDTH / 2, maps.HEIGHT / 2]])
 
 
 @pytest.mark.parametrize(
@@ -40,17 +41,18 @@ def test_every_class_has_a_letter_of_its_own(classes, letters):
 
 
 def write(root, encoder, rows):
-    path = root / "pets/8px" / encoder / "seed~0/projection.csv"
+    trial = fixture.trial(encoder, {}, dataset="pets", size=8)
+    path = root / trial.folder / "projection.csv"
     path.parent.mkdir(parents=True, exist_ok=True)
     pd.DataFrame(rows, columns=COLUMNS).to_csv(path, index=False)
-    return {"dataset": "pets", "size": 8, "encoder": encoder, "trial": "seed~0"}
+    return trial
 
 
-def shown(root, tables, classes=("cat", "dog"), headliner="age"):
+def shown(root, tables, classes=("cat", "dog"), first="age"):
     trials = [write(root, encoder, rows) for encoder, rows in tables.items()]
-    chapter = {"info": SimpleNamespace(classes=list(classes)), "headliner": headliner}
+    chapter = {"info": SimpleNamespace(classes=list(classes)), "first": first}
     pictures = Pictures()
-    return maps.embedding_map(root, chapter, trials, pictures), pictures.data()
+    return maps.embedding_map(fixture.experiment(root, trials), chapter, pictures), pictures.data()
 
 
 ROWS = [("a", "dog", 0, 0, 1, 1, 0.8, 0.97), ("b", "cat", 10, 5, 2, 1, 0.8, 0.97)]
@@ -89,5 +91,5 @@ def test_many_classes_or_none_have_no_letters(tmp_path):
 
 def test_nobody_has_points(tmp_path):
     assert shown(tmp_path, {"age": [], "pixels": []}) == (None, [])
-    trial = {"dataset": "pets", "size": 8, "encoder": "pca", "trial": "seed~0"}
-    assert maps.embedding_map(tmp_path, {}, [trial], Pictures()) is None  # not there
+    trial = fixture.trial("pca", {}, dataset="pets", size=8)
+    assert maps.embedding_map(fixture.experiment(tmp_path, [trial]), {}, Pictures()) is None  # not there

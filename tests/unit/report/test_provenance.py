@@ -10,9 +10,9 @@ import report_fixture as fixture
 
 from visrec.data.images import read_image_info
 from visrec.report import provenance
-from visrec.report.draws import GROUP, folder
+from visrec.report.inputs import State
 
-TRIALS = [fixture.trial("pixels", {}), fixture.trial("pca", {"components": 128}, stage="fit"), fixture.age(500, 10)]
+TRIALS = [fixture.trial("pixels", {}), fixture.trial("pca", {"components": 128}), fixture.age(500, 10)]
 TRIALS += [fixture.age(1000, 50)]
 AGE = "digits/16px/age/lambda_z~500+mu_x~10+seed~0"
 BAD = "digits/16px/age/lambda_z~1000+mu_x~50+seed~0"
@@ -36,10 +36,9 @@ def results(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def rows(results):
-    ok, bad = ("ok", ""), ("collapsed", "one code")
-    states = {(*(one[key] for key in GROUP), one["trial"]): ok for one in TRIALS[:3]}
-    states |= {(*(TRIALS[3][key] for key in GROUP), TRIALS[3]["trial"]): bad}
-    return provenance.rows(results, "demo", TRIALS, states, ["knn", "svm"], ["config/my paper.yaml"])
+    states = {one.folder: State("ok", "") for one in TRIALS[:3]}
+    states |= {TRIALS[3].folder: State("collapsed", "one code")}
+    return provenance.rows(fixture.experiment(results, TRIALS), states, ["config/my paper.yaml"])
 
 
 def test_a_trained_trial_says_where_it_was_made_and_embedded(rows, results):
@@ -47,7 +46,7 @@ def test_a_trained_trial_says_where_it_was_made_and_embedded(rows, results):
     assert (row["made_host"], row["made_device"], row["made_precision"]) == ("node<1>", "cpu", "fp32")
     assert (row["embedded_commit"], row["embedded_torch"], row["embedded_threads"]) == ("abc1234", "2.13.0", "2")
     assert row["images_fingerprint"] == read_image_info(results / "digits/16px/images.h5").fingerprint
-    assert json.loads(row["options"]) == TRIALS[2]["options"]
+    assert json.loads(row["options"]) == TRIALS[2].options
     target = f"results/demo/{AGE}/knn.csv"
     assert shlex.split(row["command"]) == ["snakemake", "--configfile", "config/my paper.yaml", "--", target]
     # The benchmarks of train, embed and neighbours, 12.5 + 2 s each; evaluators and atlas have none here.
@@ -95,10 +94,6 @@ def test_the_environment_names_each_value_once(rows):
 
 
 def test_an_encoder_without_evaluators_is_made_again_by_its_neighbours():
-    command = shlex.split(provenance.command("demo", TRIALS[0], []))
+    experiment = fixture.experiment("results/demo", TRIALS, [])
+    command = shlex.split(provenance.command(experiment, TRIALS[0]))
     assert command == ["snakemake", "results/demo/digits/16px/pixels/seed~0/neighbours.csv"]
-    assert provenance.jobs(TRIALS[2], ["knn"]) == [
-        ("train", ""), ("embed", ""), ("evaluate", "knn"), ("neighbours", ""), ("projection", ""), ("atlas", ""),
-        ("selection", ""),
-    ]  # fmt: skip
-    assert provenance.log_of(folder("", TRIALS[0]), "evaluate", TRIALS[0], "knn").name == "knn.log"

@@ -11,7 +11,7 @@ from PIL import Image
 
 from visrec.errors import UserError
 from visrec.report import sheets
-from visrec.report.draws import folder
+from visrec.report.inputs import State
 
 SHEET = (16 * 66 + 2, 4 * 66 + 2)  # of 64 pictures of 64 px
 
@@ -35,7 +35,7 @@ def test_a_sheet_that_fits_is_whole(noise):
 
 def test_even_noise_of_two_hundred_trials_fits(noise):
     trials = [fixture.age(number, 10) for number in range(200)]
-    most = sheets.share([fixture.trial("pixels", {}), *trials])
+    most = sheets.bytes_per_sheet([fixture.trial("pixels", {}), *trials])
     assert most == sheets.BYTES / 400
     one = sheets.sheet(noise, most)
     assert one["cut"]
@@ -55,16 +55,15 @@ def test_a_little_less_room_costs_quality_first(noise):
 def test_the_chosen_comes_first_and_whole(tmp_path, noise):
     trials = [fixture.age(500, 10), fixture.age(1000, 10), fixture.trial("pixels", {})]
     for one in trials[:2]:
-        folder(tmp_path, one).mkdir(parents=True)
-        (folder(tmp_path, one) / "samples.png").hardlink_to(noise)
-    states = {(one["encoder"], one["trial"]): ("ok", "") for one in trials}
-    chapter = {"trials": trials, "states": states, "shown": {"age": trials[1]["trial"]}}
-    found = sheets.sheets(tmp_path, chapter, 10_000)
+        (tmp_path / one.folder).mkdir(parents=True)
+        (tmp_path / one.folder / "samples.png").hardlink_to(noise)
+    states = {one.folder: State("ok", "") for one in trials}
+    found = sheets.sheets(fixture.experiment(tmp_path, trials), states, {"age": trials[1].name}, 10_000)
     assert [(one["trial"], one["shown"], one["cut"]) for one in found] == [
-        (trials[1]["trial"], True, False),
-        (trials[0]["trial"], False, True),
+        (trials[1].name, True, False),
+        (trials[0].name, False, True),
     ]
-    assert found[0]["reconstructions"] is None
+    assert found[0]["pictures"]["reconstructions"] is None
 
 
 def test_what_is_no_picture_is_one_line(tmp_path):

@@ -29,7 +29,7 @@ def colour_at(sprite, number, size=None):
     sheet = Image.open(io.BytesIO(base64.b64decode(sprite.uri.partition(",")[2]))).convert("RGB")
     assert sheet.size == (sprite.columns * sprite.side, sprite.rows * sprite.side)
     size = size or sprite.side
-    left, top = (float(each.removesuffix("%")) / 100 for each in sprite.place(number).split())
+    left, top = (float(each.removesuffix("%")) / 100 for each in sprite.position(number).split())
     scale = size / sprite.side
     x = left * (sheet.width * scale - size) + size / 2  # percent of what the sheet is larger than the element
     y = top * (sheet.height * scale - size) + size / 2

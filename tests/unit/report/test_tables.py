@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import h5py
 import intervals_fixture
 import numpy as np
@@ -7,7 +9,7 @@ import report_fixture as fixture
 
 from visrec.data.query_scores import read_query_scores
 from visrec.errors import UserError
-from visrec.report import TABLES
+from visrec.report import TABLES, inputs, leaders
 from visrec.report import tables as t
 from visrec.scoring import intervals
 from visrec.scoring.atlas import COLUMNS
@@ -16,9 +18,7 @@ from visrec.scoring.atlas import COLUMNS
 def write(root, trials, values, **more):
     results = fixture.build(root, trials, values, **more)
     t.tables(
-        results,
-        fixture.dumped(trials),
-        ["knn", "svm"],
+        fixture.experiment(results, trials),
         {name: results / "tables" / file for name, file in TABLES.items()},
     )
     return results
@@ -46,7 +46,7 @@ def test_scores_have_the_columns_and_lift(standard):
     # 4 k x 3 splits, 3 decoys and a macro average on 2 splits, 1 self counted, 4 k x 2 splits, 1; svm 3 + 1 + 1
     assert len(scores) == 7 * (12 + 8 + 1 + 8 + 1 + 5)
     # A word that is not there is an empty one, as it was written.
-    read_back = t.read_scores(standard, fixture.standard_trials(), ["svm"])
+    read_back = inputs.read_scores(fixture.experiment(standard, fixture.standard_trials(), ["svm"]))
     assert set(read_back["distance"]) == {""}
 
 
@@ -84,12 +84,13 @@ def test_cost_is_that_of_the_chosen_trials_own_stage(standard):
 
 
 def test_a_missing_benchmark_is_not_measured(tmp_path):
-    trials = [fixture.trial("pca", {}, stage="fit")]
+    trials = [fixture.trial("pca", {})]
     results = fixture.build(tmp_path, trials, fixture.STANDARD)
     for path in results.glob("benchmarks/fit/**/*.tsv"):
         path.unlink()
-    assert np.isnan(t.benchmark(results, "fit", trials[0])["s"])
-    assert t.benchmark(results, "embed", trials[0]) == {"s": 12.5, "max_rss": 400.5}
+    experiment = fixture.experiment(results, trials)
+    assert np.isnan(inputs.benchmark(experiment, "fit", trials[0])["s"])
+    assert inputs.benchmark(experiment, "embed", trials[0]) == {"s": 12.5, "max_rss": 400.5}
 
 
 def test_leaderboard_is_sorted_by_test_precision(standard):
@@ -111,8 +112,8 @@ def test_a_collapsed_trial_keeps_its_row_and_reason(standard):
 
 def test_a_setting_is_set_beside_the_chosen_one_query_by_query(tmp_path):
     trials = [fixture.age(lam, 10) for lam in (500, 1000, 2000)]
-    values = dict.fromkeys((("age", one["trial"]) for one in trials), (0.9, 0.9, 0.9, 0.9))
-    values["age", trials[1]["trial"]] = (0.87, 0.9, 0.9, 0.9)
+    values = dict.fromkeys((("age", one.name) for one in trials), (0.9, 0.9, 0.9, 0.9))
+    values["age", trials[1].name] = (0.87, 0.9, 0.9, 0.9)
     grid = read(write(tmp_path, trials, values), "grid")
     assert list(grid["chosen"]) == [True, False, False]
     assert list(grid["beside_chosen"].fillna("")) == ["", "worse", "not resolved"]
@@ -120,7 +121,7 @@ def test_a_setting_is_set_beside_the_chosen_one_query_by_query(tmp_path):
 
 def test_one_thing_changed_at_a_time(tmp_path):
     trials = fixture.one_at_a_time()
-    values = {("age", one["trial"]): (0.9 + number / 100,) * 4 for number, one in enumerate(trials)}
+    values = {("age", one.name): (0.9 + number / 100,) * 4 for number, one in enumerate(trials)}
     results = write(tmp_path, trials, values)
     grid = read(results, "grid")
     # Every axis has a column, and every trial a value in it.
@@ -134,9 +135,9 @@ def test_one_thing_changed_at_a_time(tmp_path):
 
 def test_all_collapsed_gives_a_row_without_score(tmp_path):
     trials = [fixture.age(500, 10), fixture.age(1000, 10)]
-    results = write(tmp_path, trials, {(one["encoder"], one["trial"]): None for one in trials})
+    results = write(tmp_path, trials, {(one.encoder, one.name): None for one in trials})
     row = read(results, "leaderboard").iloc[0]
-    assert (row["status"], row["trial"], row["trials_ok"], row["n_seeds"]) == ("collapsed", trials[0]["trial"], 0, 0)
+    assert (row["status"], row["trial"], row["trials_ok"], row["n_seeds"]) == ("collapsed", trials[0].name, 0, 0)
     assert np.isnan(row["precision"])
     assert row["cost_seconds"] == 12.5  # a failed training cost its time, too
     assert read(results, "layers").empty
@@ -145,16 +146,16 @@ def test_all_collapsed_gives_a_row_without_score(tmp_path):
 def test_a_trial_that_is_not_evaluated_is_unfinished_and_not_chosen(tmp_path):
     trials = [fixture.age(500, 10), fixture.age(1000, 10)]
     results = fixture.build(tmp_path, trials, fixture.STANDARD)
-    (t.folder(results, trials[0]) / "knn.csv").unlink()
-    t.tables(results, trials, ["knn", "svm"], {name: results / "tables" / file for name, file in TABLES.items()})
-    assert read(results, "leaderboard")["trial"].item() == trials[1]["trial"]
+    (results / trials[0].folder / "knn.csv").unlink()
+    t.tables(fixture.experiment(results, trials), {name: results / "tables" / file for name, file in TABLES.items()})
+    assert read(results, "leaderboard")["trial"].item() == trials[1].name
     row = read(results, "grid").query("lambda_z == 500").iloc[0]
     assert (row["status"], row["reason"]) == ("unfinished", "not evaluated yet: knn")
 
 
 def test_seeds_are_averaged_per_setting(tmp_path):
     trials = [fixture.age(lam, 10, seed) for lam in (500, 1000) for seed in (0, 1, 2)]
-    names = {(one["options"]["lambda_z"], one["seed"]): ("age", one["trial"]) for one in trials}
+    names = {(one.options["lambda_z"], one.seed): ("age", one.name) for one in trials}
     values = {
         # The best single seed is of 500, the best mean is of 1000.
         names[500, 0]: (0.60, 0.60, 0.5, 0.5),
@@ -178,26 +179,26 @@ def test_seeds_are_averaged_per_setting(tmp_path):
 
 def test_limits_are_fractions(tmp_path):
     trials = [fixture.age(500, 10, seed) for seed in (0, 1)]
-    values = {("age", one["trial"]): (0.9, value, 0.9, 0.9) for one, value in zip(trials, (0.8, 0.999), strict=True)}
+    values = {("age", one.name): (0.9, value, 0.9, 0.9) for one, value in zip(trials, (0.8, 0.999), strict=True)}
     row = read(write(tmp_path, trials, values), "leaderboard").iloc[0]
     assert row["precision_high"] == 1
     assert row["precision_low"] < 0.6
 
 
 def test_a_missing_file_of_query_scores_is_an_error(tmp_path):
-    trials = [fixture.trial("pixels", {}), fixture.trial("pca", {}, stage="fit")]
+    trials = [fixture.trial("pixels", {}), fixture.trial("pca", {})]
     results = fixture.build(tmp_path, trials, fixture.STANDARD)
     out = {name: results / "tables" / file for name, file in TABLES.items()}
-    path = t.folder(results, trials[1]) / "svm.h5"
+    path = results / trials[1].folder / "svm.h5"
     kept = path.read_bytes()
     path.unlink()
     with pytest.raises(UserError, match=r"pca/seed~0/svm\.h5: the scores of each query are missing; delete svm\.csv"):
-        t.tables(results, trials, ["knn", "svm"], out)
+        t.tables(fixture.experiment(results, trials), out)
     path.write_bytes(kept)
     with h5py.File(path, "r+") as file:
         file["test/ids"][3] = "another"
     with pytest.raises(UserError, match=r"svm\.h5: scores other test images than the other trials"):
-        t.tables(results, trials, ["knn", "svm"], out)
+        t.tables(fixture.experiment(results, trials), out)
 
 
 def test_atlases_stand_one_below_the_other(standard, tmp_path):
@@ -213,13 +214,13 @@ def test_atlases_stand_one_below_the_other(standard, tmp_path):
     none = read(write(tmp_path / "none", [fixture.trial("pixels", {})], fixture.STANDARD), "atlas")
     assert list(none) == ["dataset", "size", "encoder", "trial", "seed"] and none.empty
     collapsed = [fixture.age(500, 10)]
-    empty = read(write(tmp_path / "bad", collapsed, {("age", collapsed[0]["trial"]): None}), "atlas")
+    empty = read(write(tmp_path / "bad", collapsed, {("age", collapsed[0].name): None}), "atlas")
     assert list(empty) == list(atlas) and empty.empty
 
 
 def test_layers_share_of_distance_is_the_mean_squared_pairwise_distance(standard):
     trial = fixture.standard_trials()[1]
-    with h5py.File(t.folder(standard, trial) / "embeddings.h5") as file:
+    with h5py.File(standard / trial.folder / "embeddings.h5") as file:
         features = file["train/features"][:].astype(float)
     # Independent of variances: all pairs, layer by layer.
     squared = (features[:, None] - features[None]) ** 2
@@ -245,26 +246,25 @@ def test_one_evaluator_without_a_score_spoils_no_other():
             "status": ["ok", "not converged"],
         }
     )
-    trial = {"dataset": "digits", "size": 32, "encoder": "pca", "trial": "seed~0"}
-    key = ("digits", 32, "pca", "seed~0")
-    assert t.statuses("nowhere", [trial], scores, ["knn", "svm"])[key] == ("ok", "")
+    trial = fixture.trial("pca", {}, size=32)
+    experiment = fixture.experiment("nowhere", [trial])
+    assert inputs.statuses(experiment, scores)[trial.folder] == ("ok", "")
     scores["status"] = "not converged"
-    assert t.statuses("nowhere", [trial], scores, ["knn", "svm"])[key] == ("not converged", "")
+    assert inputs.statuses(experiment, scores)[trial.folder] == ("not converged", "")
 
 
 def test_headline_k_falls_back_to_what_was_measured():
     rows = [fixture.key("precision", "test", k) | {"evaluator": "knn"} for k in (5, 10)]
     # Other harnesses' own k is none of ours.
     rows.append(fixture.key("precision", "test", 3, protocol="paper") | {"evaluator": "knn"})
-    assert t.headline_k(pd.DataFrame(rows)) == 5
+    assert leaders.headline_k(pd.DataFrame(rows)) == 5
     rows.append(fixture.key("precision", "test", 3) | {"evaluator": "knn"})
-    assert t.headline_k(pd.DataFrame(rows)) == 3
-    assert t.headline_k(pd.DataFrame(columns=t.SCORES)) == 3
+    assert leaders.headline_k(pd.DataFrame(rows)) == 3
+    assert leaders.headline_k(pd.DataFrame(columns=inputs.SCORES)) == 3
 
 
 def test_the_plain_table_escapes(tmp_path):
-    trials = [fixture.trial("pixels", {"note": "<script>"}, headline=["note"])]
-    trials[0]["trial"] = "seed~0"
+    trials = [replace(fixture.trial("pixels", {"note": "<script>"}), axes=("note",))]
     results = write(tmp_path, trials, fixture.STANDARD)
     page = (results / "tables" / "leaderboard.html").read_text()
     assert "<script>" not in page
@@ -284,11 +284,12 @@ def test_costs_of_embedding_and_memory_are_the_chosen_trials(standard):
 def test_costs_that_no_file_records_are_missing(tmp_path):
     trials = [fixture.age(500, 10)]
     results = fixture.build(tmp_path, trials, fixture.STANDARD)
-    largest = results / "benchmarks/embed/digits/16px/age" / f"{trials[0]['trial']}.tsv"
+    largest = results / "benchmarks/embed/digits/16px/age" / f"{trials[0].name}.tsv"
     largest.write_text(largest.read_text().replace("400.5", "900.5"))
-    assert t._cost(results, trials)["peak_memory_mb"] == 900.5  # embedding needed more than training
-    (t.folder(results, trials[0]) / "embed.json").unlink()
+    experiment = fixture.experiment(results, trials)
+    assert leaders._cost(experiment, trials)["peak_memory_mb"] == 900.5  # embedding needed more than training
+    (results / trials[0].folder / "embed.json").unlink()
     for path in (results / "benchmarks").rglob("*.tsv"):
         path.unlink()
-    row = t._cost(results, trials)
+    row = leaders._cost(experiment, trials)
     assert [key for key, value in row.items() if np.isnan(value)] == list(row)

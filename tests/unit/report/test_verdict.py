@@ -146,3 +146,19 @@ def test_percent_and_span():
     assert v.span(NAN, NAN) == ""
     assert v.enumerate_words(["a", "b", "c"]) == "a, b and c"
     assert v.enumerate_words(["a"]) == "a"
+
+
+def test_an_encoder_that_saw_labels_is_marked_wherever_it_is_named():
+    rows = [row("supcon", 0.9, n_seeds=1, trials=2), row("age", 0.5), row("pixels", 0.4)]
+    known = pairs(("supcon", "age", 0.4, 0.3, 0.5, "better"), ("supcon", "pixels", 0.5, 0.4, 0.6, "better"))
+    found = v.verdict(rows, ["supcon", "age"], known, labelled={"supcon"})
+    marked = "supcon (trained with labels)"
+    assert found.heading == f"{marked} is better than age and pixels at precision@3."
+    assert {one.subject.partition(" beside ")[0] for one in found.findings} == {marked, "age"}
+    assert found.caveats[0].startswith(f"1 of 2 trials of {marked} gave no score")
+    assert found.caveats[1].startswith(f"There is one seed of {marked}:")
+    rows = [row("pixels", 0.9), row("supcon", 0.5)]
+    (pair,) = pairs(("pixels", "supcon", 0.4, 0.3, 0.5, "better"))
+    assert v.verdict(rows, [], [pair], {"supcon"}).heading == f"pixels is better than {marked} at precision@3."
+    heading = v.verdict(rows, [], [pair | {"word": "not resolved"}], {"pixels"}).heading
+    assert heading.startswith("No encoder stands out: pixels (trained with labels) scores highest")

@@ -10,8 +10,8 @@ from matplotlib.colors import to_hex
 from visrec.experiment import registry
 from visrec.experiment.trials import Trial
 from visrec.report import style
-from visrec.report.draws import setting
 from visrec.report.figures.curves import FLOOR, MANY, POINTS, curves, decades, limits, read_history, readings, thin
+from visrec.report.settings import setting
 
 READINGS = {
     "loss": {"title": "Loss"},

@@ -22,7 +22,7 @@ import yaml
 
 from visrec.errors import UserError
 from visrec.experiment import config as configs
-from visrec.experiment import registry, trials
+from visrec.experiment import layout, trials
 from visrec.jobs import progress
 from visrec.jobs.attempts import Attempt, node, read
 from visrec.jobs.claims import Claim
@@ -77,7 +77,7 @@ def _trial(
     config: Mapping[str, Any], results: Path, trial: trials.Trial, jobs: Sequence[Queued] | None
 ) -> dict[str, str]:
     folder = results / trial.folder
-    ended = _json(folder / "status.json").get("status", "ok")
+    ended = _json(folder / layout.STATUS).get("status", "ok")
     outcome = "" if ended == "ok" else f", {ended}"
     latest = _latest(results, trial)
     claim, since = _claim(folder / "checkpoints/claim.json")
@@ -90,7 +90,7 @@ def _trial(
     if waiting:
         return _row(f"queued for {waiting[0]}", *_progress(folder, trial.options, running=False))
     # Only now: what is made again has its old files until then. Embeddings may be deleted once everything is scored.
-    wanted = _wanted(config, trial)
+    wanted = layout.final_files(trial, list(config["evaluators"]))
     there = [name for name in wanted if (folder / name).exists()]
     if there and len(there) == len(wanted) and not _newer_trouble(latest, [folder / name for name in wanted]):
         return _row(f"done{outcome}")
@@ -106,29 +106,16 @@ def _trial(
                 f"failed in {rule} at attempt {attempt.number}: killed on {attempt.node}"
                 + (", Slurm's log may say why" if attempt.job else "")
             )
-    if (folder / "layers.csv").exists():  # made with embeddings.h5, and stays where that is temporary
+    if (folder / layout.LAYERS).exists():  # made with embeddings.h5, and stays where that is temporary
         return _row(f"embedded{outcome}", f"{len(there)} of {len(wanted)} results")
-    stage = registry.declared("encoders", trial.encoder).get("STAGE")
-    if stage and (folder / "status.json").exists():
-        return _row(f"{'trained' if stage == 'train' else 'fitted'}{outcome}")
+    if trial.stage and (folder / layout.STATUS).exists():
+        return _row(f"{'trained' if trial.stage == 'train' else 'fitted'}{outcome}")
     return _row("waiting", *_progress(folder, trial.options, running=False))
 
 
 def _newer_trouble(latest: Sequence[tuple[str, Attempt]], files: Sequence[Path]) -> bool:
     """Whether the newest attempt did not come to its end and is newer than all that is there."""
     return bool(latest) and latest[0][1].ended != "done" and latest[0][1].until > max(f.stat().st_mtime for f in files)
-
-
-def _wanted(config: Mapping[str, Any], trial: trials.Trial) -> list[str]:
-    """The files in a trial's folder that its story ends with."""
-    about = registry.declared("encoders", trial.encoder)
-    return [
-        *(f"{name}.csv" for name in config["evaluators"]),
-        "neighbours.csv",
-        "projection.csv",
-        *(["atlas.csv"] if about.get("ATLAS") and config["evaluators"] else []),
-        *(["selectors.csv"] if about.get("STAGE") == "train" else []),
-    ]
 
 
 def _claim(path: Path) -> tuple[Claim | None, float]:
@@ -178,7 +165,7 @@ def _json(path: Path) -> dict[str, Any]:
 def _progress(folder: Path, options: Mapping[str, Any], running: bool) -> tuple[str, str]:
     """("5,469 of 6,250", "5 min") from the last row of history.csv."""
     try:
-        with (folder / "history.csv").open(encoding="utf-8") as file:
+        with (folder / layout.HISTORY).open(encoding="utf-8") as file:
             last = [*csv.DictReader(file)][-1]
         done, speed = int(last["iteration"]), float(last["images_per_second"])
         whole, batch = int(options["iterations"]), int(options["batch"])

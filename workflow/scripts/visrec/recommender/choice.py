@@ -5,12 +5,12 @@ Light on purpose (no torch, no pandas): rule recommend asks while Snakemake plan
 
 import csv
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from visrec.errors import UserError
 from visrec.experiment import registry
+from visrec.experiment.trials import Trial
 
 # Columns of the leaderboard to choose by, the first that anybody has a score in; {k} is the row's.
 MEASURES = {
@@ -25,7 +25,7 @@ def embeds_new_pictures(encoder: str) -> bool:
     return registry.declared("encoders", encoder).get("NEW_PICTURES", True)
 
 
-def choose(leaderboard: str | Path, trials: Sequence[Mapping[str, Any]], dataset: str, size: int) -> tuple[str, str]:
+def choose(leaderboard: str | Path, trials: Sequence[Trial], dataset: str, size: int) -> tuple[str, str]:
     """The trial that is best on validation, among each encoder's best.
 
     Of equals, and where pictures have no labels and nothing is scored, the order of the config decides; in the latter
@@ -33,7 +33,7 @@ def choose(leaderboard: str | Path, trials: Sequence[Mapping[str, Any]], dataset
 
     Args:
         leaderboard: tables/leaderboard.csv.
-        trials: dicts with dataset, size, encoder, trial and stage, in the order of the config.
+        trials: in the order of the config.
         dataset: whose trials.
         size: of the pictures.
 
@@ -56,29 +56,27 @@ def choose(leaderboard: str | Path, trials: Sequence[Mapping[str, Any]], dataset
     able = [
         trial
         for trial in trials
-        if (trial["dataset"], trial["size"]) == (dataset, size)
-        and (trial["encoder"], trial["trial"]) in rows
-        and embeds_new_pictures(trial["encoder"])
+        if (trial.dataset, trial.size) == (dataset, size)
+        and (trial.encoder, trial.name) in rows
+        and embeds_new_pictures(trial.encoder)
     ]
     if not able:
         raise UserError(
             f"{leaderboard}: no trial of {dataset} at {size} px ended well and embeds new pictures; name another "
             "dataset in the config, `recommend: {dataset: ..., size: ...}`"
         )
-    for column, words in MEASURES.items():
-        scores = [_number(rows[trial["encoder"], trial["trial"]][column]) for trial in able]
+    for column, label in MEASURES.items():
+        scores = [_number(rows[trial.encoder, trial.name][column]) for trial in able]
         if all(map(math.isnan, scores)):
             continue
         best = max(range(len(able)), key=lambda each: -1 if math.isnan(scores[each]) else scores[each])
-        measure = words.format(k=rows[able[best]["encoder"], able[best]["trial"]]["k"])
-        return _folder(able[best]), f"the best on validation, with {measure} {100 * scores[best]:.1f} %"
-    trained = [trial for trial in able if trial["stage"] == "train"]
+        chosen = able[best]
+        measure = label.format(k=rows[chosen.encoder, chosen.name]["k"])
+        return f"{chosen.encoder}/{chosen.name}", f"the best on validation, with {measure} {100 * scores[best]:.1f} %"
+    trained = [trial for trial in able if trial.stage == "train"]
     why = "the first trained encoder" if trained else "the first encoder"
-    return _folder((trained or able)[0]), f"{why} of the config, as nothing was scored"
-
-
-def _folder(trial: Mapping[str, Any]) -> str:
-    return f"{trial['encoder']}/{trial['trial']}"
+    chosen = (trained or able)[0]
+    return f"{chosen.encoder}/{chosen.name}", f"{why} of the config, as nothing was scored"
 
 
 def _number(text: str) -> float:

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from visrec.experiment.trials import Trial
-from visrec.report.draws import listed, setting
+from visrec.report.settings import describe_options, setting
 from visrec.report.verdict import percent
 
 AS_IS = "nothing changed"  # a grid that sets nothing, {}
@@ -41,7 +41,7 @@ def placed(rows: pd.DataFrame, trials: Sequence[Trial]) -> pd.DataFrame:
     if axes:  # not grid.csv's columns: they are empty for other encoders, which makes 8.0 of 8
         places = [{trial.name: trial.options[axis] for trial in trials} for axis in axes]
         return rows.assign(x=rows["trial"].map(places[0]), y=rows["trial"].map(places[1]) if len(places) > 1 else "")
-    changes = {trial.name: listed(trial, trial.axes) or AS_IS for trial in trials}
+    changes = {trial.name: describe_options(trial, trial.axes) or AS_IS for trial in trials}
     return rows.assign(x="", y=rows["trial"].map(changes))
 
 

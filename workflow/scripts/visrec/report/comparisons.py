@@ -1,6 +1,6 @@
 """Trials side by side: encoders in pairs and over all datasets, selection without labels, and lists across seeds.
 
-All differences are paired: see `visrec.report.draws` and `intervals.contrast`.
+All differences are paired: see `visrec.report.resampled` and `intervals.contrast`.
 """
 
 import itertools
@@ -16,12 +16,17 @@ from scipy.stats import spearmanr
 from visrec.data.images import read_image_info
 from visrec.data.query_scores import read_lists
 from visrec.errors import UserError
-from visrec.report.draws import COMPARED, GROUP, Draws, by_setting, folder, k_of, of_seeds, score, setting, words
+from visrec.experiment import layout
+from visrec.experiment.layout import Experiment
+from visrec.experiment.trials import Trial
+from visrec.report.headline import COMPARED, GROUP, k_of
+from visrec.report.inputs import columns_of
+from visrec.report.resampled import Draws, of_seeds, score
+from visrec.report.settings import by_setting, describe, setting
 from visrec.report.verdict import NOT_MEASURED
 from visrec.scoring import health, intervals
 
-PLACE = ["dataset", "size"]
-COMPARISONS = [*PLACE, "metric", "k", "a", "b", "trial_a", "trial_b", "seeds_a", "seeds_b"]
+COMPARISONS = ["dataset", "size", "metric", "k", "a", "b", "trial_a", "trial_b", "seeds_a", "seeds_b"]
 COMPARISONS += ["difference", "low", "high", "word"]
 OVERALL = ["encoder", "metric", "datasets", "value", "low", "high"]
 SELECTION = [*GROUP, "selector", "better", "settings", "spearman", "trial", "precision", "low", "high"]
@@ -30,7 +35,7 @@ SIGN = {"higher": 1, "lower": -1}
 OVERLAP = [*GROUP, "setting", "seeds", "k", "overlap", "chance"]
 
 
-def difference(draws: Draws, a: Sequence[Mapping], b: Sequence[Mapping], name: str) -> dict[str, Any]:
+def difference(draws: Draws, a: Sequence[Trial], b: Sequence[Trial], name: str) -> dict[str, Any]:
     """`difference` of a score between two settings, with its limits `low` and `high` and the `word` for it.
 
     The word is "better", "worse" or "not resolved", said of a, or "not measured".
@@ -41,7 +46,7 @@ def difference(draws: Draws, a: Sequence[Mapping], b: Sequence[Mapping], name: s
     return {"difference": value, "low": low, "high": high, "word": word}
 
 
-def compare(draws: Draws, chosen: Mapping[str, Sequence[Mapping]], k: int) -> list[dict[str, Any]]:
+def compare(draws: Draws, chosen: Mapping[str, Sequence[Trial]], k: int) -> list[dict[str, Any]]:
     """Every pair of encoders of one dataset and size, at every score that one of them has.
 
     Args:
@@ -58,14 +63,14 @@ def compare(draws: Draws, chosen: Mapping[str, Sequence[Mapping]], k: int) -> li
         if not any(seeds.values()):
             continue
         for a, b in itertools.combinations(chosen, 2):
-            about = {"dataset": chosen[a][0]["dataset"], "size": chosen[a][0]["size"], "metric": name}
+            about = columns_of(chosen[a][0], ["dataset", "size"]) | {"metric": name}
             about |= {"k": k_of(name, k), "a": a, "b": b, "seeds_a": seeds[a], "seeds_b": seeds[b]}
-            about |= {"trial_a": chosen[a][0]["trial"], "trial_b": chosen[b][0]["trial"]}
+            about |= {"trial_a": chosen[a][0].name, "trial_b": chosen[b][0].name}
             rows.append(about | difference(draws, chosen[a], chosen[b], name))
     return rows
 
 
-def overall(draws: Mapping[tuple, Draws], chosen: Mapping[tuple, Mapping[str, Sequence[Mapping]]]) -> pd.DataFrame:
+def overall(draws: Mapping[tuple, Draws], chosen: Mapping[tuple, Mapping[str, Sequence[Trial]]]) -> pd.DataFrame:
     """Mean over datasets and sizes of the encoders that have the score on all of them; empty where there is only one.
 
     Datasets are drawn independently: the order of each one's resamples is shuffled, so that what is added up has
@@ -89,10 +94,10 @@ def overall(draws: Mapping[tuple, Draws], chosen: Mapping[tuple, Mapping[str, Se
         scored = []
         for encoder in encoders:
             means = [
-                intervals.across_seeds(of_seeds(here, chosen[place].get(encoder, ()), name), intervals.SEED, stream)[
-                    shuffled[place[0]]
+                intervals.across_seeds(of_seeds(here, chosen[key].get(encoder, ()), name), intervals.SEED, stream)[
+                    shuffled[key[0]]
                 ]
-                for stream, (place, here) in enumerate(draws.items(), 1)
+                for stream, (key, here) in enumerate(draws.items(), 1)
             ]
             value, low, high = map(float, intervals.summary(np.mean(means, axis=0)))
             if not math.isnan(value):
@@ -101,7 +106,7 @@ def overall(draws: Mapping[tuple, Draws], chosen: Mapping[tuple, Mapping[str, Se
     return pd.DataFrame(rows, columns=OVERALL)
 
 
-def selection(results_dir: str | Path, members: Sequence[Mapping], val: Draws, test: Draws) -> list[dict[str, Any]]:
+def selection(experiment: Experiment, val: Draws, test: Draws) -> list[dict[str, Any]]:
     """What each selector of a trained encoder would have chosen, beside the choice by validation precision.
 
     A selector is a measure that needs no labels, from the `selectors.csv` of the trials. Its value of a setting is the
@@ -109,32 +114,35 @@ def selection(results_dir: str | Path, members: Sequence[Mapping], val: Draws, t
     the selector prefers what precision prefers; NaN for fewer than three settings or where one of the two is constant.
 
     Args:
-        results_dir: results/{experiment}.
-        members: the scored trials of one dataset, size and encoder.
+        experiment: with the scored trials of one dataset, size and encoder.
         val: draws of val.
         test: draws of test.
 
     Returns:
         Rows with the columns `SELECTION`; none for trials without selectors.
     """
-    found = [_selectors(path, trial) for trial in members if (path := _selectors_file(results_dir, trial)).exists()]
+    found = []
+    for trial in experiment.trials:
+        path = experiment.path(trial, layout.SELECTORS)
+        if path.exists():
+            found.append(_selectors(path, trial))
     if not found:
         return []
     measured = pd.concat(found, ignore_index=True)
-    settings = by_setting(members)
+    settings = by_setting(experiment.trials)
     precision = {text: score(val, seeds, "precision")["value"] for text, seeds in settings.items()}
     rows = []
     for (selector, better), values in measured.groupby(["selector", "better"], sort=False):
         means = SIGN[better] * values[values["status"] == "ok"].groupby("setting")["value"].mean().dropna()
         used = [text for text in settings if text in means.index and not math.isnan(precision[text])]
-        row = dict.fromkeys(SELECTION, math.nan) | {key: members[0][key] for key in GROUP}
+        row = dict.fromkeys(SELECTION, math.nan) | columns_of(experiment.trials[0], GROUP)
         row |= {"selector": selector, "better": better, "settings": len(used), "trial": "", "best_trial": ""}
         if used:
             row["spearman"] = rank_correlation(means[used].to_numpy(), np.array([precision[text] for text in used]))
             # Of equals, the first in the config wins.
             for prefix, text in (("", max(used, key=means.get)), ("best_", max(used, key=precision.get))):
                 one = score(test, settings[text], "precision")
-                row |= {f"{prefix}trial": settings[text][0]["trial"], f"{prefix}precision": one["value"]}
+                row |= {f"{prefix}trial": settings[text][0].name, f"{prefix}precision": one["value"]}
                 row |= {f"{prefix}low": one["low"], f"{prefix}high": one["high"]}
         rows.append(row)
     return rows
@@ -147,11 +155,7 @@ def rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
     return float(spearmanr(a, b).statistic)
 
 
-def _selectors_file(results_dir: str | Path, trial: Mapping[str, Any]) -> Path:
-    return folder(results_dir, trial) / "selectors.csv"
-
-
-def _selectors(path: Path, trial: Mapping[str, Any]) -> pd.DataFrame:
+def _selectors(path: Path, trial: Trial) -> pd.DataFrame:
     """A trial's selectors.csv with its setting."""
     table = pd.read_csv(path).assign(setting=setting(trial))
     unknown = set(table["better"]) - set(SIGN)
@@ -160,12 +164,11 @@ def _selectors(path: Path, trial: Mapping[str, Any]) -> pd.DataFrame:
     return table
 
 
-def overlap(results_dir: str | Path, members: Sequence[Mapping]) -> list[dict[str, Any]]:
+def overlap(experiment: Experiment) -> list[dict[str, Any]]:
     """How much the seeds of each setting recommend the same pictures: mean Jaccard overlap of their lists.
 
     Args:
-        results_dir: results/{experiment}.
-        members: the scored trials of one dataset, size and encoder.
+        experiment: with the scored trials of one dataset, size and encoder.
 
     Returns:
         Rows with the columns `OVERLAP`, the mean over queries and pairs of seeds; none for settings with one seed.
@@ -174,10 +177,10 @@ def overlap(results_dir: str | Path, members: Sequence[Mapping]) -> list[dict[st
         UserError: the lists of two seeds are not of the same queries, or not equally long.
     """
     rows = []
-    for seeds in by_setting(members).values():
+    for seeds in by_setting(experiment.trials).values():
         lists = {}
         for trial in seeds:
-            path = folder(results_dir, trial) / "knn.h5"
+            path = experiment.path(trial, layout.query_scores("knn"))
             found = read_lists(path) if path.exists() else None
             if found is not None:
                 lists[path] = found
@@ -188,11 +191,11 @@ def overlap(results_dir: str | Path, members: Sequence[Mapping]) -> list[dict[st
             if found.shape != first.shape or not np.array_equal(own, ids):
                 raise UserError(f"{path}: lists other queries than the other seeds; delete it and run again")
         about = seeds[0]
-        images = Path(results_dir) / about["dataset"] / f"{about['size']}px" / "images.h5"
+        images = experiment.images(about.dataset, about.size)
         pairs = itertools.combinations([found for _, found in lists.values()], 2)
         rows.append(
-            {key: about[key] for key in GROUP}
-            | {"setting": words(about), "seeds": len(lists), "k": first.shape[1]}
+            columns_of(about, GROUP)
+            | {"setting": describe(about), "seeds": len(lists), "k": first.shape[1]}
             | {"overlap": float(np.mean([health.overlap(a, b).mean() for a, b in pairs]))}
             | {"chance": health.random_overlap(first.shape[1], read_image_info(images).counts["train"])}
         )

@@ -13,7 +13,7 @@ import pandas as pd
 from visrec.experiment.trials import Trial
 from visrec.report import score_names
 from visrec.report.cells import cells, placed
-from visrec.report.draws import HEADLINE, HEADLINE_KNN, typed
+from visrec.report.headline import HEADLINE, HEADLINE_KNN
 from visrec.scoring.metrics import ATTRIBUTES_AND_IDENTITY, HEALTH, unbounded
 
 SPLITS = {"val": "validation", "test": "test"}  # settings were chosen on the first
@@ -42,7 +42,6 @@ def grid(
         of their places; state and marks, row by row, see `cells.cells`; values[split][score], row by row, None where
         there is none.
     """
-    trials = typed(trials)
     by_encoder: dict[str, list[Trial]] = {}
     for trial in trials:
         if trial.grid:

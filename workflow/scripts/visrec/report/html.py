@@ -17,32 +17,46 @@ from visrec.data.files import write_text
 from visrec.data.hdf5 import IMAGES, reading
 from visrec.data.images import read_image_info
 from visrec.errors import UserError
-from visrec.report import PROVENANCE, ladder, leaderboard, provenance, score_tables, sections, sheets, style
-from visrec.report.gallery import gallery
+from visrec.experiment import layout
+from visrec.experiment.layout import Experiment
+from visrec.experiment.trials import Trial
+from visrec.report import PROVENANCE, TABLES, ladder, leaderboard, provenance, score_tables, sections, sheets, style
+from visrec.report.examples import examples
 from visrec.report.grid import grid
+from visrec.report.inputs import TEXT, UNFINISHED, State, statuses, with_labels
 from visrec.report.layer_sections import layers
 from visrec.report.map import embedding_map
 from visrec.report.paper import paper
 from visrec.report.rendering import render
 from visrec.report.sprites import Pictures
-from visrec.report.tables import TEXT, UNFINISHED, statuses
 from visrec.report.verdict import NOT_RESOLVED, enumerate_words, verdict
 
 TEMPLATES = Path(__file__).parent / "templates"
 # Columns of the tables that are text even where all of them are empty.
-WORDS = [*TEXT, "reason", "setting", "chosen_by", "beside_chosen", "trial", "best_trial", "note", "variant", "pooling"]
+TEXT_COLUMNS = [
+    *TEXT,
+    "reason",
+    "setting",
+    "chosen_by",
+    "beside_chosen",
+    "trial",
+    "best_trial",
+    "note",
+    "variant",
+    "pooling",
+]
 NUMBERS = ("scores", "leaderboard", "grid", "comparisons", "overall", "selection", "overlap", "atlas")  # tables read
 UNQUOTED = ",;?=@&$+!*[]{}|'"  # allowed in a data: URI inside srcset; what HTML minds is escaped on top
 
 
-def _figure(figures_dir: Path, dataset: str, size: int, stem: str, narrow: bool = False) -> dict[str, str]:
+def _figure(figures: Path, dataset: str, size: int, stem: str, narrow: bool = False) -> dict[str, str]:
     """The data: URIs of one figure: light, dark and, with `narrow`, both once more for phones."""
     variants = {"light": "", "dark": "-dark"}
     if narrow:
         variants |= {"narrow_light": "-narrow", "narrow_dark": "-narrow-dark"}
     found = {}
     for variant, end in variants.items():
-        path = figures_dir / dataset / f"{size}px" / f"{stem}{end}.svg"
+        path = figures / dataset / f"{size}px" / f"{stem}{end}.svg"
         if not path.exists():
             raise UserError(f"{path}: figure is missing; run the rule figures")
         # Percent-encoding makes SVG text a quarter shorter than base64 does.
@@ -50,51 +64,49 @@ def _figure(figures_dir: Path, dataset: str, size: int, stem: str, narrow: bool 
     return found
 
 
-def _pictured(
-    results_dir: Path, chapter: Mapping[str, Any], trials: Sequence[Mapping[str, Any]], queries: int, neighbours: int
-) -> dict[str, Any]:
-    """The gallery, the map, and the pictures that both show."""
+def _pictured(experiment: Experiment, chapter: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
+    """The examples, the map, and the pictures that both show; `experiment` has the shown trial of each encoder."""
     pictures = Pictures()
-    shown = gallery(results_dir, chapter, trials, pictures, queries, neighbours)
-    points = embedding_map(results_dir, chapter, trials, pictures)
-    sprite = pictures.sprite(results_dir / chapter["dataset"] / f"{chapter['size']}px" / "images.h5")
-    return {"gallery": shown, "map": points, "pictures": pictures.data(), "sprite": sprite}
+    about = config["report"]
+    shown = examples(experiment, chapter, pictures, about["queries"], about["neighbours"])
+    points = embedding_map(experiment, chapter, pictures)
+    sprite = pictures.sprite(experiment.images(chapter["dataset"], chapter["size"]))
+    return {"examples": shown, "map": points, "pictures": pictures.data(), "sprite": sprite}
 
 
 def _chapter(
-    results_dir: Path,
-    dataset: str,
-    size: int,
-    trials: Sequence[Mapping],
+    experiment: Experiment,
     tables: Mapping[str, pd.DataFrame],
     config: Mapping[str, Any],
     published: Sequence[Mapping[str, Any]],
 ) -> dict[str, Any]:
-    """What all sections need to know of one dataset and size."""
+    """What all sections need to know of one dataset and size, of which `experiment` has the trials."""
+    trials = experiment.trials
+    dataset, size = trials[0].dataset, trials[0].size
     here = {
         name: table[(table["dataset"] == dataset) & (table["size"] == size)]
         for name, table in tables.items()
         if name != "overall"
     }
-    board, pairs = (here[name].to_dict("records") for name in ("leaderboard", "comparisons"))
-    k, shown = board[0]["k"], {row["encoder"]: row["trial"] for row in board}
+    leaders, pairs = (here[name].to_dict("records") for name in ("leaderboard", "comparisons"))
+    k, shown = leaders[0]["k"], {row["encoder"]: row["trial"] for row in leaders}
     scores = score_tables.of_chosen(here["scores"], shown)
-    found = statuses(results_dir, trials, tables["scores"], list(config["evaluators"]))
-    states = {(encoder, trial): state for (_, _, encoder, trial), state in found.items()}
-    trained = list(dict.fromkeys(trial["encoder"] for trial in trials if trial["stage"] == "train"))
-    info = read_image_info(results_dir / dataset / f"{size}px" / "images.h5")
-    options = {trial["encoder"]: trial["stage"] for trial in trials}
-    absent = [name for name in ("random", "pixels") if name not in options]
+    states = statuses(experiment, tables["scores"])
+    stages = {trial.encoder: trial.stage for trial in trials}
+    trained = [encoder for encoder, stage in stages.items() if stage == "train"]
+    labelled = with_labels(trials)
+    images = experiment.images(dataset, size)
+    absent = [name for name in ("random", "pixels") if name not in stages]
     columns = [*shown, *absent]
     return {
         "dataset": dataset,
         "size": size,
         "kind": config["datasets"].get(dataset, {}).get("kind", dataset),
         "title": f"{dataset}, {size} px",
-        "info": info,
-        "verdict": verdict(board, trained, pairs),
-        "rows": leaderboard.rows(board, pairs, trained, options),
-        "constants": leaderboard.constants(board),
+        "info": read_image_info(images),
+        "verdict": verdict(leaders, trained, pairs, labelled),
+        "rows": leaderboard.rows(leaders, pairs, stages, labelled),
+        "constants": leaderboard.constants(leaders),
         "absent": absent,
         "columns": columns,
         "scores": scores,
@@ -113,20 +125,19 @@ def _chapter(
             for selector, letter in sections.letters(here["selection"]).items()
         ],
         "atlases": _atlases(here["atlas"], trials, shown),
-        "several_seeds": any(row["n_seeds"] > 1 for row in board),
-        "magnified": leaderboard.magnified(board),
-        "ladder": ladder.rungs(published, config, dataset, board),
-        "duplicates": _duplicates(results_dir / dataset / f"{size}px" / "images.h5"),
+        "several_seeds": any(row["n_seeds"] > 1 for row in leaders),
+        "magnified": leaderboard.magnified(leaders),
+        "ladder": ladder.rungs(published, config, dataset, leaders),
+        "duplicates": _duplicates(images),
         "k": k,
-        "queries": max(row["queries"] for row in board),
-        "trials": trials,
+        "queries": max(row["queries"] for row in leaders),
         "trained": trained,
-        "headliner": "age" if "age" in trained or not trained else trained[0],
+        "first": trained[0] if trained else None,  # the encoder that examples and map show first
         "shown": shown,
-        "status": {row["encoder"]: row["status"] for row in board},
+        "status": {row["encoder"]: row["status"] for row in leaders},
         "states": states,
-        "open": _open_settings(tables["grid"], dataset, size),
-        "unfinished": any(state[0] == UNFINISHED for state in states.values()),
+        "open": _open_settings(here["grid"]),
+        "unfinished": any(state.status == UNFINISHED for state in states.values()),
     }
 
 
@@ -139,9 +150,9 @@ def _duplicates(path: Path) -> dict[str, Any] | None:
     return found | {"threshold": duplicates.THRESHOLD, "side": duplicates.SIDE}
 
 
-def _atlases(rows: pd.DataFrame, trials: Sequence[Mapping[str, Any]], shown: Mapping[str, str]) -> list[dict[str, Any]]:
+def _atlases(rows: pd.DataFrame, trials: Sequence[Trial], shown: Mapping[str, str]) -> list[dict[str, Any]]:
     """The atlas of each encoder's chosen trial, in the order of the leaderboard."""
-    options = {(trial["encoder"], trial["trial"]): trial["options"] for trial in trials}
+    options = {(trial.encoder, trial.name): trial.options for trial in trials}
     found = []
     for encoder, trial in shown.items():
         own = rows[(rows["encoder"] == encoder) & (rows["trial"] == trial)]
@@ -151,11 +162,10 @@ def _atlases(rows: pd.DataFrame, trials: Sequence[Mapping[str, Any]], shown: Map
     return found
 
 
-def _open_settings(grid: pd.DataFrame, dataset: str, size: int) -> list[str]:
+def _open_settings(grid: pd.DataFrame) -> list[str]:
     """One sentence per encoder with a grid: how many trials of other settings are not resolved from the chosen one."""
     sentences = []
-    here = grid[(grid["dataset"] == dataset) & (grid["size"] == size)]
-    for encoder, rows in here.groupby("encoder", sort=False):
+    for encoder, rows in grid.groupby("encoder", sort=False):
         beside = rows.loc[(rows["status"] == "ok") & ~rows["chosen"], "beside_chosen"]
         if len(beside) and (rows["chosen"] & (rows["status"] == "ok")).any():
             number = (beside == NOT_RESOLVED).sum()
@@ -166,99 +176,86 @@ def _open_settings(grid: pd.DataFrame, dataset: str, size: int) -> list[str]:
     return sentences
 
 
+def _read(tables: Path) -> dict[str, pd.DataFrame]:
+    """The tables that the page is made of, missing text as ""."""
+    found = {name: pd.read_csv(tables / TABLES[name], dtype=dict.fromkeys(TEXT_COLUMNS, "string")) for name in NUMBERS}
+    for table in found.values():
+        text = table.select_dtypes("string").columns
+        table[text] = table[text].fillna("")
+    return found
+
+
 def report(
-    results_dir: str | Path,
-    experiment: str,
-    trials: Sequence[Mapping[str, Any]],
-    tables_dir: str | Path,
-    figures_dir: str | Path,
-    out_html: str | Path,
+    experiment: Experiment,
     config: Mapping[str, Any],
+    out: str | Path,
     commit: str | None,
-    queries: int,
-    neighbours: int,
     configfiles: Sequence[str] = (),
     unfinished: Mapping[str, Any] | None = None,
     ladder_csv: str | Path | None = None,
 ) -> None:
-    """Write the report, and provenance.csv beside the other tables.
+    """Write the report, report/index.html, and provenance.csv beside the other tables.
 
     Args:
-        results_dir: results/{experiment}.
-        experiment: its name.
-        trials: as for `tables.tables`.
-        tables_dir: where `tables.tables` wrote.
-        figures_dir: where `figures.write.figures` drew.
-        out_html: the page.
-        config: the experiment's config, printed at the end.
+        experiment: with all trials to be reported on.
+        config: the experiment's config, checked; printed at the end.
+        out: the folder in which `tables.tables` wrote tables/ and `figures.write.figures` drew figures/.
         commit: of the code, None outside a checkout.
-        queries: pictures in each selection of the gallery.
-        neighbours: neighbours of each query.
         configfiles: files to name in the commands that rebuild a run; none for the default config.
         unfinished: of a partial report, how many trials there are (`total`), which of them `failed`, as (trial, how),
             and how many are still `open`.
         ladder_csv: published numbers (see `visrec.report.ladder`); None for a page without them.
 
     Raises:
-        UserError: ladder_csv is malformed; a figure, images.h5 or an image that a gallery names is missing or damaged.
+        UserError: ladder_csv is malformed; a figure, images.h5 or an image of the examples is missing or damaged.
     """
-    results_dir, tables_dir, figures_dir = Path(results_dir), Path(tables_dir), Path(figures_dir)
-    tables = {name: pd.read_csv(tables_dir / f"{name}.csv", dtype=dict.fromkeys(WORDS, "string")) for name in NUMBERS}
-    for table in tables.values():
-        words = table.select_dtypes("string").columns
-        table[words] = table[words].fillna("")
-    evaluators = list(config["evaluators"])
+    out, trials = Path(out), experiment.trials
+    tables, figures = _read(out / layout.TABLES), out / layout.FIGURES
     published = ladder.read(ladder_csv) if ladder_csv else []
-    most = sheets.share(trials)
+    most = sheets.bytes_per_sheet(trials)
     chapters = []
-    for number, (dataset, size) in enumerate(dict.fromkeys((trial["dataset"], trial["size"]) for trial in trials)):
-        here = [trial for trial in trials if (trial["dataset"], trial["size"]) == (dataset, size)]
-        chapter = _chapter(results_dir, dataset, size, here, tables, config, published)
-        shown = [trial for trial in here if chapter["shown"][trial["encoder"]] == trial["trial"]]
-        chapters.append(
-            chapter
-            | {
-                "id": f"d{number + 1}",
-                "figures": {
-                    "curves": _figure(figures_dir, dataset, size, "curves", narrow=True),
-                    "heatmap": _figure(figures_dir, dataset, size, "heatmap", narrow=True),
-                    "layers": _figure(figures_dir, dataset, size, "layers"),
-                    "atlas": _figure(figures_dir, dataset, size, "atlas", narrow=True),
-                },
-                "sheets": sheets.sheets(results_dir, chapter, most),
-            }
-            | _pictured(results_dir, chapter, shown, queries, neighbours)
-        )
-    states = {
-        (chapter["dataset"], chapter["size"], *trial): state
-        for chapter in chapters
-        for trial, state in chapter["states"].items()
-    }
-    sources = provenance.rows(results_dir, experiment, trials, states, evaluators, configfiles)
+    states: dict[str, State] = {}
+    for number, (dataset, size) in enumerate(dict.fromkeys((trial.dataset, trial.size) for trial in trials)):
+        here = experiment.of([trial for trial in trials if (trial.dataset, trial.size) == (dataset, size)])
+        chapter = _chapter(here, tables, config, published)
+        states |= chapter["states"]
+        shown = [trial for trial in here.trials if chapter["shown"][trial.encoder] == trial.name]
+        chapter |= {
+            "id": f"d{number + 1}",
+            "figures": {
+                "curves": _figure(figures, dataset, size, "curves", narrow=True),
+                "heatmap": _figure(figures, dataset, size, "heatmap", narrow=True),
+                "layers": _figure(figures, dataset, size, "layers"),
+                "atlas": _figure(figures, dataset, size, "atlas", narrow=True),
+            },
+            "sheets": sheets.sheets(here, chapter["states"], chapter["shown"], most),
+        }
+        chapters.append(chapter | _pictured(experiment.of(shown), chapter, config))
+    sources = provenance.rows(experiment, states, configfiles)
     runs = provenance.runs(sources)
     k = chapters[0]["k"]
     page = render(
         TEMPLATES / "report.html",
-        experiment=experiment,
+        experiment=experiment.name,
         chapters=chapters,
-        encoders=list(dict.fromkeys(trial["encoder"] for trial in trials)),
+        encoders=list(dict.fromkeys(trial.encoder for trial in trials)),
         trials=trials,
-        colours=style.encoder_colours(trial["encoder"] for trial in trials),
+        colours=style.encoder_colours(trial.encoder for trial in trials),
         style=style,
         paper=paper(chapters),
         filters=leaderboard.filters(chapters),
         attributes=any(chapter["shares_attributes"] for chapter in chapters),
         overall=sections.overall(tables["overall"], k),
         runs=runs,
-        scored=bool(evaluators),
+        scored=bool(experiment.evaluators),
         failed=[run for run in runs if run["status"] != "ok"],
         commit=commit,
         config=yaml.safe_dump(json.loads(json.dumps(config)), sort_keys=False, allow_unicode=True),
         environment=provenance.environment(sources),
         k=k,
-        words=enumerate_words,
-        neighbours=neighbours,
+        enumerated=enumerate_words,
+        neighbours=config["report"]["neighbours"],
         unfinished=unfinished,
     )
-    write_text(tables_dir / PROVENANCE, provenance.table(sources).to_csv(index=False))
-    write_text(out_html, page)
+    write_text(out / layout.TABLES / PROVENANCE, provenance.table(sources).to_csv(index=False))
+    write_text(out / layout.PAGE, page)

@@ -14,7 +14,7 @@ from typing import Any
 
 from visrec.errors import UserError
 from visrec.experiment import registry
-from visrec.report.leaderboard import mark, place
+from visrec.report.leaderboard import mark, position
 from visrec.report.verdict import Score, percent, score, span
 
 COLUMNS = ("dataset", "method", "metric", "value_pct", "k_or_probe", "protocol", "evidence", "source")
@@ -82,7 +82,7 @@ def dataset_of(config: Mapping[str, Any], dataset: str) -> tuple[str, bool]:
 
 
 def rungs(
-    rows: Iterable[Mapping[str, Any]], config: Mapping[str, Any], dataset: str, board: Sequence[Mapping[str, Any]]
+    rows: Iterable[Mapping[str, Any]], config: Mapping[str, Any], dataset: str, leaders: Sequence[Mapping[str, Any]]
 ) -> dict[str, Any] | None:
     """The ladders of one dataset and size; None for a dataset without published numbers.
 
@@ -90,7 +90,7 @@ def rungs(
         rows: from `read`.
         config: the experiment's.
         dataset: its name in the config.
-        board: its rows of leaderboard.csv.
+        leaders: its rows of leaderboard.csv.
 
     Returns:
         `name`, the ladder's dataset; `ladders`, each {title, rows}, best first, published and ours; `others`, rows
@@ -109,7 +109,7 @@ def rungs(
     ladders = []
     for kind, (column, title) in RUNGS.items():
         published = [_published(row) for row in own if row["comparable"] == kind]
-        ours = [_ours(row, column) for row in board if score(row, column).measured]
+        ours = [_ours(row, column) for row in leaders if score(row, column).measured]
         if published or ours:
             ladders.append({"title": title, "rows": _best_first([*published, *ours]), "published": len(published)})
     others = _best_first([_published(row) for row in own if not row["comparable"]])
@@ -129,7 +129,7 @@ def _published(row: Mapping[str, Any]) -> dict[str, Any]:
         "number": row["value"],
         "value": percent(row["value"]),
         "span": "",
-        "mark": {"v": place(row["value"]), "l": place(row["value"]), "h": place(row["value"])},
+        "mark": {"v": position(row["value"]), "l": position(row["value"]), "h": position(row["value"])},
         "about": "; ".join(filter(None, about)),
         "reason": row["reason"],
         "link": row["link"],

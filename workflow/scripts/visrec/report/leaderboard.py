@@ -4,7 +4,7 @@
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from visrec.report.verdict import (
@@ -42,7 +42,7 @@ def mark(one: Score, low: float = 0.0, high: float = 1.0) -> dict[str, float]:
     return {key: round(100 * min(1, max(0, (value - low) / (high - low))), 3) for key, value in where.items()}
 
 
-def place(value: float | None) -> float | None:
+def position(value: float | None) -> float | None:
     """Where a number stands on the axis from 0 to 1, in percent of its length."""
     return None if missing(value) else round(100 * value, 3)
 
@@ -61,35 +61,35 @@ def _parted(value: float | None, unit: str) -> tuple[str, str]:
 
 
 def rows(
-    board: Sequence[Mapping[str, Any]],
+    leaders: Sequence[Mapping[str, Any]],
     comparisons: Sequence[Mapping[str, Any]],
-    trained: Sequence[str],
-    options: Mapping,
+    stages: Mapping[str, str | None],
+    labelled: Collection[str] = (),
 ) -> list[dict[str, Any]]:
     """The rows of one dataset and size.
 
     Args:
-        board: its rows of leaderboard.csv.
+        leaders: its rows of leaderboard.csv.
         comparisons: its rows of comparisons.csv.
-        trained: the encoders that are trained networks.
-        options: encoder -> its stage, or None.
+        stages: encoder -> its stage ("fit", "train"), or None.
+        labelled: the encoders whose training sees labels.
     """
-    scored = [row for row in board if score(row, "precision").measured]
+    scored = [row for row in leaders if score(row, "precision").measured]
     best = max(scored, key=lambda row: row["precision"], default={"encoder": None})["encoder"]
     found = []
-    for row in board:
+    for row in leaders:
         cells = []
-        for name, words in METRICS.items():
+        for name, label in METRICS.items():
             one = score(row, name)
             cells.append(
                 {
-                    "label": words.format(k=row["k"]),
+                    "label": label.format(k=row["k"]),
                     "value": percent(one.value),
                     "span": span(one.low, one.high),
                     "mark": mark(one) if one.measured else None,
                     "sort": one.value if one.measured else -1,
-                    "chance": place(row[f"{name}_chance"]),
-                    "majority": place(row["majority"]) if name != "precision" else None,
+                    "chance": position(row[f"{name}_chance"]),
+                    "majority": position(row["majority"]) if name != "precision" else None,
                 }
             )
         encoder = row["encoder"]
@@ -102,11 +102,12 @@ def rows(
                 "cells": cells,
                 "notes": [note for note in (row["setting"], seeds, chosen) if not missing(note) and note],
                 "lift": percent(row["precision_lift"]).replace("-", "\N{MINUS SIGN}"),
-                "cost": "none" if options[encoder] is None else duration(row["cost_seconds"]),
+                "cost": "none" if stages[encoder] is None else duration(row["cost_seconds"]),
                 "speed": _parted(row["embed_images_per_second"], "img/s"),
                 "memory": _parted(row["peak_memory_mb"], "MB"),
                 "gpu": "" if missing(gpu) or not gpu else f"GPU {amount(gpu, 'MB')}",
-                "trained": encoder in trained,
+                "trained": stages[encoder] == "train",
+                "labelled": encoder in labelled,
                 "reference": encoder in REFERENCES,
                 "tie": encoder != best and relation(comparisons, encoder, best) == NOT_RESOLVED,
                 "best": encoder == best,
@@ -115,27 +116,27 @@ def rows(
     return found
 
 
-def constants(board: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def constants(leaders: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Chance of each metric and the constant answer, over all rows: they are there even if an encoder failed."""
 
     def first(column: str) -> float | None:
-        return next((row[column] for row in board if not missing(row[column])), None)
+        return next((row[column] for row in leaders if not missing(row[column])), None)
 
     chance = [first(f"{name}_chance") for name in METRICS]
     majority = first("majority")
-    labels = [words.format(k=board[0]["k"]) for words in METRICS.values()]
+    labels = [label.format(k=leaders[0]["k"]) for label in METRICS.values()]
     return {
         "labels": labels,
         "chance": [percent(value) for value in chance],
-        "chance_place": [place(value) for value in chance],
+        "chance_position": [position(value) for value in chance],
         "majority": ["", *(percent(majority) for _ in labels[1:])],
-        "majority_place": [None, *(place(majority) for _ in labels[1:])],
+        "majority_position": [None, *(position(majority) for _ in labels[1:])],
     }
 
 
-def magnified(board: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+def magnified(leaders: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
     """The headline scores on an axis that just holds them; None where the whole axis shows them well enough."""
-    scores = {row["encoder"]: one for row in board if (one := score(row, "precision")).measured}
+    scores = {row["encoder"]: one for row in leaders if (one := score(row, "precision")).measured}
     if len(scores) < 2:
         return None
     low = math.floor(min(one.low for one in scores.values()) * 50) / 50

@@ -7,24 +7,22 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from visrec.experiment import layout
+from visrec.experiment.layout import Experiment
 from visrec.report import style
 from visrec.report.sprites import Pictures
-from visrec.report.tables import folder
 
 WIDTH, HEIGHT, MARGIN = 640, 480, 16  # of the drawing, in its own units
 METHODS = {"tsne": "t-SNE", "pca": "PCA"}  # the first is shown first, if it is there
 TEXT = {"id": str, "label": str}
 
 
-def embedding_map(
-    results_dir: str | Path, chapter: Mapping[str, Any], trials: Sequence[Mapping[str, Any]], pictures: Pictures
-) -> dict[str, Any] | None:
+def embedding_map(experiment: Experiment, chapter: Mapping[str, Any], pictures: Pictures) -> dict[str, Any] | None:
     """What the page draws of a chapter's embeddings, as plain data; None if no encoder has points.
 
     Args:
-        results_dir: results/{experiment}.
-        chapter: with info (of images.h5) and headliner.
-        trials: the shown trial of each encoder.
+        experiment: with the shown trial of each encoder.
+        chapter: with info (of images.h5) and `first`, the encoder that is shown first, if any.
         pictures: gets the pictures of the points.
 
     Returns:
@@ -34,7 +32,7 @@ def embedding_map(
         (x, y) in the drawing or None, and `trust`, its trustworthiness as text; first: number of the encoder that is
         shown first.
     """
-    tables = {trial["encoder"]: _read(folder(results_dir, trial) / "projection.csv") for trial in trials}
+    tables = {trial.encoder: _read(experiment.path(trial, layout.PROJECTION)) for trial in experiment.trials}
     tables = {encoder: table for encoder, table in tables.items() if len(table)}
     if not tables:
         return None
@@ -45,7 +43,7 @@ def embedding_map(
     present = [name for name in chapter["info"].classes if name in set(labels.values())]
     signs = marks(present) if len(present) <= len(style.CLASSES) else []
     legend = dict(zip(present, signs, strict=False))
-    number = {name: place for place, name in enumerate(legend)}
+    number = {name: index for index, name in enumerate(legend)}
     names = list(tables)
     return {
         "points": [pictures.number("test", name, label) for name, label in labels.items()],
@@ -58,7 +56,7 @@ def embedding_map(
             {"name": encoder, "maps": {method: _map(table, method, labels) for method in METHODS}}
             for encoder, table in tables.items()
         ],
-        "first": names.index(chapter["headliner"]) if chapter["headliner"] in names else 0,
+        "first": names.index(chapter["first"]) if chapter["first"] in names else 0,
     }
 
 
@@ -81,27 +79,29 @@ def marks(classes: Sequence[str]) -> list[str]:
 def _map(table: pd.DataFrame, method: str, labels: Mapping[str, str]) -> dict[str, Any] | None:
     """A map of the points of `labels`, in their order; None if the method gave none."""
     own = table.set_index("id").reindex(list(labels))
-    place = own[[f"{method}_x", f"{method}_y"]].to_numpy(np.float64)
-    if not np.isfinite(place).any():
+    points = own[[f"{method}_x", f"{method}_y"]].to_numpy(np.float64)
+    if not np.isfinite(points).any():
         return None
     trust = own[f"{method}_trustworthiness"].dropna()
     return {
-        "places": [None if np.isnan(one).any() else [float(each) for each in one.round(1)] for one in fit(place)],
+        "places": [
+            None if np.isnan(one).any() else [float(each) for each in one.round(1)] for one in into_drawing(points)
+        ],
         "trust": f"{trust.iloc[0]:.2f}" if len(trust) else "",
     }
 
 
-def fit(place: np.ndarray) -> np.ndarray:
+def into_drawing(points: np.ndarray) -> np.ndarray:
     """Bring points into the drawing, both axes on one scale, y upwards; NaN stays.
 
     Args:
-        place: float64 (n, 2), some of it finite.
+        points: float64 (n, 2), some of it finite.
 
     Returns:
         float64 (n, 2), x in [MARGIN, WIDTH - MARGIN] and y in [MARGIN, HEIGHT - MARGIN], from the upper left corner.
     """
-    low, high = np.nanmin(place, axis=0), np.nanmax(place, axis=0)
+    low, high = np.nanmin(points, axis=0), np.nanmax(points, axis=0)
     room = np.array([WIDTH, HEIGHT]) - 2 * MARGIN
     spread = (high - low) / room
-    scale = spread.max() or 1.0  # all in one place
-    return (place - (low + high) / 2) / scale * [1, -1] + np.array([WIDTH, HEIGHT]) / 2
+    scale = spread.max() or 1.0  # all are one point
+    return (points - (low + high) / 2) / scale * [1, -1] + np.array([WIDTH, HEIGHT]) / 2

@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from visrec.errors import UserError
-from visrec.experiment import status
+from visrec.experiment import layout, status
+from visrec.experiment.layout import Experiment
+from visrec.experiment.trials import Trial
 from visrec.report import TABLES
-from visrec.report.draws import folder
 from visrec.report.figures.write import figures
 from visrec.report.html import report
 from visrec.report.tables import tables
@@ -28,20 +29,16 @@ Identity = tuple[int, int] | None
 
 
 def partial(
-    results_dir: str | Path,
-    trials: Sequence[Mapping[str, Any]],
-    files: Sequence[str | Path],
+    experiment: Experiment,
     config: Mapping[str, Any],
     commit: str | None,
     configfiles: Sequence[str] = (),
     ladder_csv: str | Path | None = None,
 ) -> None:
-    """Write tables/, figures/ and report/ of the finished trials under results_dir/partial/, as a full run would.
+    """Write tables/, figures/ and report/ of the finished trials under {results}/partial/, as a full run would.
 
     Args:
-        results_dir: results/{experiment}.
-        trials: all of the experiment, as for `tables.tables`.
-        files: what the tables, the figures and the report of all of them read.
+        experiment: with all of its trials.
         config: the experiment's config, checked.
         commit: as for `html.report`.
         configfiles: as for `html.report`.
@@ -50,43 +47,30 @@ def partial(
     Raises:
         UserError: no trial is finished, or a file was deleted or replaced while it was read. Nothing is written.
     """
-    results = Path(results_dir)
-    seen = {Path(file): identity(file) for file in files}
-    found = finished(results, trials, [file for file, one in seen.items() if one is None])
+    results, total = experiment.results, len(experiment.trials)
+    seen = {trial.folder: {file: identity(file) for file in files_of(experiment, trial)} for trial in experiment.trials}
+    found = [trial for trial in experiment.trials if None not in seen[trial.folder].values()]
     if not found:
-        raise UserError(f"{results}: none of {len(trials)} trials is finished yet; `make status` says how far each is")
-    folders = set().union(*(_folders(results, trial) for trial in found))
+        raise UserError(f"{results}: none of {total} trials is finished yet; `make status` says how far each is")
     with tempfile.TemporaryDirectory(prefix=".partial.", dir=results) as scratch:
         new = Path(scratch) / "partial"
-        with _undisturbed({file: one for file, one in seen.items() if file.parent in folders}):
+        with _undisturbed({file: one for trial in found for file, one in seen[trial.folder].items()}):
             others = unfinished(status.table(config, results, status.queue()), found)
-            about = {"commit": commit, "configfiles": configfiles, "unfinished": others, "ladder_csv": ladder_csv}
-            _render(results, found, new, config, **about)
+            here = experiment.of(found)
+            tables(here, {key: new / layout.TABLES / name for key, name in TABLES.items()})
+            figures(new / layout.TABLES, results, found, new / layout.FIGURES)
+            report(here, config, new, commit, configfiles, unfinished=others, ladder_csv=ladder_csv)
         if (results / "partial").exists():
             (results / "partial").rename(Path(scratch) / "old")
         new.rename(results / "partial")
-    page = results / "partial/report/index.html"
-    log.info("%d of %d trials are finished; their report is at %s", len(found), len(trials), page.resolve())
+    page = results / "partial" / layout.PAGE
+    log.info("%d of %d trials are finished; their report is at %s", len(found), total, page.resolve())
 
 
-def _render(
-    results: Path, trials: Sequence[Mapping[str, Any]], out: Path, config: Mapping[str, Any], **about: Any
-) -> None:
-    """Tables, figures and report of some trials below `out`; `about` is what `html.report` takes beside."""
-    tables(results, trials, list(config["evaluators"]), {key: out / "tables" / name for key, name in TABLES.items()})
-    figures(out / "tables", results, trials, out / "figures")
-    report(
-        results,
-        config["experiment"],
-        trials,
-        out / "tables",
-        out / "figures",
-        out / "report/index.html",
-        config,
-        queries=config["report"]["queries"],
-        neighbours=config["report"]["neighbours"],
-        **about,
-    )
+def files_of(experiment: Experiment, trial: Trial) -> list[Path]:
+    """What the tables, the figures and the report read of a trial; it is finished if they are all there."""
+    names = layout.report_files(trial, experiment.evaluators)
+    return [experiment.images(trial.dataset, trial.size), *(experiment.path(trial, name) for name in names)]
 
 
 @contextmanager
@@ -110,28 +94,14 @@ def _undisturbed(files: Mapping[Path, Identity]) -> Iterator[None]:
                 raise UserError(f"{file}: was replaced or deleted {again}")
 
 
-def finished(
-    results_dir: str | Path, trials: Iterable[Mapping[str, Any]], missing: Iterable[Path]
-) -> list[Mapping[str, Any]]:
-    """The trials of which nothing is missing, neither in their folder nor in that of their pictures.
-
-    Args:
-        results_dir: results/{experiment}.
-        trials: as for `tables.tables`.
-        missing: files of the experiment that are not there.
-    """
-    lacking = {path.parent for path in missing}
-    return [trial for trial in trials if not lacking & _folders(results_dir, trial)]
-
-
-def unfinished(rows: Sequence[Mapping[str, str]], found: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+def unfinished(rows: Sequence[Mapping[str, str]], found: Iterable[Trial]) -> dict[str, Any]:
     """What `html.report` says of the trials it does not show: `total`, `failed` (trial, how) and `open`, a number.
 
     Args:
         rows: of all trials, from `status.table`.
         found: the finished trials.
     """
-    names = {str(folder("", trial)) for trial in found}
+    names = {trial.folder for trial in found}
     others = [row for row in rows if row["trial"] not in names]
     failed = [(row["trial"], row["state"]) for row in others if row["state"].startswith("failed")]
     return {"total": len(rows), "failed": failed, "open": len(others) - len(failed)}
@@ -144,9 +114,3 @@ def identity(path: str | Path) -> Identity:
     except FileNotFoundError:
         return None
     return about.st_ino, about.st_size
-
-
-def _folders(results_dir: str | Path, trial: Mapping[str, Any]) -> set[Path]:
-    """A trial's folder and the one of its pictures."""
-    own = folder(results_dir, trial)
-    return {own, own.parents[1]}

@@ -14,10 +14,13 @@ from typing import Any
 import pandas as pd
 
 from visrec.data.images import read_image_info
+from visrec.experiment import layout
+from visrec.experiment.layout import Experiment
+from visrec.experiment.trials import Trial
 from visrec.jobs import attempts
-from visrec.report.draws import GROUP, folder
+from visrec.report.headline import GROUP
+from visrec.report.inputs import State, benchmark, columns_of, read_cost, read_status, summary_of_known
 from visrec.report.leaderboard import amount
-from visrec.report.tables import benchmark, read_cost, read_status, summary_of_known
 from visrec.report.verdict import duration, missing
 
 PACKAGES = ("visrec", "torch", "scikit-learn", "numpy", "pandas", "h5py", "snakemake")
@@ -30,86 +33,73 @@ COLUMNS += ["jobs_seconds", "jobs_peak_memory_mb", "peak_gpu_memory_mb", "attemp
 LETTERS = 300  # of a log's line
 
 
-def rows(
-    results_dir: str | Path,
-    experiment: str,
-    trials: Iterable[Mapping[str, Any]],
-    states: Mapping[tuple, tuple[str, str]],
-    evaluators: Sequence[str],
-    configfiles: Sequence[str],
-) -> list[dict[str, Any]]:
+def rows(experiment: Experiment, states: Mapping[str, State], configfiles: Sequence[str]) -> list[dict[str, Any]]:
     """One row per trial, with `COLUMNS` and, for the page, `costs` and `parameters`.
 
     `made_...` is of training or fitting, "" for encoders that need neither.
 
     Args:
-        results_dir: results/{experiment}.
-        experiment: its name.
-        trials: as for `tables.tables`.
-        states: (dataset, size, encoder, trial) -> status and reason, from `tables.statuses`.
-        evaluators: their names.
+        experiment: with all trials to be reported on.
+        states: of each trial, by its folder, from `inputs.statuses`.
         configfiles: to be named in the commands.
     """
-    results, fingerprints, found = Path(results_dir), {}, []
-    for trial in trials:
-        place = trial["dataset"], trial["size"]
-        if place not in fingerprints:
-            images = results / trial["dataset"] / f"{trial['size']}px" / "images.h5"
-            fingerprints[place] = read_image_info(images).fingerprint
-        status, reason = states[tuple(trial[key] for key in (*GROUP, "trial"))]
-        about, embedded = read_status(results, trial), read_cost(results, trial)
-        costs, failed, number = {}, [], 0
-        for rule, part in jobs(trial, evaluators):
-            name = f"{rule} {part}".strip()
-            costs[name] = benchmark(results, rule, trial, part)
-            tries = attempts.read(log_of(results, rule, trial, part))
-            number += len(tries)
-            failed += [failure(name, one) for one in tries if one.ended != "done"]
-        gpu = [one["gpu_memory_mb"] for one in (about, embedded) if not missing(one.get("gpu_memory_mb"))]
-        row = {key: trial[key] for key in (*GROUP, "trial", "seed")} | {"status": status, "reason": reason}
+    fingerprints, found = {}, []
+    for trial in experiment.trials:
+        images = experiment.images(trial.dataset, trial.size)
+        if images not in fingerprints:
+            fingerprints[images] = read_image_info(images).fingerprint
+        row = columns_of(trial, [*GROUP, "trial", "seed"]) | states[trial.folder]._asdict()
         row |= {
-            "options": json.dumps(trial["options"], sort_keys=True),
-            "command": command(experiment, trial, evaluators, configfiles),
-            "images_fingerprint": fingerprints[place],
-            **{f"made_{key}": _told(about, key) if trial["stage"] else "" for key in MACHINE},
-            **{f"embedded_{key}": _told(embedded, key) for key in MACHINE},
-            "iterations": about.get("iterations"),
-            "made_seconds": about.get("seconds"),
-            "made_images_per_second": about.get("images_per_second"),
-            "embedded_seconds": embedded.get("seconds"),
-            "embedded_images_per_second": embedded.get("images_per_second"),
-            "jobs_seconds": summary_of_known(sum, (cost["s"] for cost in costs.values())),
-            "jobs_peak_memory_mb": summary_of_known(max, (cost["max_rss"] for cost in costs.values())),
-            "peak_gpu_memory_mb": summary_of_known(max, gpu),
-            "attempts": number or NOT_RECORDED,
-            "failed_attempts": "; ".join(failed),
-            "last_log_line": last_line(log_of(results, trial["stage"], trial))
-            if status != "ok" and trial["stage"]
-            else "",
+            "options": json.dumps(trial.options, sort_keys=True),
+            "command": command(experiment, trial, configfiles),
+            "images_fingerprint": fingerprints[images],
         }
-        found.append(row | {"costs": costs, "parameters": about.get("parameters", {})})
+        found.append(row | _made_and_embedded(experiment, trial) | _jobs(experiment, trial, row["status"]))
     return found
 
 
-def jobs(trial: Mapping[str, Any], evaluators: Iterable[str]) -> list[tuple[str, str]]:
-    """(rule, evaluator or "") of the jobs that made a trial's files, in their order."""
-    after = [(rule, "") for rule in ("neighbours", "projection", *(["atlas"] if trial["atlas"] else []))]
-    after += [("selection", "")] if trial["stage"] == "train" else []
-    return [*((rule, "") for rule in (trial["stage"], "embed") if rule), *(("evaluate", e) for e in evaluators), *after]
+def _made_and_embedded(experiment: Experiment, trial: Trial) -> dict[str, Any]:
+    """What status.json and embed.json say of a trial."""
+    made, embedded = read_status(experiment, trial), read_cost(experiment, trial)
+    gpu = [one["gpu_memory_mb"] for one in (made, embedded) if not missing(one.get("gpu_memory_mb"))]
+    return {
+        **{f"made_{key}": _told(made, key) if trial.stage else "" for key in MACHINE},
+        **{f"embedded_{key}": _told(embedded, key) for key in MACHINE},
+        "iterations": made.get("iterations"),
+        "made_seconds": made.get("seconds"),
+        "made_images_per_second": made.get("images_per_second"),
+        "embedded_seconds": embedded.get("seconds"),
+        "embedded_images_per_second": embedded.get("images_per_second"),
+        "peak_gpu_memory_mb": summary_of_known(max, gpu),
+        "parameters": made.get("parameters", {}),
+    }
 
 
-def log_of(results: Path, rule: str, trial: Mapping[str, Any], part: str = "") -> Path:
-    """The log of a trial's job, as Snakemake knows it."""
-    path = folder(results / "logs" / rule, trial)
-    return path / f"{part}.log" if part else path.with_name(f"{path.name}.log")
+def _jobs(experiment: Experiment, trial: Trial, status: str) -> dict[str, Any]:
+    """What benchmarks and logs say of the jobs of a trial."""
+    costs, failed, number = {}, [], 0
+    for rule, evaluator in layout.jobs(trial, experiment.evaluators):
+        name = f"{rule} {evaluator}".strip()
+        costs[name] = benchmark(experiment, rule, trial, evaluator)
+        tries = attempts.read(experiment.log(rule, trial, evaluator))
+        number += len(tries)
+        failed += [failure(name, one) for one in tries if one.ended != "done"]
+    said = last_line(experiment.log(trial.stage, trial)) if status != "ok" and trial.stage else ""
+    return {
+        "costs": costs,
+        "jobs_seconds": summary_of_known(sum, (cost["s"] for cost in costs.values())),
+        "jobs_peak_memory_mb": summary_of_known(max, (cost["max_rss"] for cost in costs.values())),
+        "attempts": number or NOT_RECORDED,
+        "failed_attempts": "; ".join(failed),
+        "last_log_line": said,
+    }
 
 
-def command(
-    experiment: str, trial: Mapping[str, Any], evaluators: Sequence[str], configfiles: Sequence[str] = ()
-) -> str:
+def command(experiment: Experiment, trial: Trial, configfiles: Sequence[str] = ()) -> str:
     """What makes a trial again, up to its first scores, where that is missing or out of date."""
-    target = Path("results", experiment) / folder("", trial) / f"{evaluators[0] if evaluators else 'neighbours'}.csv"
-    return shlex.join(["snakemake", *(["--configfile", *configfiles, "--"] if configfiles else []), str(target)])
+    names = [*map(layout.scores, experiment.evaluators), layout.NEIGHBOURS]
+    target = f"results/{experiment.name}/{trial.folder}/{names[0]}"
+    return shlex.join(["snakemake", *(["--configfile", *configfiles, "--"] if configfiles else []), target])
 
 
 def failure(job: str, attempt: attempts.Attempt) -> str:

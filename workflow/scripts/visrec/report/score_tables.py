@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from visrec.report.draws import HEADLINE, HEADLINE_KNN
+from visrec.report.headline import HEADLINE, HEADLINE_KNN
 from visrec.report.verdict import missing, percent, span
 
 Rows = Mapping[str, Sequence[Mapping[str, Any]]]  # encoder -> the rows of scores.csv of its chosen trial

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from visrec.report import score_names
-from visrec.report.draws import HEADLINE
+from visrec.report.headline import HEADLINE
 from visrec.report.score_names import named
 from visrec.report.score_tables import DASH, MINUS, Rows, decimal, group, line, pick
 from visrec.report.verdict import METRICS as LEADERBOARD

@@ -1,4 +1,4 @@
-"""Samples and reconstructions of the trained trials, small enough for one page.
+"""What encoders draw of their trials, such as samples and reconstructions, small enough for one page.
 
 The chosen trials' sheets are shown as they are. The others share what is left of `BYTES`: first quality goes, then rows
 of pictures and their size, and the page says so.
@@ -7,16 +7,18 @@ of pictures and their size, and the page says so.
 import base64
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from PIL import Image, UnidentifiedImageError
 
 from visrec.errors import UserError
-from visrec.report.draws import folder
+from visrec.experiment import layout
+from visrec.experiment.layout import Experiment
+from visrec.experiment.trials import Trial
+from visrec.report.inputs import State
 
-KINDS = ("samples", "reconstructions")
 QUALITY = 88  # of WebP
 BYTES = 3_000_000  # of all sheets of a page but the chosen ones; as text in the page a third more
 # what is tried in turn: (quality, share of the sheet's rows, scale of the pictures, about how large beside the first)
@@ -83,25 +85,37 @@ def sheet(path: Path, most: float, expected: float = 0.0) -> dict[str, Any] | No
     }
 
 
-def share(trials: Sequence[Mapping[str, Any]]) -> float:
+def bytes_per_sheet(trials: Iterable[Trial]) -> float:
     """Bytes that one sheet of a trial that was not chosen may take, of all trials of the page."""
-    return BYTES / max(1, len(KINDS) * sum(trial["stage"] == "train" for trial in trials))
+    return BYTES / max(1, sum(len(layout.picture_kinds(trial)) for trial in trials))
 
 
-def sheets(results_dir: Path, chapter: Mapping[str, Any], most: float) -> list[dict[str, Any]]:
-    """Samples and reconstructions of a chapter's trained trials, the chosen ones first; `most` is from `share`."""
+def sheets(
+    experiment: Experiment, states: Mapping[str, State], shown: Mapping[str, str], most: float
+) -> list[dict[str, Any]]:
+    """The sheets of those trials of which something is drawn, the chosen ones first.
+
+    Args:
+        experiment: with the trials of one dataset and size.
+        states: of each trial, by its folder.
+        shown: encoder -> name of its chosen trial.
+        most: from `bytes_per_sheet`.
+
+    Returns:
+        encoder, trial, status, reason, shown (whether it is the chosen one), cut, and `pictures`: kind -> from `sheet`.
+    """
     cards, expected = [], 0.0
-    for trial in chapter["trials"]:
-        if trial["stage"] != "train":
+    for trial in experiment.trials:
+        kinds = layout.picture_kinds(trial)
+        if not kinds:
             continue
-        where = folder(results_dir, trial)
-        status, reason = chapter["states"][trial["encoder"], trial["trial"]]
-        chosen = chapter["shown"].get(trial["encoder"]) == trial["trial"]
+        chosen = shown.get(trial.encoder) == trial.name
         found = {}
-        for kind in KINDS:
-            found[kind] = sheet(where / f"{kind}.png", math.inf if chosen else most, 0.0 if chosen else expected)
+        for kind in kinds:
+            path = experiment.path(trial, layout.picture(kind))
+            found[kind] = sheet(path, math.inf if chosen else most, 0.0 if chosen else expected)
             expected = found[kind]["whole"] if found[kind] else expected
-        about = {key: trial[key] for key in ("encoder", "trial")} | {"status": status, "reason": reason}
+        about = {"encoder": trial.encoder, "trial": trial.name} | states[trial.folder]._asdict()
         cut = any(one and one["cut"] for one in found.values())
-        cards.append(about | found | {"shown": chosen, "cut": cut})
+        cards.append(about | {"pictures": found, "shown": chosen, "cut": cut})
     return sorted(cards, key=lambda card: not card["shown"])

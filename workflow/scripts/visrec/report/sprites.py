@@ -32,7 +32,7 @@ class Sprite:
     columns: int
     rows: int
 
-    def place(self, number: int) -> str:
+    def position(self, number: int) -> str:
         """CSS `background-position` of a picture on an element of whatever size, of which the sheet fills so many."""
         row, column = divmod(number, self.columns)
         return " ".join(
@@ -83,18 +83,18 @@ class Pictures:
                     "lower report.queries, report.neighbours or report.points"
                 )
             sheet = Image.new("RGB", (columns * side, rows * side))
-            places = {
+            index = {
                 split: {name: row for row, name in enumerate(file[split]["ids"].asstr()[:])}
                 for split in dict.fromkeys(split for split, _ in self.numbers)
             }
             for (split, name), number in self.numbers.items():
-                if name not in places[split]:
+                if name not in index[split]:
                     raise UserError(
                         f"{path}: a trial's neighbours.csv or projection.csv names image '{name}', which is not in "
                         f"{split}; run embed again"
                     )
                 # Row by row: the report shows some two thousand of up to a hundred thousand.
-                picture = Image.fromarray(np.moveaxis(file[split]["images"][places[split][name]], 0, 2))
+                picture = Image.fromarray(np.moveaxis(file[split]["images"][index[split][name]], 0, 2))
                 if picture.width != side:
                     picture = picture.resize((side, side), Image.Resampling.BOX)
                 row, column = divmod(number, columns)

@@ -6,7 +6,7 @@ that leaves it out.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -47,6 +47,11 @@ def duration(seconds: float | None) -> str:
     if minutes < 60:
         return f"{minutes}{NO_BREAK}min {rest:02d}{NO_BREAK}s"
     return f"{minutes // 60}{NO_BREAK}h {minutes % 60:02d}{NO_BREAK}min"
+
+
+def named(encoder: str, labelled: Collection[str]) -> str:
+    """An encoder's name, with a mark if its training sees labels."""
+    return f"{encoder} (trained with labels)" if encoder in labelled else encoder
 
 
 def enumerate_words(words: Sequence[str]) -> str:
@@ -138,49 +143,56 @@ class Verdict:
     caveats: list[str] = field(default_factory=list)
 
 
-def _conclusion(scores: Mapping[str, Score], name: str, comparisons: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
+def _conclusion(
+    scores: Mapping[str, Score], name: str, comparisons: Sequence[Mapping[str, Any]], labelled: Collection[str]
+) -> tuple[str, str]:
     if not scores:
         return NOT_MEASURED, "No encoder gave an embedding that could be scored."
     best = max(scores, key=lambda encoder: scores[encoder].value)
     others = [encoder for encoder in scores if encoder != best]
+    first = named(best, labelled)
     if not others:
-        return NOT_MEASURED, f"Only {best} could be scored ({scores[best]}): there is nothing to compare it with."
+        return NOT_MEASURED, f"Only {first} could be scored ({scores[best]}): there is nothing to compare it with."
     open_, behind = [], []
     for encoder in others:
-        (behind if relation(comparisons, best, encoder) == BETTER else open_).append(encoder)
+        (behind if relation(comparisons, best, encoder) == BETTER else open_).append(named(encoder, labelled))
     if not open_:
-        return BETTER, f"{best} is better than {enumerate_words(behind)} at {name}."
+        return BETTER, f"{first} is better than {enumerate_words(behind)} at {name}."
     if behind:
         return (
             NOT_RESOLVED,
-            f"{best} scores highest at {name} and is better than {enumerate_words(behind)}, "
+            f"{first} scores highest at {name} and is better than {enumerate_words(behind)}, "
             f"but is not resolved from {enumerate_words(open_)}.",
         )
-    return NOT_RESOLVED, f"No encoder stands out: {best} scores highest at {name}, not resolved from any other."
+    return NOT_RESOLVED, f"No encoder stands out: {first} scores highest at {name}, not resolved from any other."
 
 
-def _compare(
+def _beside_baselines(
     rows: Mapping[str, Mapping[str, Any]],
     comparisons: Sequence[Mapping[str, Any]],
+    encoder: str,
     subject: str,
-    metric: str,
-    name: str,
+    k: int,
 ) -> Iterable[Finding]:
-    mine = score(rows[subject], metric)
-    for other, words in BASELINES.items():
-        if other == subject:
+    """An encoder beside those of `BASELINES`, at precision; `subject` is what the encoder is called."""
+    label, mine = METRICS["precision"].format(k=k), score(rows[encoder], "precision")
+    for other, baseline in BASELINES.items():
+        if other == encoder:
             continue
         if other not in rows:
-            yield Finding(f"{subject} beside {words}", NOT_MEASURED, f"the encoder {other} is not in this report")
+            yield Finding(f"{subject} beside {baseline}", NOT_MEASURED, f"the encoder {other} is not in this report")
             continue
-        word, difference = compared(comparisons, subject, other, metric)
-        detail = f"{name}: {mine} beside {score(rows[other], metric)}"
+        word, difference = compared(comparisons, encoder, other, "precision")
+        detail = f"{label}: {mine} beside {score(rows[other], 'precision')}"
         apart = f"; difference {points(difference)}" if difference.measured else ""
-        yield Finding(f"{subject} beside {words}", word, detail + apart)
+        yield Finding(f"{subject} beside {baseline}", word, detail + apart)
 
 
 def verdict(
-    rows: Sequence[Mapping[str, Any]], trained: Iterable[str], comparisons: Sequence[Mapping[str, Any]]
+    rows: Sequence[Mapping[str, Any]],
+    trained: Iterable[str],
+    comparisons: Sequence[Mapping[str, Any]],
+    labelled: Collection[str] = (),
 ) -> Verdict:
     """The verdict on one dataset and size.
 
@@ -189,22 +201,23 @@ def verdict(
         trained: the encoders among them that are trained networks; each is set beside its untrained self, raw pixels,
             chance and the constant answer.
         comparisons: the rows of comparisons.csv of this dataset and size.
+        labelled: the encoders whose training sees labels; they are marked wherever they are named.
     """
     by_encoder = {row["encoder"]: row for row in rows}
     trained = [encoder for encoder in trained if encoder in by_encoder]
     names = {metric: METRICS[metric].format(k=rows[0]["k"]) for metric in METRICS}
     scores = {row["encoder"]: score(row, "precision") for row in rows}
     scores = {encoder: one for encoder, one in scores.items() if one.measured}
-    word, heading = _conclusion(scores, names["precision"], comparisons)
+    word, heading = _conclusion(scores, names["precision"], comparisons, labelled)
 
     findings: list[Finding] = []
     for encoder in trained:
-        row = by_encoder[encoder]
-        findings += _compare(by_encoder, comparisons, encoder, "precision", names["precision"])
+        row, subject = by_encoder[encoder], named(encoder, labelled)
+        findings += _beside_baselines(by_encoder, comparisons, encoder, subject, row["k"])
         chance, mine = row["precision_chance"], score(row, "precision")
         findings.append(
             Finding(
-                f"{encoder} beside chance",
+                f"{subject} beside chance",
                 beside_constant(mine, chance),
                 f"{names['precision']}: {mine} beside {percent(chance)}",
             )
@@ -212,7 +225,7 @@ def verdict(
         linear = score(row, "svm_accuracy")
         findings.append(
             Finding(
-                f"{encoder} beside the constant answer",
+                f"{subject} beside the constant answer",
                 beside_constant(linear, row["majority"]),
                 f"{names['svm_accuracy']}: {linear} beside {percent(row['majority'])}",
             )
@@ -223,9 +236,9 @@ def verdict(
         caveats.append("No trained network is in this report.")
     for row in rows:
         if row["trials"] > row["trials_ok"]:
-            lost = f"{row['trials'] - row['trials_ok']} of {row['trials']} trials of {row['encoder']}"
+            lost = f"{row['trials'] - row['trials_ok']} of {row['trials']} trials of {named(row['encoder'], labelled)}"
             caveats.append(f"{lost} gave no score: collapsed, diverged or unfinished, see the runs.")
-    lone = [encoder for encoder in trained if by_encoder[encoder]["n_seeds"] == 1]
+    lone = [named(encoder, labelled) for encoder in trained if by_encoder[encoder]["n_seeds"] == 1]
     if lone:
         caveats.append(
             f"There is one seed of {enumerate_words(lone)}: the intervals cover the choice of query images, not the "

@@ -28,8 +28,8 @@ from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullLocator
 
 from visrec.experiment.trials import Trial
 from visrec.report import style
-from visrec.report.draws import setting, words
 from visrec.report.figures.drawing import DASHED, nothing, wrapped
+from visrec.report.settings import describe, setting
 
 Reading = Mapping[str, Any]
 
@@ -150,7 +150,7 @@ def _crowd(histories: Sequence[tuple[Trial, pd.DataFrame]], settings: int, point
 
 
 def _label(trial: Trial, chosen: bool) -> str:
-    return wrapped(f"{trial.encoder}: {words(trial) or trial.name}" + (" (chosen)" if chosen else ""), LEGEND)
+    return wrapped(f"{trial.encoder}: {describe(trial) or trial.name}" + (" (chosen)" if chosen else ""), LEGEND)
 
 
 def _titled(panels: Mapping[str, Reading], columns: int, width: float) -> dict[str, Reading]:

@@ -18,14 +18,15 @@ from matplotlib.figure import Figure
 from visrec.data.files import write_text
 from visrec.experiment.trials import Trial
 from visrec.report import FIGURES, style
-from visrec.report.draws import GROUP, setting, typed
 from visrec.report.figures.atlas import atlas
 from visrec.report.figures.curves import curves, read_history
 from visrec.report.figures.drawing import PHONE, WIDE
 from visrec.report.figures.heatmap import heatmap
 from visrec.report.figures.layers import layers
 from visrec.report.figures.leaderboard import leaderboard
+from visrec.report.headline import GROUP
 from visrec.report.sections import chosen_without
+from visrec.report.settings import setting
 
 PATHS = re.compile(r' d="([^"]+)"')
 LETTERS = re.compile(r"\s*([A-Za-z])\s*")
@@ -42,7 +43,6 @@ def figures(tables_dir: str | Path, results_dir: str | Path, trials: Sequence[Tr
         trials: as for `tables.tables`.
         out: the folder of the figures.
     """
-    trials = typed(trials)
     tables_dir = Path(tables_dir)
     leaders, grid, layer_rows, atlases, selected = (
         pd.read_csv(tables_dir / f"{name}.csv") for name in ("leaderboard", "grid", "layers", "atlas", "selection")

@@ -6,11 +6,11 @@ for (const root of document.querySelectorAll(".map")) {
   const [encoder, method, board, trust, panel, cursor, ring] =
     [".encoder", ".method", "svg", ".trust", ".asked", ".cursor", ".ring"].map((each) => root.querySelector(each));
   const marks = [...root.querySelectorAll(".point")];
-  const items = data.gallery ? data.gallery.items : [];
+  const items = data.examples ? data.examples.items : [];
   const queries = new Set(items.filter((item) => item.kind === "query").map((item) => item.asked));
   let places = [];
   let at = -1; // the point that is looked at
-  let inGallery = -1;
+  let inExamples = -1;
 
   const circle = (className, radius) => {
     const made = document.createElementNS(board.namespaceURI, "circle");
@@ -36,7 +36,7 @@ for (const root of document.querySelectorAll(".map")) {
     places = map.places;
     marks.forEach(put);
     put(cursor, at);
-    put(ring, inGallery);
+    put(ring, inExamples);
   };
 
   const enterAt = (number) => { // the one point that Tab comes to
@@ -53,8 +53,8 @@ for (const root of document.querySelectorAll(".map")) {
     panel.replaceChildren(pictureOf(data, chapter, points[at]), captionOf(about, "test picture"));
     if (!queries.has(points[at])) return;
     const link = document.createElement("a");
-    link.href = `#gallery-${chapter}`;
-    link.textContent = "to the gallery";
+    link.href = `#examples-${chapter}`;
+    link.textContent = "to the examples";
     link.addEventListener("click", pick);
     panel.lastChild.append(link);
   };
@@ -99,7 +99,7 @@ for (const root of document.querySelectorAll(".map")) {
     const query = queries.has(points[number]);
     mark.setAttribute("role", "option");
     mark.setAttribute("aria-selected", "false");
-    mark.setAttribute("aria-label", [about.id, about.label && `label ${about.label}`, query && "in the gallery"].filter(Boolean).join(", "));
+    mark.setAttribute("aria-label", [about.id, about.label && `label ${about.label}`, query && "among the examples"].filter(Boolean).join(", "));
     if (query) mark.prepend(circle("is-query", 9));
     mark.addEventListener("focus", () => look(number));
   });
@@ -124,10 +124,10 @@ for (const root of document.querySelectorAll(".map")) {
   method.addEventListener("change", draw);
   document.addEventListener("shown", ({ detail }) => {
     if (detail.chapter !== chapter) return;
-    if (inGallery >= 0) marks[inGallery].setAttribute("aria-selected", "false");
-    inGallery = points.indexOf(detail.picture);
-    if (inGallery >= 0) marks[inGallery].setAttribute("aria-selected", "true");
-    put(ring, inGallery);
+    if (inExamples >= 0) marks[inExamples].setAttribute("aria-selected", "false");
+    inExamples = points.indexOf(detail.picture);
+    if (inExamples >= 0) marks[inExamples].setAttribute("aria-selected", "true");
+    put(ring, inExamples);
   });
   root.querySelector(".choose").hidden = root.querySelector(".help").hidden = false;
   draw();

@@ -1,5 +1,5 @@
-// What the gallery and the map build alike. All text goes in as text.
-// They tell each other through events: `shown` (the gallery shows a picture) and `picked` (on the map).
+// What the examples and the map build alike. All text goes in as text.
+// They tell each other through events: `shown` (the examples show a picture) and `picked` (on the map).
 
 function element(tag, className, text = "") {
   const made = document.createElement(tag);

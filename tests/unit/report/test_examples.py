@@ -1,11 +1,12 @@
-"""What the report's gallery shows: selections from lists worked out by hand, and the data that goes to the page."""
+"""What the report's examples show: selections from lists worked out by hand, and the data that goes to the page."""
 
 from types import SimpleNamespace
 
 import pandas as pd
 import pytest
+import report_fixture as fixture
 
-from visrec.report.gallery import Lists, disagreed, gallery, hardest, hubs, overlap, precision, read, typical
+from visrec.report.examples import Lists, disagreed, examples, hardest, hubs, overlap, precision, read, typical
 from visrec.report.sprites import Pictures
 from visrec.scoring.queries import COLUMNS
 
@@ -89,16 +90,16 @@ def test_hubs_are_in_most_lists_and_in_two_at_least(lists):
 CHAPTER = {
     "info": SimpleNamespace(classes=["cat", "dog"], counts={"train": 8}),
     "status": {"random": "diverged", "age": "ok", "pixels": "ok"},
-    "headliner": "age",
+    "first": "age",
 }
 
 
 def shown(root, lists, *, labels=True, queries=2, neighbours=3):
-    trials = [{"dataset": "pets", "size": 8, "encoder": encoder, "trial": "seed~0"} for encoder in lists]
+    trials = [fixture.trial(encoder, {}, dataset="pets", size=8) for encoder in lists]
     for encoder, one in lists.items():
         write(root / "pets/8px" / encoder / "seed~0/neighbours.csv", one, labels)
     pictures = Pictures()
-    return gallery(root, CHAPTER, trials, pictures, queries, neighbours), pictures.data()
+    return examples(fixture.experiment(root, trials), CHAPTER, pictures, queries, neighbours), pictures.data()
 
 
 def test_the_page_gets_every_selection_and_its_words(tmp_path):

@@ -1,4 +1,4 @@
-"""The report's gallery: queries worth looking at, what each encoder recommends for them, and its hubs."""
+"""The report's examples: queries worth looking at, what each encoder recommends for them, and its hubs."""
 
 import itertools
 import statistics
@@ -11,8 +11,9 @@ from typing import Any
 import pandas as pd
 
 from visrec.data.images import ImageInfo
+from visrec.experiment import layout
+from visrec.experiment.layout import Experiment
 from visrec.report.sprites import Pictures
-from visrec.report.tables import folder
 
 
 @dataclass(frozen=True)
@@ -61,21 +62,21 @@ def read(path: str | Path, neighbours: int) -> Lists:
 
 
 def precision(found: Sequence[Neighbour]) -> float | None:
-    """The share of right ones in a list; None where it is not known of all."""
+    """The fraction of right ones in a list; None where it is not known of all."""
     right = [one.correct for one in found]
     return None if None in right or not right else sum(right) / len(right)
 
 
 def overlap(lists: Sequence[Sequence[Neighbour]]) -> float:
-    """How much several lists share: the Jaccard index, its mean over pairs of lists."""
+    """How much several lists have in common: the Jaccard index, its mean over pairs of lists."""
     sets = [{one.id for one in found} for found in lists]
     return statistics.fmean(len(a & b) / len(a | b) for a, b in itertools.combinations(sets, 2))
 
 
 def typical(labels: Mapping[str, str], classes: Sequence[str], count: int) -> list[str]:
     """The first queries, from which classes were taken in turns; by class."""
-    place = {name: number for number, name in enumerate(classes)}
-    return sorted(list(labels)[:count], key=lambda query: place.get(labels[query], len(place)))
+    order = {name: number for number, name in enumerate(classes)}
+    return sorted(list(labels)[:count], key=lambda query: order.get(labels[query], len(order)))
 
 
 def hardest(lists: Sequence[Lists], queries: Iterable[str], count: int) -> list[str]:
@@ -111,10 +112,9 @@ def hubs(lists: Lists, count: int) -> list[str]:
     return [name for name, number in sorted(often.items(), key=lambda each: (-each[1], each[0])) if number > 1][:count]
 
 
-def gallery(
-    results_dir: str | Path,
+def examples(
+    experiment: Experiment,
     chapter: Mapping[str, Any],
-    trials: Sequence[Mapping[str, Any]],
     pictures: Pictures,
     queries: int,
     neighbours: int,
@@ -122,9 +122,8 @@ def gallery(
     """What the page shows of a chapter's neighbours, as plain data; None if no encoder has any.
 
     Args:
-        results_dir: results/{experiment}.
-        chapter: with info (of images.h5), status of each encoder and headliner.
-        trials: the shown trial of each encoder.
+        experiment: with the shown trial of each encoder.
+        chapter: with info (of images.h5), status of each encoder and `first`, the encoder that is shown first, if any.
         pictures: gets the pictures that are shown.
         queries: pictures in each selection.
         neighbours: neighbours of each query.
@@ -135,7 +134,7 @@ def gallery(
         one per encoder: `says`, and `found`, lists of (picture, what stands below it, whether it is right or None);
         selections: name, about, and `items` for each encoder that can be the first.
     """
-    files = {trial["encoder"]: folder(results_dir, trial) / "neighbours.csv" for trial in trials}
+    files = {trial.encoder: experiment.path(trial, layout.NEIGHBOURS) for trial in experiment.trials}
     lists = {encoder: read(path, neighbours) if path.exists() else Lists() for encoder, path in files.items()}
     scored = [one for one in lists.values() if one.found]
     labels = dict(scored[0].labels) if scored else {}
@@ -149,7 +148,7 @@ def gallery(
     selections = _selections(drawn, scored, chapter["info"], queries)
     return {
         "encoders": [{"name": encoder, "status": chapter["status"][encoder]} for encoder in lists],
-        "first": _first_two(lists, chapter["headliner"]),
+        "first": _first_two(lists, chapter["first"]),
         "items": drawn.items,
         "selections": [one for one in selections if any(one["items"])],
     }
@@ -190,16 +189,16 @@ def _selections(drawn: "_Drawn", scored: Sequence[Lists], info: ImageInfo, count
     }
 
 
-def _first_two(lists: Mapping[str, Lists], headliner: str) -> list[int]:
-    """Numbers of the encoders that are shown first: the headline's and pixels, or others that have lists."""
-    order = [headliner, "pixels", *lists]
+def _first_two(lists: Mapping[str, Lists], first: str | None) -> list[int]:
+    """Numbers of the encoders that are shown first: `first` and pixels, or others that have lists."""
+    order = [first, "pixels", *lists]
     able = dict.fromkeys(encoder for encoder in order if encoder in lists and lists[encoder].found)
     rest = (encoder for encoder in lists if encoder not in able)
     return [list(lists).index(encoder) for encoder in (*able, *rest)][:2]
 
 
 class _Drawn:
-    """Items of the gallery as they are asked for; a query that is in two selections is one item."""
+    """Items of the examples as they are asked for; a query that is in two selections is one item."""
 
     def __init__(
         self,

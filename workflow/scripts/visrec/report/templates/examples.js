@@ -1,8 +1,8 @@
-// The gallery: what the template shows of the first query, this shows of the one that is picked.
-for (const root of document.querySelectorAll(".gallery")) {
+// The examples: what the template shows of the first query, this shows of the one that is picked.
+for (const root of document.querySelectorAll(".examples")) {
   const chapter = root.dataset.chapter;
   const data = JSON.parse(document.getElementById(`data-${chapter}`).textContent);
-  const { encoders, items, selections } = data.gallery;
+  const { encoders, items, selections } = data.examples;
   const selects = [...root.querySelectorAll(".encoder")];
   const selected = root.querySelector(".selection");
   const picker = root.querySelector("fieldset");

@@ -1,4 +1,4 @@
-"""The report's gallery and map, in a browser and as the template writes them."""
+"""The report's examples and map, in a browser and as the template writes them."""
 
 import json
 import re
@@ -17,17 +17,17 @@ EVIL = "<script>alert(1)</script>"
 
 
 def encoders(page):
-    return page.locator(".gallery .answer .name").all_inner_texts()
+    return page.locator(".examples .answer .name").all_inner_texts()
 
 
 def said(page):
-    return page.locator(".gallery .says").inner_text()
+    return page.locator(".examples .says").inner_text()
 
 
 @pytest.fixture(scope="module")
 def path(tmp_path_factory):
     """A page of seven trials, of which one collapsed, with 30 queries and 40 points."""
-    results = write(tmp_path_factory.mktemp("gallery"), fixture.standard_trials(), fixture.STANDARD, queries=30)
+    results = write(tmp_path_factory.mktemp("examples"), fixture.standard_trials(), fixture.STANDARD, queries=30)
     page_of(results, fixture.standard_trials())
     return results / "report" / "index.html"
 
@@ -41,43 +41,43 @@ def page(open_page, path):
 def test_another_query_by_keyboard(page):
     assert encoders(page) == ["age", "pixels"]
     assert said(page).startswith("query digit-400, label 4; age: ")
-    page.locator(".gallery input").first.focus()
+    page.locator(".examples input").first.focus()
     page.keyboard.press("ArrowRight")
     assert said(page).startswith("query digit-401, label 5; age: ")
-    right, wrong = (page.locator(f".gallery .answer:first-child .{word}").count() for word in ("right", "wrong"))
+    right, wrong = (page.locator(f".examples .answer:first-child .{word}").count() for word in ("right", "wrong"))
     assert right + wrong == 5
     assert f"age: {right} of 5 right; pixels: " in said(page)
-    assert page.locator(".gallery .asked b").inner_text() == "5"
-    assert page.locator(".gallery li .pic").first.get_attribute("aria-label").startswith("train picture digit-")
+    assert page.locator(".examples .asked b").inner_text() == "5"
+    assert page.locator(".examples li .pic").first.get_attribute("aria-label").startswith("train picture digit-")
 
 
 @pytest.mark.browser
 def test_other_encoders(page):
-    page.locator(".gallery .encoder").first.select_option(label="pca")
-    page.locator(".gallery .encoder").last.select_option(label="random")
+    page.locator(".examples .encoder").first.select_option(label="pca")
+    page.locator(".examples .encoder").last.select_option(label="random")
     assert encoders(page) == ["pca", "random"]
     assert re.fullmatch(r"query digit-400, label 4; pca: \d of 5 right; random: \d of 5 right", said(page))
-    dots = page.locator(".gallery .answer .name").evaluate_all("all => all.map(one => one.style.cssText)")
+    dots = page.locator(".examples .answer .name").evaluate_all("all => all.map(one => one.style.cssText)")
     assert len(set(dots)) == 2  # each in its own colour
 
 
 @pytest.mark.browser
 def test_the_selections_are_those_of_the_data(page):
-    data = json.loads(page.locator("#data-d1").inner_text())["gallery"]
+    data = json.loads(page.locator("#data-d1").inner_text())["examples"]
     assert [one["name"] for one in data["selections"]] == [
         "typical queries", "hardest queries", "most disagreed", "biggest hubs",
     ]  # fmt: skip
     names = [encoder["name"] for encoder in data["encoders"]]
     for number, selection in enumerate(data["selections"]):
-        page.locator(".gallery .selection").select_option(str(number))
-        offered = page.locator(".gallery input").evaluate_all("all => all.map(one => Number(one.value))")
+        page.locator(".examples .selection").select_option(str(number))
+        offered = page.locator(".examples input").evaluate_all("all => all.map(one => Number(one.value))")
         assert offered == selection["items"][names.index("age")]
-        assert page.locator(".gallery .about").inner_text() == selection["about"]
+        assert page.locator(".examples .about").inner_text() == selection["about"]
         assert said(page).startswith(data["items"][offered[0]]["says"])
     assert said(page).startswith("hub digit-")
-    assert page.locator(".gallery .far").first.inner_text().startswith("rank ")
-    page.locator(".gallery .encoder").first.select_option(label="pixels")
-    offered = page.locator(".gallery input").evaluate_all("all => all.map(one => Number(one.value))")
+    assert page.locator(".examples .far").first.inner_text().startswith("rank ")
+    page.locator(".examples .encoder").first.select_option(label="pixels")
+    offered = page.locator(".examples input").evaluate_all("all => all.map(one => Number(one.value))")
     assert offered == data["selections"][-1]["items"][names.index("pixels")]
 
 
@@ -85,12 +85,12 @@ def test_the_selections_are_those_of_the_data(page):
 def test_what_the_template_writes_is_what_the_page_shows(open_page, path):
     before = open_page(path, java_script_enabled=False)
     after = open_page(path)
-    for where in (".gallery .asked", ".gallery .answers", ".map .trust"):
+    for where in (".examples .asked", ".examples .answers", ".map .trust"):
         texts = [re.sub(r"\s+", " ", one.locator(where).inner_text()) for one in (before, after)]
         assert texts[0] == texts[1] != ""
     places = "all => all.map(one => getComputedStyle(one).backgroundPosition)"
-    assert len({str(one.locator(".gallery .query .pic").evaluate_all(places)) for one in (before, after)}) == 1
-    assert not before.locator(".gallery select").first.is_visible()
+    assert len({str(one.locator(".examples .query .pic").evaluate_all(places)) for one in (before, after)}) == 1
+    assert not before.locator(".examples select").first.is_visible()
     assert before.locator(".map .point").count() == after.locator(".map .point").count() == 40
 
 
@@ -104,7 +104,7 @@ def spot(page, number):
 
 
 def lone(page):
-    """Points that have no other near, so that the pointer means them: gallery's queries first, then others."""
+    """Points that have no other near, so that the pointer means them: examples's queries first, then others."""
     data = json.loads(page.locator("#data-d1").inner_text())
     drawn = data["map"]["encoders"][data["map"]["first"]]["maps"]["tsne"]["places"]
     alone = [
@@ -112,7 +112,7 @@ def lone(page):
         for number, (x, y) in enumerate(drawn)
         if all(abs(x - a) + abs(y - b) > 60 for other, (a, b) in enumerate(drawn) if other != number)
     ]
-    asked = {item["asked"] for item in data["gallery"]["items"] if item["kind"] == "query"}
+    asked = {item["asked"] for item in data["examples"]["items"] if item["kind"] == "query"}
     queries = [number for number in alone if data["map"]["points"][number] in asked]
     return queries, [number for number in alone if number not in queries]
 
@@ -129,19 +129,19 @@ def test_pointing_shows_the_picture(page):
     assert not page.locator(".map .asked a").count()
     page.mouse.move(*spot(page, queries[0]))
     assert f"digit-{400 + queries[0]}" in page.locator(".map .asked").inner_text()
-    assert page.locator(".map .asked a").get_attribute("href") == "#gallery-d1"
+    assert page.locator(".map .asked a").get_attribute("href") == "#examples-d1"
 
 
 @pytest.mark.browser
 @pytest.mark.parametrize("touch", [False, True])
-def test_a_click_on_the_map_and_the_gallery_follows(open_page, path, touch):
+def test_a_click_on_the_map_and_the_examples_follows(open_page, path, touch):
     page = open_page(path, width=390 if touch else 1280, has_touch=touch, reduced_motion="reduce")
     page.locator(".map svg").scroll_into_view_if_needed()
     number = next(one for one in lone(page)[0] if one > 2)  # not one of the typical, among which is what is shown
     (page.touchscreen.tap if touch else page.mouse.click)(*spot(page, number))
     assert said(page).startswith(f"query digit-{400 + number}, ")
-    assert page.locator(".gallery .selection").input_value() != "0"
-    assert page.locator(".gallery input:checked").count() == 1
+    assert page.locator(".examples .selection").input_value() != "0"
+    assert page.locator(".examples input:checked").count() == 1
     assert page.locator(".map [aria-selected=true]").get_attribute("aria-label").startswith(f"digit-{400 + number}, ")
     ring, point = (
         page.locator(f".map {one}").evaluate("one => one.style.transform")
@@ -151,12 +151,12 @@ def test_a_click_on_the_map_and_the_gallery_follows(open_page, path, touch):
 
 
 @pytest.mark.browser
-def test_the_gallery_is_ringed_on_the_map(page):
+def test_the_examples_is_ringed_on_the_map(page):
     selected = page.locator(".map [aria-selected=true]")
-    assert selected.get_attribute("aria-label") == "digit-400, label 4, in the gallery"
-    page.locator(".gallery input").nth(1).check(force=True)
+    assert selected.get_attribute("aria-label") == "digit-400, label 4, among the examples"
+    page.locator(".examples input").nth(1).check(force=True)
     assert selected.get_attribute("aria-label").startswith("digit-401, ")
-    page.locator(".gallery .selection").select_option("3")  # a hub is no point of the map
+    page.locator(".examples .selection").select_option("3")  # a hub is no point of the map
     assert not selected.count()
     assert page.locator(".map .ring").get_attribute("hidden") is not None
 
@@ -212,7 +212,7 @@ def test_names_from_outside_are_text(open_page, path):
 def test_nothing_is_wider_than_the_window(open_page, path, width):
     page = open_page(path, width=width)
     for number in range(4):
-        page.locator(".gallery .selection").select_option(str(number))
+        page.locator(".examples .selection").select_option(str(number))
         boxes = page.locator("#neighbours *, #map *").evaluate_all(
             "all => all.filter(one => !one.closest('.hidden')).map(one => one.getBoundingClientRect().right)"
         )
@@ -222,7 +222,7 @@ def test_nothing_is_wider_than_the_window(open_page, path, width):
 @pytest.mark.browser
 def test_a_picture_is_the_one_of_images_h5(page, path):
     """The pixels on the screen are those of the query, enlarged."""
-    shot = page.locator(".gallery .asked .pic").screenshot()
+    shot = page.locator(".examples .asked .pic").screenshot()
     middle = page.evaluate(
         """async (bytes) => {
           const image = await createImageBitmap(new Blob([new Uint8Array(bytes)]));
@@ -245,7 +245,7 @@ def test_data_goes_to_the_page_as_json_that_no_name_can_leave(path):
 
 def test_without_any_neighbours_and_points(tmp_path):
     trials = [fixture.age(500, 10), fixture.age(1000, 10)]
-    text = make(tmp_path, trials, {("age", one["trial"]): None for one in trials})
+    text = make(tmp_path, trials, {("age", one.name): None for one in trials})
     assert "No encoder has neighbours to show." in section(text, "neighbours")
     assert "No encoder has points to show." in section(text, "map")
     assert "background-image" not in text
@@ -254,8 +254,8 @@ def test_without_any_neighbours_and_points(tmp_path):
 
 def test_one_encoder_has_one_row(tmp_path):
     text = make(tmp_path, [fixture.trial("pixels", {})], fixture.STANDARD)
-    gallery = text[text.index('<section id="neighbours">') : text.index('<section id="map">')]
-    selects = [attrs.get("class") for tag, attrs in Page(gallery).tags if tag == "select"]
+    examples = text[text.index('<section id="neighbours">') : text.index('<section id="map">')]
+    selects = [attrs.get("class") for tag, attrs in Page(examples).tags if tag == "select"]
     assert selects == ["selection", "encoder"]
     assert "most disagreed" not in section(text, "neighbours")
 
@@ -274,15 +274,15 @@ def test_an_encoder_without_neighbours_and_without_labels(tmp_path, open_page):
     page_of(results, trials)
     page = open_page(results / "report/index.html")
     assert said(page) == "query digit-400; pixels: 5 pictures; random: 5 pictures"
-    assert page.locator(".gallery .tick").count() == 0
-    page.locator(".gallery .encoder").first.select_option(label="age")
+    assert page.locator(".examples .tick").count() == 0
+    page.locator(".examples .encoder").first.select_option(label="age")
     assert said(page) == "query digit-400; age: no neighbours: collapsed; random: 5 pictures"
-    assert page.locator(".gallery .selection option").all_inner_texts() == [
+    assert page.locator(".examples .selection option").all_inner_texts() == [
         "typical queries", "most disagreed", "biggest hubs",
     ]  # fmt: skip
-    page.locator(".gallery .selection").select_option(label="biggest hubs")
+    page.locator(".examples .selection").select_option(label="biggest hubs")
     assert said(page) == "age has none."
-    page.locator(".gallery .encoder").first.select_option(label="pixels")
+    page.locator(".examples .encoder").first.select_option(label="pixels")
     assert said(page).startswith("hub digit-")
     assert page.locator(".map .point circle").count() >= 40
     assert page.locator(".map .classes").count() == 0

@@ -1,0 +1,135 @@
+"""What the jobs of an experiment's trials wrote, read for the tables and the report."""
+
+import json
+import math
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from visrec.experiment import layout
+from visrec.experiment.layout import Experiment
+from visrec.experiment.trials import Trial
+from visrec.report.headline import GROUP
+from visrec.report.verdict import missing
+from visrec.scoring import layers, metrics
+
+TEXT = ["protocol", "metric", "split", "distance", "features", "average", "duplicates", "status"]
+SCORES = [*GROUP, "trial", "seed", "evaluator", "protocol", "metric", "split", "k", "distance", "features", "average"]
+SCORES += ["duplicates", "value", "low", "high", "n", "chance", "majority", "lift", "status"]
+LAYERS = [*GROUP, "trial", *layers.COLUMNS]
+ATLAS = [*GROUP, "trial", "seed"]  # in front of the atlas's own columns
+UNFINISHED = "unfinished"
+
+
+class State(NamedTuple):
+    """How a trial ended: "ok", "collapsed", "diverged", "unfinished" or what an evaluator says, and why."""
+
+    status: str
+    reason: str
+
+
+def columns_of(trial: Trial, names: Iterable[str]) -> dict[str, Any]:
+    """The columns of a table that say whose a row is: dataset, size, encoder, trial (its name) and seed."""
+    known = {"dataset": trial.dataset, "size": trial.size, "encoder": trial.encoder, "trial": trial.name}
+    known |= {"seed": trial.seed}
+    return {name: known[name] for name in names}
+
+
+def with_labels(trials: Iterable[Trial]) -> set[str]:
+    """The encoders whose training sees labels, as they declare by LABELS."""
+    return {trial.encoder for trial in trials if trial.declared.get("LABELS")}
+
+
+def read_status(experiment: Experiment, trial: Trial) -> dict[str, Any]:
+    """status.json of a trial; empty for encoders that are neither trained nor fitted."""
+    return _json(experiment.path(trial, layout.STATUS))
+
+
+def read_cost(experiment: Experiment, trial: Trial) -> dict[str, Any]:
+    """embed.json of a trial: what its embedding cost and ran on; empty where there is none."""
+    return _json(experiment.path(trial, layout.COST))
+
+
+def _json(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+def benchmark(experiment: Experiment, rule: str, trial: Trial, evaluator: str = "") -> dict[str, float]:
+    """Seconds (`s`) and peak memory in MB (`max_rss`) of a rule, from Snakemake's benchmark file; NaN if unmeasured."""
+    path = experiment.benchmark(rule, trial, evaluator)
+    if not path.exists():
+        return {"s": math.nan, "max_rss": math.nan}
+    table = pd.read_csv(path, sep="\t")
+    return {key: float(pd.to_numeric(table[key], errors="coerce").mean()) for key in ("s", "max_rss")}
+
+
+def read_scores(experiment: Experiment) -> pd.DataFrame:
+    """All scores of all trials with lift = (value - chance) / (1 - chance), where 1 is perfect; columns `SCORES`."""
+    parts = []
+    for trial in experiment.trials:
+        for evaluator in experiment.evaluators:
+            path = experiment.path(trial, layout.scores(evaluator))
+            if path.exists():
+                about = columns_of(trial, [*GROUP, "trial", "seed"]) | {"evaluator": evaluator}
+                table = pd.read_csv(path, dtype=dict.fromkeys(TEXT, str))
+                parts.append(table.fillna(dict.fromkeys(TEXT, "")).assign(**about))
+    scores = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=SCORES)
+    numbers = ["value", "low", "high", "chance", "majority"]
+    scores[numbers] = scores[numbers].astype(float)
+    scores["k"] = scores["k"].astype("Int64")
+    scores["lift"] = metrics.lift(scores["value"], scores["chance"].mask(scores["metric"].isin(metrics.unbounded())))
+    return scores[SCORES]
+
+
+def read_layers(experiment: Experiment) -> pd.DataFrame:
+    """layers.csv of all trials that have one, one below the other; columns `LAYERS`."""
+    parts = [pd.DataFrame(columns=LAYERS)]
+    for trial in experiment.trials:
+        path = experiment.path(trial, layout.LAYERS)
+        if path.exists():
+            parts.append(pd.read_csv(path).assign(**columns_of(trial, [*GROUP, "trial"])))
+    return pd.concat(parts, ignore_index=True)[LAYERS]
+
+
+def read_atlas(experiment: Experiment) -> pd.DataFrame:
+    """The atlases of all trials that have one, one below the other; `ATLAS`, then the atlas's own columns."""
+    parts = []
+    for trial in experiment.trials:
+        path = experiment.path(trial, layout.ATLAS)
+        if layout.has_atlas(trial.encoder, experiment.evaluators) and path.exists():
+            table = pd.read_csv(path)
+            parts.append(table.assign(**columns_of(trial, ATLAS))[[*ATLAS, *table]])
+    filled = [part for part in parts if len(part)]  # empty ones would make whole numbers floats
+    return pd.concat(filled, ignore_index=True) if filled else (parts[0] if parts else pd.DataFrame(columns=ATLAS))
+
+
+def statuses(experiment: Experiment, scores: pd.DataFrame) -> dict[str, State]:
+    """The state of each trial, by its folder.
+
+    Args:
+        experiment: with the trials.
+        scores: rows of scores.csv.
+    """
+    found = {}
+    scored = dict(iter(scores.groupby([*GROUP, "trial"], sort=False)))
+    for trial in experiment.trials:
+        about = read_status(experiment, trial)
+        rows = scored.get((trial.dataset, trial.size, trial.encoder, trial.name))
+        lacking = [name for name in experiment.evaluators if rows is None or name not in set(rows["evaluator"])]
+        if about.get("status", "ok") != "ok":
+            found[trial.folder] = State(about["status"], about.get("reason", ""))
+        elif rows is not None and (rows["status"] != "ok").all():  # one evaluator without a score spoils no other
+            found[trial.folder] = State(rows["status"].iloc[0], "")
+        elif lacking:
+            found[trial.folder] = State(UNFINISHED, f"not evaluated yet: {', '.join(lacking)}")
+        else:
+            found[trial.folder] = State("ok", "")
+    return found
+
+
+def summary_of_known(how: Callable[[list[float]], float], values: Iterable[float | None]) -> float:
+    """A summary of the values that are there; NaN if there are none."""
+    there = [float(value) for value in values if not missing(value)]
+    return float(how(there)) if there else math.nan
