@@ -24,7 +24,7 @@ def test_every_trial_has_its_whole_story(finished):
     for trial in (HEALTHY, DIVERGED):
         names = {path.name for path in (age / trial).iterdir()}
         assert {
-            "encoder.safetensors", "generator.safetensors", "history.csv", "samples.png", "reconstructions.png",
+            "model.safetensors", "history.csv", "samples.png", "reconstructions.png",
             "status.json", "atlas.csv", "selectors.csv", *everyone,
         } == names  # fmt: skip
     assert {path.name for path in (finished.results / "digits/32px/pixels/seed~0").iterdir()} == everyone
@@ -121,8 +121,8 @@ def test_every_job_has_its_log_and_benchmark(finished):
         # A log has copies that stay, one per attempt: tables.1.log.
         rules = {path.name.removesuffix(suffix).removesuffix(".1") for path in (finished.results / kind).iterdir()}
         assert rules == {
-            "prepare", "fit", "train", "embed", "evaluate", "atlas", "selection", "neighbours", "projection", "tables",
-            "figures", "report",
+            "prepare", "fit", "train", "draw", "embed", "evaluate", "atlas", "selection", "neighbours", "projection",
+            "tables", "figures", "report",
         }  # fmt: skip
     assert (
         "training on 1297 images of 32 px"

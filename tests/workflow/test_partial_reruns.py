@@ -43,7 +43,7 @@ def test_a_changed_grid_trains_only_the_new_trial(copy):
     copy.config["encoders"]["age"]["grid"]["mu_x"] = [10, 50]
     del copy.config["encoders"]["age"]["grid"]["learning_rate"]
     plan = copy.plan()
-    assert plan == {("train", "age"): 1, ("embed", "age"): 1, **scored("age", 1), **AFTER}
+    assert plan == {("train", "age"): 1, ("draw", "age"): 2, ("embed", "age"): 1, **scored("age", 1), **AFTER}
 
 
 def test_a_new_seed_trains_only_new_trials(copy):
@@ -63,7 +63,7 @@ def test_a_changed_stacking_option_embeds_again_without_training(copy):
 
 
 def test_changed_code_reruns_the_stages_that_use_it(copy):
-    edit(copy, "visrec/training/losses.py", "return 2 - (e * z).mean()", "return 3 - (e * z).mean()")
+    edit(copy, "visrec/encoders/_age_losses.py", "return 2 - (e * z).mean()", "return 3 - (e * z).mean()")
     assert {job for job in copy.plan() if job[0] in ("prepare", "fit", "train")} == {("train", "age")}
 
 
@@ -74,6 +74,18 @@ def test_changed_stacking_code_does_not_train(copy):
     assert (plan["embed", "age"], plan["embed", "random"], plan["embed", "pixels"]) == (2, 1, 0)
 
 
+def test_changed_drawing_draws_again_and_nothing_else(copy):
+    edit(copy, "visrec/training/draw.py", "COLUMNS = 16", "COLUMNS = 8")
+    assert copy.plan() == {("draw", "age"): 4, ("report", ""): 1}
+
+
+def test_a_changed_limit_of_collapse_trains_again_and_a_changed_title_draws_curves_again(copy):
+    edit(copy, "visrec/encoders/age.py", '"title": "Pixel match D_x"', '"title": "Pixel match"')
+    assert copy.plan() == {("figures", ""): 1, ("report", ""): 1}
+    edit(copy, "visrec/encoders/age.py", '"collapse_below": 0.01', '"collapse_below": 0.02', 1)
+    assert copy.plan()["train", "age"] == 2
+
+
 def test_changed_evaluator_code_reruns_that_evaluator(copy):
     edit(copy, "visrec/evaluators/svm.py", "def evaluate(", "EXTRA = 1\n\n\ndef evaluate(")
     assert copy.plan() == {}  # a constant that nothing uses
@@ -82,7 +94,7 @@ def test_changed_evaluator_code_reruns_that_evaluator(copy):
     edit(copy, "visrec/scoring/health.py", "import numpy as np\n", "import numpy as np\n\nprint(end='')\n")
     plan = copy.plan()  # of the tables too: they compare the lists of several seeds
     assert (plan["evaluate", "knn"], plan["evaluate", "svm"], plan["evaluate", "logistic"]) == (5, 0, 0)
-    edit(copy, "visrec/scoring/linear_probe.py", "import torch\n", "import torch\n\nprint(end='')\n")
+    edit(copy, "visrec/scoring/linear_probe/__init__.py", "import torch\n", "import torch\n\nprint(end='')\n")
     plan = copy.plan()
     assert [plan["evaluate", name] for name in TINY["evaluators"]] == [5, 5, 5, 5]
     assert (plan["atlas", "age"], plan["embed", "age"]) == (2, 0)
@@ -94,7 +106,7 @@ def test_changed_report_code_renders_again(copy):
 
 
 def test_comments_logs_and_a_fresh_checkout_rerun_nothing(copy):
-    edit(copy, "visrec/training/game.py", "class Game:", "# a comment\nclass Game:")
+    edit(copy, "visrec/encoders/age.py", "class Training(", "# a comment\nclass Training(")
     edit(copy, "visrec/training/loop.py", "        bar.close()\n", '        bar.close()\n        log.info("done")\n')
     for path in (copy.folder / "workflow").rglob("*.py"):
         path.touch()
@@ -138,7 +150,7 @@ def test_a_deleted_trial_is_rebuilt_and_is_the_same_though_everything_is_killed_
     before = read_embeddings(folder / "embeddings.h5").splits["test"].features
     scores = (folder / "knn.csv").read_bytes()
     shutil.rmtree(folder)
-    assert copy.plan() == {("train", "age"): 1, ("embed", "age"): 1, **scored("age", 1), **AFTER}
+    assert copy.plan() == {("train", "age"): 1, ("draw", "age"): 2, ("embed", "age"): 1, **scored("age", 1), **AFTER}
     target = str((folder / "knn.csv").relative_to(copy.folder))
     copy.config["checkpoints"] = {"iterations": 1}
     stop_after_a_checkpoint(copy, target, folder, signal.SIGKILL)

@@ -112,7 +112,7 @@ def slurm(tmp_path_factory) -> Iterator[LocalSlurm]:
 def undisturbed(slurm, tmp_path_factory) -> Checkout:
     """The long trainings that faults will hit, on this machine alone."""
     here = checkout(tmp_path_factory.mktemp("undisturbed"), CONFIG)
-    targets = [f"results/{CONFIG['experiment']}/{trial}/encoder.safetensors" for trial in LONG]
+    targets = [f"results/{CONFIG['experiment']}/{trial}/model.safetensors" for trial in LONG]
     here.make("--set-threads", *ONE_THREAD, "--", *targets)
     return here
 
@@ -165,7 +165,7 @@ class Training:
 
     @property
     def target(self) -> str:
-        return str((self.folder / "encoder.safetensors").relative_to(self.cluster.folder))
+        return str((self.folder / "model.safetensors").relative_to(self.cluster.folder))
 
     @property
     def attempts(self) -> list[attempts.Attempt]:
@@ -199,9 +199,8 @@ class Training:
 
 
 def same(one: Path, other: Path) -> None:
-    """Weights, pictures and history (but for speeds) are equal, bit by bit."""
-    for name in ("encoder.safetensors", "generator.safetensors", "samples.png", "reconstructions.png"):
-        assert (one / name).read_bytes() == (other / name).read_bytes(), name
+    """Weights and history (but for speeds) are equal, bit by bit."""
+    assert (one / "model.safetensors").read_bytes() == (other / "model.safetensors").read_bytes()
     histories = [pd.read_csv(folder / "history.csv").drop(columns="images_per_second") for folder in (one, other)]
     pd.testing.assert_frame_equal(*histories, check_exact=True)
 

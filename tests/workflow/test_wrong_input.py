@@ -61,6 +61,6 @@ def test_a_batch_larger_than_the_data(fresh):
 
 def test_a_foreign_images_file(copy):
     (copy.results / "digits/32px/images.h5").write_bytes(b"not HDF5 at all")
-    done = copy.snakemake("results/tiny/digits/32px/pca/seed~0/encoder.safetensors")
+    done = copy.snakemake("results/tiny/digits/32px/pca/seed~0/model.safetensors")
     assert done.returncode != 0
     assert "images.h5: cannot be read as HDF5" in done.stderr

@@ -40,7 +40,7 @@ def test_pictures_are_those_that_the_encoder_declares(monkeypatch):
     declared = registry.declared("encoders", "pca") | {"PICTURES": ["tiles"], "STAGE": "train"}
     monkeypatch.setattr(registry, "declared", lambda kind, name: declared)
     assert layout.pictures(PCA) == ["tiles.png"]
-    assert ("draw", "") in layout.jobs(PCA, [])
+    assert ("draw", "tiles") in layout.jobs(PCA, [])
     assert layout.page_files(PCA)[-1] == "tiles.png"
 
 
@@ -49,7 +49,14 @@ def test_pictures_are_those_that_the_encoder_declares(monkeypatch):
     [
         (PIXELS, [], ["embed", "neighbours", "projection"]),
         (PCA, ["knn", "svm"], ["fit", "embed", "evaluate knn", "evaluate svm", "neighbours", "projection"]),
-        (AGE, ["knn"], ["train", "draw", "embed", "evaluate knn", "neighbours", "projection", "atlas", "selection"]),
+        (
+            AGE,
+            ["knn"],
+            [
+                *("train", "draw samples", "draw reconstructions", "embed"),
+                *("evaluate knn", "neighbours", "projection", "atlas", "selection"),
+            ],
+        ),
     ],
 )
 def test_jobs_stand_in_their_order(trial, evaluators, jobs):

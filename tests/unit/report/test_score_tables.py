@@ -10,10 +10,10 @@ ENCODERS = ["pca", "age", "pixels", "random"]
 
 
 def rows(failed=(), attributes=()):
-    trials = [one for one in fixture.standard_trials() if one["trial"] in ("seed~0", "lambda_z~500+mu_x~10+seed~0")]
-    failed = {(one["encoder"], one["trial"]) for one in trials if one["encoder"] in failed}
+    trials = [one for one in fixture.standard_trials() if one.name in ("seed~0", "lambda_z~500+mu_x~10+seed~0")]
+    failed = {(one.encoder, one.name) for one in trials if one.encoder in failed}
     table = evidence.scores(trials, failed, attributes)
-    return score_tables.of_chosen(table, {one["encoder"]: one["trial"] for one in trials})
+    return score_tables.of_chosen(table, {one.encoder: one.name for one in trials})
 
 
 def plain(text):

@@ -12,9 +12,11 @@ from sklearn.svm import LinearSVC
 
 from visrec.data.hdf5 import SPLITS
 from visrec.data.images import ImageFile, ImageSet, ImageSource, ImageSplit, write_images
+from visrec.data.models import Model
 from visrec.encoders import random as untrained
 from visrec.errors import UserError
 from visrec.experiment import registry
+from visrec.experiment.trials import Spec
 from visrec.networks import stack
 from visrec.scoring import atlas
 
@@ -76,7 +78,7 @@ def known(monkeypatch):
 
 
 def table(path, folder, name="known", options=None, seed=0, **sizes):
-    atlas.write(name, path, None, None, options or {}, seed, CPU, folder / "atlas.csv", **sizes)
+    atlas.write(Spec(name, options or {}, seed), path, None, CPU, folder / "atlas.csv", **sizes)
     return pd.read_csv(folder / "atlas.csv").astype({"note": object}).fillna({"note": ""})
 
 
@@ -249,9 +251,8 @@ def test_the_sample_is_by_id_and_does_not_depend_on_the_order_of_rows(known, tmp
 def test_the_encoder_is_asked_for_both_batchnorm_modes(known, tmp_path):
     path = written(tmp_path / "images.h5", four_classes((20, 8, 0)))
     (tmp_path / "status.json").write_text(json.dumps({"status": "ok"}))
-    atlas.write(
-        "x", path, str(tmp_path / "m"), tmp_path / "status.json", {"a": 1}, 5, CPU, tmp_path / "a.csv", images=10
-    )
+    model = Model(tmp_path / "m", tmp_path / "status.json")
+    atlas.write(Spec("x", {"a": 1}, 5), path, model, CPU, tmp_path / "a.csv", images=10)
     assert Known.asked == (tmp_path / "m", ImageFile(path), {"a": 1}, 5, CPU, "reestimated")
 
 
@@ -268,7 +269,8 @@ def test_what_is_too_wide_has_no_probe(known, tmp_path, monkeypatch):
 
 
 def solution(predicted, converged=True):
-    return SimpleNamespace(predict=lambda X: np.array(predicted), converged=converged)
+    """Predicts for a query by its first value, which is its row."""
+    return SimpleNamespace(predict=lambda X: np.array(predicted)[X[:, 0].astype(int)], converged=converged)
 
 
 @pytest.mark.parametrize(
@@ -282,25 +284,27 @@ def solution(predicted, converged=True):
 def test_the_weight_is_chosen_on_one_half_and_scored_on_the_other(monkeypatch, predicted, accuracy):
     given = {}
 
-    def fit(X, y, C_grid, classes, device):
+    def fit(X, y, C_grid, classes, loss):
         given.update(X=X, y=y, C_grid=C_grid, classes=classes)
         return [solution(each) for each in predicted]
 
     monkeypatch.setattr(atlas.linear_probe, "fit", fit)
     X, y = np.array([[0.0, 5], [2, 5], [4, 5]], np.float32), np.array([0, 1, 1])
-    found = atlas._probe(X, y, np.zeros((7, 2), np.float32), np.array([0, 0, 0, 1, 1, 1, 1]), 0, CPU)
+    queries = np.arange(7, dtype=np.float32)[:, None].repeat(2, axis=1)
+    found = atlas._probe(atlas._Task(X, y, queries, np.array([0, 0, 0, 1, 1, 1, 1])), 0, CPU)
     assert found["probe"] == accuracy
     assert found["probe_n"] == 4
     assert found["note"] == ""
-    assert given["X"] == pytest.approx(StandardScaler().fit_transform(X))
+    standardised = given["X"].rows.changed(slice(None), torch.float64)[:, :-1].numpy()
+    assert standardised == pytest.approx(StandardScaler().fit_transform(X))
     assert (given["y"].tolist(), given["C_grid"], given["classes"].tolist()) == ([0, 1, 1], atlas.C_GRID, [0, 1])
     assert X.tolist() == [[0, 5], [2, 5], [4, 5]]
 
 
 def test_a_probe_that_did_not_converge_says_so(monkeypatch):
-    monkeypatch.setattr(atlas.linear_probe, "fit", lambda *given, device: [solution([0, 0], converged=False)])
+    monkeypatch.setattr(atlas.linear_probe, "fit", lambda *given: [solution([0, 0], converged=False)])
     X, y = np.eye(2, dtype=np.float32), np.array([0, 1])
-    found = atlas._probe(X, y, X, y, 0, CPU)
+    found = atlas._probe(atlas._Task(X, y, X, y), 0, CPU)
     assert np.isnan([found["probe"], found["probe_low"], found["probe_high"]]).all()
     assert found["note"] == "the probe did not converge"
 
@@ -318,8 +322,8 @@ def test_what_cannot_be_probed_says_so(tmp_path, queries, labels, note):
 
 def test_a_failed_training_has_the_header_only(tmp_path):
     (tmp_path / "status.json").write_text(json.dumps({"status": "collapsed"}))
-    arguments = "age", tmp_path / "no.h5", tmp_path / "no.safetensors", tmp_path / "status.json"
-    atlas.write(*arguments, {}, 0, CPU, tmp_path / "atlas.csv")
+    model = Model(tmp_path / "no.safetensors", tmp_path / "status.json")
+    atlas.write(Spec("age", {}, 0), tmp_path / "no.h5", model, CPU, tmp_path / "atlas.csv")
     assert (tmp_path / "atlas.csv").read_text().splitlines() == [",".join(atlas.COLUMNS)]
 
 

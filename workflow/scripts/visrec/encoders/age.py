@@ -79,7 +79,7 @@ READINGS = {
     "kl_real_ratio": {"title": "KL of real images, times the sphere's", "ideal": 1.0},
     "kl_fake_ratio": {
         "title": "KL of fakes, times the sphere's",
-        "healthy": [None, 1.6],
+        "healthy": [1.0, 1.6],
         "ideal": 1.0,
         "above": "the encoder gains by shrinking the latents of fakes without end; more `generator_steps` or a smaller "
         "`learning_rate` let the generator follow",

@@ -18,6 +18,7 @@ from visrec.data.files import atomic, write_text
 from visrec.data.folders import printable
 from visrec.data.hdf5 import IMAGES, reading
 from visrec.errors import UserError
+from visrec.experiment.trials import Trial
 from visrec.recommender import catalogue
 from visrec.recommender.catalogue import Gallery
 from visrec.recommender.choice import choose
@@ -73,7 +74,7 @@ class TrialChoice:
     dataset: str
     size: int
     planned: tuple[str, str] | None = None
-    trials: Sequence[Mapping[str, Any]] = ()
+    trials: Sequence[Trial] = ()
 
 
 def recommend(

@@ -14,17 +14,16 @@ Variants, each with the layers it is made of and how these are pooled:
     stack-grid  all hidden layers, each pooled to 4x4, and the output
 """
 
-import hashlib
 import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 import pandas as pd
 import torch
-from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 from visrec.data.files import atomic
@@ -36,6 +35,8 @@ from visrec.experiment.trials import Spec
 from visrec.jobs import progress
 from visrec.networks import stack
 from visrec.scoring import intervals, linear_probe, metrics, neighbours
+from visrec.scoring.moments import mean_and_scale, moments
+from visrec.scoring.queries import first_by_digest
 from visrec.training import models
 
 K = 3
@@ -137,9 +138,9 @@ def score(
                     **(shares.get(members[0], {}) if len(members) == 1 else {}),
                 }
                 X, queried = _read(known, members, len(gallery.labels)), _read(asked, members, len(queries.labels))
-                given = X, gallery.labels, queried, queries.labels, seed, device
-                rows.append(described | _precision(*given) | _probe(*given))
-                del X, queried, given  # before the next ones are read
+                task = _Task(X, gallery.labels, queried, queries.labels)
+                rows.append(described | _precision(task, seed, device) | _probe(task, seed, device))
+                del X, queried, task  # before the next ones are read
                 bar.update()
     return rows
 
@@ -156,7 +157,7 @@ def _sample(images_path: str | Path, split: str, count: int) -> ImageSplit:
                 f"labels are missing for {np.count_nonzero(labels < 0)} of {len(labels)} images of split '{split}'; "
                 "scores need labels: sort the images into one folder per class, or leave the evaluators out"
             )
-        rows = np.argsort([hashlib.sha256(str(image).encode()).hexdigest() for image in ids])[:count]
+        rows = first_by_digest(ids, count)
         chosen = np.empty((len(rows), *images.shape[1:]), np.uint8)
         for start in range(0, len(images), ROWS_AT_ONCE):
             here = (start <= rows) & (rows < start + ROWS_AT_ONCE)
@@ -225,7 +226,7 @@ def _shares(files: Mapping[Atom, BinaryIO], members: list[Atom], rows: int) -> d
     widths, variances = {}, {}
     for atom in members:
         features = _read(files, [atom], rows)
-        widths[atom], variances[atom] = features.shape[1], _variance(features)
+        widths[atom], variances[atom] = features.shape[1], float(moments(features)[1].sum())
     width, variance = sum(widths.values()), sum(variances.values())
     return {
         atom: {
@@ -236,26 +237,29 @@ def _shares(files: Mapping[Atom, BinaryIO], members: list[Atom], rows: int) -> d
     }
 
 
-def _variance(features: np.ndarray) -> float:
-    """Sum of the variances of all columns, in float64."""
-    blocks = (features[:, start : start + 256].astype(np.float64) for start in range(0, features.shape[1], 256))
-    return float(sum(block.var(axis=0).sum() for block in blocks))
+@dataclass(frozen=True)
+class _Task:
+    """What a variant is scored on: features float32 (N, D) and labels int64 (N,) of the gallery, and of the queries."""
+
+    X: np.ndarray
+    y: np.ndarray
+    queries: np.ndarray
+    labels: np.ndarray
 
 
-def _precision(
-    X: np.ndarray, y: np.ndarray, queries: np.ndarray, labels: np.ndarray, seed: int, device: torch.device
-) -> dict[str, float | int]:
-    """Precision@K of the queries, searched in X."""
+def _precision(task: _Task, seed: int, device: torch.device) -> dict[str, float | int]:
+    """Precision@K of the queries, searched in the gallery."""
+    y, labels = task.y, task.labels
     classes = max(y.max(), labels.max()) + 1
     asked, known = (np.bincount(each, minlength=classes) for each in (labels, y))
     chance = metrics.over_classes(metrics.chance("precision", known, K), asked, "micro")
-    scores = np.empty(len(queries))
-    for tile in neighbours.tiles(queries, X, K, device=device):
+    scores = np.empty(len(labels))
+    for tile in neighbours.tiles(task.queries, task.X, K, device=device):
         nearer, tied = tile.neighbours.count(y, classes, K)
         scores[tile.queries] = metrics.expected_precision(nearer, tied, labels[tile.queries], K)
     (low,), (high,) = intervals.interval(scores[None], seed)
     return {
-        "dimensions": X.shape[1],
+        "dimensions": task.X.shape[1],
         "k": K,
         "precision": float(scores.mean()),
         "low": float(low),
@@ -266,28 +270,25 @@ def _precision(
     }
 
 
-def _probe(
-    X: np.ndarray, y: np.ndarray, queries: np.ndarray, labels: np.ndarray, seed: int, device: torch.device
-) -> dict[str, float | int | str]:
+def _probe(task: _Task, seed: int, device: torch.device) -> dict[str, float | int | str]:
     """Accuracy of a linear SVM on half of the queries; its C, the smallest of the best, is chosen on the other half."""
-    half = len(queries) // 2
-    none = {"probe": np.nan, "probe_low": np.nan, "probe_high": np.nan, "probe_n": len(queries) - half}
-    if X.shape[1] > WIDEST:
+    half = len(task.labels) // 2
+    none = {"probe": np.nan, "probe_low": np.nan, "probe_high": np.nan, "probe_n": len(task.labels) - half}
+    if task.X.shape[1] > WIDEST:
         return none | {"note": "too wide for the probe"}
     if not half:
         return none | {"note": "too few queries for the probe"}
-    classes = np.unique(y)
-    if len(classes) < 2:
+    if len(np.unique(task.y)) < 2:
         return none | {"note": "the probe needs two classes"}
-    scaler = StandardScaler()
-    for start in range(0, len(X), ROWS_AT_ONCE):  # in parts: `fit` makes a float64 copy
-        scaler.partial_fit(X[start : start + ROWS_AT_ONCE])
-    solutions = linear_probe.fit(scaler.transform(X), y, C_GRID, classes, device=device)
-    correct = np.stack([each.predict(scaler.transform(queries)) == labels for each in solutions]).astype(float)
-    best = int(correct[:, :half].mean(axis=1).argmax())  # ascending in C: the first of equals is the smallest
-    if not solutions[best].converged:
+
+    def correct(solution: linear_probe.Solution, rows: slice) -> np.ndarray:
+        return (solution.predict(task.queries[rows]) == task.labels[rows]).astype(float)
+
+    prepared = linear_probe.prepare(task.X, device, *mean_and_scale(task.X))
+    best = linear_probe.fit_best(prepared, task.y, C_GRID, lambda each: correct(each, slice(half)).mean())
+    if best is None:
         return none | {"note": "the probe did not converge"}
-    scored = correct[best, half:]
+    scored = correct(best, slice(half, None))
     (low,), (high,) = intervals.interval(scored[None], seed)
     return {
         "probe": float(scored.mean()),
