@@ -1,9 +1,3 @@
-def collapse_of(encoder):
-    """Reading -> below which a training has collapsed."""
-    readings = registry.declared("encoders", encoder)["READINGS"]
-    return {name: about["collapse_below"] for name, about in readings.items() if "collapse_below" in about}
-
-
 rule train:
     input:
         images=IMAGES,
@@ -23,8 +17,9 @@ rule train:
         runtime=lambda wildcards, attempt: 240 * attempt,
     params:
         spec=lambda wildcards: trial(wildcards).spec("train"),
-        # Of what its readings declare, all that can change a result.
-        collapse=lambda wildcards: collapse_of(wildcards.encoder),
+        # Declared by the encoder and read without import, so no part of its code's fingerprint.
+        collapse=lambda wildcards: registry.collapse_limits(wildcards.encoder),
+        labels=lambda wildcards: registry.declared("encoders", wildcards.encoder).get("LABELS", False),
         # No output: Snakemake deletes the outputs of a job that failed.
         checkpoints=f"{TRIAL}/checkpoints",
         tensorboard=f"{RESULTS}/tensorboard{BELOW}",

@@ -1,7 +1,11 @@
+import re
+import shutil
+
 import pytest
 
 from visrec.errors import UserError
 from visrec.experiment import registry
+from visrec.experiment.registry import PACKAGE
 
 
 def test_components_are_the_files():
@@ -27,3 +31,54 @@ def test_an_unknown_name_is_answered_with_the_nearest_and_all():
     assert "\n" not in str(error.value)
     with pytest.raises(UserError, match="no dataset is called 'zzzz'; known: "):
         registry.declared("datasets", "zzzz")
+
+
+@pytest.fixture
+def declared_by(tmp_path, monkeypatch):
+    """What an encoder with this text declares, beside the real files that options are shared from."""
+
+    def declare(text):
+        for folder in ("training", "networks"):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            for path in (PACKAGE / folder).glob("*.py"):
+                shutil.copy(path, tmp_path / folder)
+        (tmp_path / "encoders").mkdir(exist_ok=True)
+        (tmp_path / "encoders/one.py").write_text(text)
+        monkeypatch.setattr(registry, "PACKAGE", tmp_path)
+        registry.declared.cache_clear()
+        registry._literals.cache_clear()
+        return registry.declared("encoders", "one")
+
+    yield declare
+    monkeypatch.undo()
+    registry.declared.cache_clear()
+    registry._literals.cache_clear()
+
+
+TRAINED = (
+    'STAGE = "train"\nREADINGS = {}\nOPTIONS = {"train": {"own": {"default": 1}}}\n'
+    'OPTIONS_OF = {"train": ["training"], "embed": ["stack"]}\n'
+)
+
+
+def test_shared_options_are_those_of_their_file_with_defaults_of_its_own(declared_by):
+    found = declared_by(TRAINED + 'DEFAULTS = {"batch": 7}\n')["OPTIONS"]
+    assert {"own", "batch", "iterations"} <= found["train"].keys()
+    assert found["train"]["batch"]["default"] == 7
+    assert found["train"]["iterations"]["default"] == 10000
+    assert found["embed"].keys() == {"batchnorm", "pooling"}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('"stack"]', '"stak"]', "no options are shared as 'stak'; did you mean 'stack'?"),
+        ('"own"', '"batch"', "option 'batch' is there twice, once of 'training'; rename its own"),
+        ("READINGS = {}", "", "a trained encoder needs READINGS, see docs/adding-an-encoder.md"),
+        (', "embed": ["stack"]', "", "a trained encoder needs OPTIONS_OF 'stack', see"),
+        ("READINGS = {}", 'DEFAULTS = {"bath": 7}\nREADINGS = {}', "DEFAULTS: no option is called 'bath'"),
+    ],
+)
+def test_what_a_trained_encoder_declares_wrongly_is_one_line(declared_by, old, new, message):
+    with pytest.raises(UserError, match=re.escape(f"encoders/one.py: {message}")):
+        declared_by(TRAINED.replace(old, new))

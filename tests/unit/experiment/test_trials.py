@@ -143,12 +143,12 @@ def test_every_trial_of_the_grid_parses_to_itself():
     [
         ("lamda_z~1000+mu_x~10+seed~0", r"unknown key 'lamda_z'; did you mean 'lambda_z'\?"),
         ("lambda_z~many+mu_x~10+seed~0", "lambda_z: 'many' is not of type number"),
-        ("lambda_z~1000+mu_x~10+batch~1+seed~0", "batch: '1' is below"),
-        ("lambda_z~1000+mu_x~10+learning_rate~0+seed~0", "learning_rate: '0' is below"),
+        ("lambda_z~1000+mu_x~10+batch~1+seed~0", "batch: '1' is outside"),
+        ("lambda_z~1000+mu_x~10+learning_rate~0+seed~0", "learning_rate: '0' is outside"),
         ("lambda_z~inf+mu_x~10+seed~0", "lambda_z: 'inf'"),
         ("lambda_z~nan+mu_x~10+seed~0", "lambda_z: 'nan'"),
         ("lambda_z~1000+mu_x~10+kl~exakt+seed~0", r"'exakt' is unknown; did you mean 'exact'\?"),
-        ("lambda_z~1000+mu_x~10+seed~-1", "seed: '-1' is below"),
+        ("lambda_z~1000+mu_x~10+seed~-1", "seed: '-1' is outside"),
         ("mu_x~10+lambda_z~1000+seed~0", r"is written 'lambda_z~1000\+mu_x~10\+seed~0'"),
         ("lambda_z~1000.0+mu_x~10+seed~0", r"is written 'lambda_z~1000\+mu_x~10\+seed~0'"),
         ("lambda_z~1000+mu_x~10+iterations~300+seed~0", r"is written 'lambda_z~1000\+mu_x~10\+seed~0'"),
@@ -180,3 +180,8 @@ def test_an_encoder_that_takes_no_seed_has_one_trial():
 )
 def test_values_in_names(value, text):
     assert trials.format_value(value) == text
+
+
+def test_a_value_above_what_is_allowed_is_refused():
+    with pytest.raises(UserError, match=r"flip: '7' is outside what is allowed"):
+        trials.parse(CONFIG, "digits", 32, "simclr", "flip~7+seed~0")

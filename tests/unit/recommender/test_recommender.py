@@ -13,7 +13,9 @@ from visrec.data.embeddings import write_embeddings
 from visrec.data.hdf5 import SPLITS
 from visrec.data.images import ImageSet, ImageSource, write_images
 from visrec.errors import UserError
+from visrec.experiment import registry
 from visrec.experiment.registry import PACKAGE
+from visrec.jobs import fingerprint
 from visrec.recommender import catalogue
 
 
@@ -143,3 +145,11 @@ def test_what_is_embedded_is_what_the_gallery_holds(made):
     paths = [made / "photos" / paths[0] for paths in here.paths]
     assert trial.embed(paths) == pytest.approx(here.features, rel=1e-5, abs=1e-5)
     assert trial.gallery.labels == [catalogue.parents([str(path)])[str(path)] for path in paths]
+
+
+def test_the_identity_of_features_follows_all_code_that_makes_them():
+    """Also the stacking of a trained network's layers, which its own file does not reach."""
+    for encoder in ("age", "random", "pca"):
+        walk = fingerprint._Walk()
+        walk.follow(None, (registry.root_of(encoder, "extractor"), "training.models:extractor"))
+        assert encoder == "pca" or {("networks.stack", "members"), ("networks.stack", "to_unit_range")} <= walk.seen

@@ -103,6 +103,8 @@ def train(
         "images": info.fingerprint,
         "code": resume.code,
         "device": device.type,
+        "labels": declared.get("LABELS", False),
+        "collapse": registry.collapse_limits(spec.encoder),
     }
     pictures = read_images(images, "train")
     if declared.get("LABELS") and not (pictures.labels >= 0).any():

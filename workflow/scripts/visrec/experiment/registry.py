@@ -65,6 +65,12 @@ def declared(kind: str, name: str) -> dict[str, Any]:
         raise UserError(f"{file}: OPTIONS must be there, as literals: it is read without being run")
     if "OPTIONS_OF" in constants:
         constants["OPTIONS"] = _with_shared(file, constants)
+    if constants.get("STAGE") == "train":
+        groups = [group for named in constants.get("OPTIONS_OF", {}).values() for group in named]
+        missing = [f"OPTIONS_OF '{group}'" for group in ("training", "stack") if group not in groups]
+        missing += [] if "READINGS" in constants else ["READINGS"]
+        if missing:
+            raise UserError(f"{file}: a trained encoder needs {' and '.join(missing)}, see docs/adding-an-encoder.md")
     return constants
 
 
@@ -75,8 +81,10 @@ def _with_shared(file: str, constants: dict[str, Any]) -> dict[str, dict[str, An
         for group in groups:
             if group not in SHARED_OPTIONS:
                 raise UserError(f"{file}: no options are shared as '{group}'; {nearest(group, SHARED_OPTIONS)}")
-            shared = _literals(PACKAGE / SHARED_OPTIONS[group])["OPTIONS"]
-            options.setdefault(stage, {}).update({key: dict(option) for key, option in shared.items()})
+            for key, option in _literals(PACKAGE / SHARED_OPTIONS[group])["OPTIONS"].items():
+                if any(key in known for known in options.values()):
+                    raise UserError(f"{file}: option '{key}' is there twice, once of '{group}'; rename its own")
+                options.setdefault(stage, {})[key] = dict(option)
     for key, default in constants.get("DEFAULTS", {}).items():
         known = [stage for stage in options.values() if key in stage]
         if not known:
@@ -100,6 +108,12 @@ def _literals(path: Path) -> dict[str, Any]:
             with contextlib.suppress(ValueError):  # not a literal, so private to the component
                 constants[targets[0].id] = ast.literal_eval(node.value)
     return constants
+
+
+def collapse_limits(encoder: str) -> dict[str, float]:
+    """Reading -> below which a training has collapsed: of what READINGS declare, all that can change a result."""
+    readings = declared("encoders", encoder)["READINGS"]
+    return {name: about["collapse_below"] for name, about in readings.items() if "collapse_below" in about}
 
 
 def root_of(encoder: str, function: str) -> str:

@@ -122,9 +122,10 @@ def parse_value(text: str, option: Mapping[str, Any]) -> bool | int | float | st
     if "enum" in option and value not in option["enum"]:
         raise UserError(f"'{text}' is unknown; {registry.nearest(text, map(str, option['enum']))}")
     if kind in ("integer", "number") and (
-        value < option.get("minimum", value) or value <= option.get("exclusiveMinimum", float("-inf"))
+        not option.get("minimum", value) <= value <= option.get("maximum", value)
+        or value <= option.get("exclusiveMinimum", float("-inf"))
     ):
-        raise UserError(f"'{text}' is below what is allowed")
+        raise UserError(f"'{text}' is outside what is allowed")
     return value
 
 

@@ -111,7 +111,8 @@ class Recommender:
     def identity(self) -> str:
         """A text that changes with all that features depend on: network, options, training images, code."""
         encoder = self.spec["encoder"]
-        code = fingerprint(None, registry.root_of(encoder, "extractor"), "data.pictures:decode")
+        roots = registry.root_of(encoder, "extractor"), "training.models:extractor", "data.pictures:decode"
+        code = fingerprint(None, *roots)
         model = hashlib.sha256(self._model.read_bytes()).hexdigest() if self._model else ""
         parts = [json.dumps(self.spec, sort_keys=True), str(self.size), self._images_fingerprint, model, code]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()

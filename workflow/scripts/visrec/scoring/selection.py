@@ -19,7 +19,6 @@ import numpy as np
 import pandas as pd
 import torch
 from scipy.stats import entropy
-from torch import nn
 
 from visrec.data.embeddings import Embeddings, read_embeddings
 from visrec.data.files import atomic
@@ -37,7 +36,12 @@ from visrec.training.method import Method
 log = logging.getLogger(__name__)
 
 COLUMNS = ["selector", "value", "better", "status"]
-OF_PICTURES = ("sliced_wasserstein", "reconstruction_error", "fid_torchvision")
+# What a method must have to be measured so; all others need the embedding alone.
+NEEDS = {
+    "sliced_wasserstein": ("decode", "latents"),
+    "reconstruction_error": ("decode",),
+    "fid_torchvision": ("decode", "latents"),
+}
 BETTER = {
     "sliced_wasserstein": "lower",
     "reconstruction_error": "lower",
@@ -100,7 +104,7 @@ def write(
         log.warning("training ended as '%s': no selectors", embedded.status)
     rows = []
     for name, better in BETTER.items():
-        if (name == "fid_torchvision" and not inception) or (name in OF_PICTURES and not _draws(spec)):
+        if (name == "fid_torchvision" and not inception) or not _can(spec, name):
             continue
         value = values.get(name, math.nan)
         status = UNDEFINED[name] if embedded.status == "ok" and math.isnan(value) else embedded.status
@@ -109,10 +113,10 @@ def write(
         pd.DataFrame(rows, columns=COLUMNS).to_csv(temporary, index=False)
 
 
-def _draws(spec: Spec) -> bool:
-    """Whether a method has samples and reconstructions."""
+def _can(spec: Spec, selector: str) -> bool:
+    """Whether a method has what a selector needs."""
     kind = registry.load("encoders", spec.encoder).Training
-    return hasattr(kind, "latents") and hasattr(kind, "decode")
+    return all(hasattr(kind, name) for name in NEEDS.get(selector, ()))
 
 
 def _measure(
@@ -133,39 +137,27 @@ def _measure(
         "rankme_stack": rankme(train.features[rows], device),
         "hubness": hubness(val.features[choose(val.ids, HUB_QUERIES)], train.features, HUB_K, device),
     }
-    if _draws(spec):
-        chosen = choose(val.ids, IMAGES)
-        net = frechet.load_inception(inception, device) if inception else None
-        method = models.load(spec, model, read_image_info(images), device)
+    if not _can(spec, "reconstruction_error"):
+        return values
+    net = frechet.load_inception(inception, device) if inception else None
+    chosen = choose(val.ids, IMAGES)
+    real, method = pictures.images[chosen], models.load(spec, model, read_image_info(images), device)
+    decoded = _finite(decode(method, torch.from_numpy(val.features[chosen, output])), model)
+    values["reconstruction_error"] = reconstruction_error(decoded, real)
+    if _can(spec, "sliced_wasserstein"):
         random = torch.Generator().manual_seed(spec.seed)  # of the CPU: the same latents on every device
-        decoded = decode(method, torch.from_numpy(val.features[chosen, output]))
-        samples = decode(method, method.latents(len(chosen), random))
-        if not (np.isfinite(decoded).all() and np.isfinite(samples).all()):
-            raise UserError(f"{model}: makes pictures that are not finite though training was ok; train again")
-        values |= of_pictures(to_bytes(samples), decoded, pictures.images[chosen], net, device)
+        samples = to_bytes(_finite(decode(method, method.latents(len(chosen), random)), model))
+        values["sliced_wasserstein"] = sliced_wasserstein(samples, real, PROBE_SEED)
+        if net is not None and len(real) > 1:
+            a, b = (frechet.statistics(frechet.inception_features(net, each, device)) for each in (samples, real))
+            values["fid_torchvision"] = frechet.frechet_distance(*a, *b)
     return values
 
 
-def of_pictures(
-    samples: np.ndarray, decoded: np.ndarray, real: np.ndarray, inception: nn.Module | None, device: torch.device
-) -> dict[str, float]:
-    """The measures of pictures.
-
-    Args:
-        samples: uint8 (N, 3, S, S).
-        decoded: float32 (N, 3, S, S) in [-1, 1], reconstructions of the real images.
-        real: uint8 (N, 3, S, S), val images.
-        inception: torchvision's network for `fid_torchvision`; None: without it.
-        device: where that is.
-    """
-    values = {
-        "sliced_wasserstein": sliced_wasserstein(samples, real, PROBE_SEED),
-        "reconstruction_error": reconstruction_error(decoded, real),
-    }
-    if inception is not None and len(real) > 1:
-        a, b = (frechet.statistics(frechet.inception_features(inception, each, device)) for each in (samples, real))
-        values["fid_torchvision"] = frechet.frechet_distance(*a, *b)
-    return values
+def _finite(pictures: np.ndarray, model: str | Path) -> np.ndarray:
+    if not np.isfinite(pictures).all():
+        raise UserError(f"{model}: makes pictures that are not finite though training was ok; train again")
+    return pictures
 
 
 def choose(ids: np.ndarray, count: int) -> np.ndarray:

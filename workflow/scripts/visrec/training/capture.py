@@ -36,9 +36,12 @@ def prepare(build: Callable[[], Method], images: Tensor, labels: Tensor | None) 
         return method, _plain(method)
     try:
         return method, _captured(method, images, labels)
+    except torch.OutOfMemoryError:
+        raise
     except RuntimeError as error:  # an operation that this torch or driver cannot capture
         log.warning("CUDA graphs do not work here (%s): training without them, more slowly", str(error).split("\n")[0])
         device = method.device
+    del method  # its memory is needed for the second one
     # The stream that the capture failed on may still be the current one.
     torch.cuda.set_stream(torch.cuda.default_stream(device))
     method = build()

@@ -47,8 +47,8 @@ def draw(
 @torch.no_grad()
 def samples(method: Method) -> Tensor:
     """Pictures decoded from random latents, float32 (2 * PICTURES, 3, S, S)."""
-    random = torch.Generator(method.device).manual_seed(LATENTS_SEED)
-    return method.decode(method.latents(2 * PICTURES, random))
+    random = torch.Generator().manual_seed(LATENTS_SEED)  # of the CPU: the same latents on every device
+    return method.decode(method.latents(2 * PICTURES, random).to(method.device))
 
 
 @torch.no_grad()

@@ -278,7 +278,8 @@ def _publish(method: Method, course: Course, files: TrainingFiles, checkpoints: 
     """Write all files under other names, make sure that they are still ours to write, and give them their names."""
     with ExitStack() as stack:  # leaves in reverse: status.json, which says that all is there, comes last
         paths = {name: stack.enter_context(atomic(path)) for name, path in reversed(vars(files).items())}
-        weights = {name: tensor.contiguous() for name, tensor in method.state_dict().items()}
+        # Copies: tensors that two networks share cannot be written otherwise.
+        weights = {name: tensor.to("cpu", copy=True).contiguous() for name, tensor in method.state_dict().items()}
         paths["model"].write_bytes(safetensors.torch.save(weights))
         paths["history"].write_text(_csv(course.history), encoding="utf-8")
         paths["status"].write_text(json.dumps(_status(method, course), indent=2) + "\n", encoding="utf-8")

@@ -51,7 +51,8 @@ class Method(nn.Module):
     """How one encoder is trained. Methods that can draw have `decode`, and `latents` if they have samples, too.
 
     Attributes:
-        encoder: the network that is embedded: `encoder(x)` is (B, M), `encoder.hidden(x)` its maps, first to last.
+        encoder: the network that is embedded: `encoder.hidden(x)` are its maps, first to last, `encoder.latent(last)`
+            is the output (B, M) made of the last one, and `encoder(x)` is both in one.
         options: of the encoder.
         device: where it computes.
         dtype: of the networks' arithmetic, see `run`.
@@ -109,7 +110,7 @@ class Method(nn.Module):
         captured = self.device.type == "cuda"
         rate = self.options["learning_rate"]
         adam = torch.optim.Adam(
-            [weight for net in nets for weight in net.parameters()],
+            [weight for net in nets for weight in net.parameters() if weight.requires_grad],
             lr=torch.tensor(rate, device=self.device) if captured else rate,
             betas=betas,
             weight_decay=self.options["weight_decay"],
@@ -133,9 +134,19 @@ class Method(nn.Module):
         optimiser.step()
 
     def begin(self) -> None:
-        """Make the optimisers and put all networks into training mode: what `step` needs and embedding does not."""
+        """Make the optimisers and put all networks into training mode: what `step` needs and embedding does not.
+
+        Raises:
+            ValueError: an optimiser has no averages yet, which could then not be restored, or on a GPU a learning rate
+                that a captured step would not follow.
+        """
         self.train()
         self._optimisers = self.optimisers()
+        for name, optimiser in self._optimisers.items():
+            for group in optimiser.param_groups:
+                unready = any(weight not in optimiser.state for weight in group["params"])
+                if unready or (self.device.type == "cuda" and not isinstance(group["lr"], Tensor)):
+                    raise ValueError(f"optimiser '{name}' cannot be saved or captured: make it with `self.adam`")
 
     def set_learning_rate(self, value: float) -> None:
         """Set the learning rate of all optimisers."""
@@ -171,7 +182,8 @@ class Method(nn.Module):
             for weight, tensors in optimiser.state.items()
             for key, tensor in tensors.items()
         }
-        return dict(self.state_dict()) | averages
+        buffers = {name: buffer for name, buffer in self.named_buffers() if name != "progress"}
+        return dict(self.named_parameters()) | buffers | averages
 
 
 def make(kind: type[Method], setup: Setup) -> Method:
