@@ -256,7 +256,7 @@ TABLES = {("tables", ""): 1, ("figures", ""): 1, ("report", ""): 1}
 def of_new_trials(count: int) -> dict[tuple[str, str], int]:
     """What `count` new trials of AGE need."""
     rules = ("train", "embed", "neighbours", "projection", "atlas", "selection")
-    return TABLES | {(rule, "age"): count for rule in rules} | {("evaluate", "knn"): count}
+    return TABLES | {(rule, "age"): count for rule in rules} | {("draw", "age"): 2 * count, ("evaluate", "knn"): count}
 
 
 def test_only_what_changed_runs_again(whole, tmp_path):
