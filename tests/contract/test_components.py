@@ -191,7 +191,7 @@ def test_encoder_embeds_pictures_that_are_not_in_its_images(name, images, tmp_pa
     made = make(name, images, tmp_path / "made").splits["test"].features
     trial = trials.make(CONFIG, "digits", 32, name, small_options(name), 0)
     model = tmp_path / "made/model.safetensors" if trial.stage else None
-    extract = models.extractor(trial.spec(), model, ImageFile(images), CPU)
+    extract = encoders.extractor(trial.spec(), model, ImageFile(images), CPU)
     batch = read_images(images, "test").images[:3]
     found = np.concatenate([*extract(batch, np.array(["new0", "new1", "new2"])).values()], axis=1)
     assert found == pytest.approx(made[:3], rel=1e-4, abs=1e-5)

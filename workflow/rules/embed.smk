@@ -34,6 +34,6 @@ rule embed:
     params:
         spec=lambda wildcards: trial(wildcards).spec(),
         dtype=config["embeddings"]["dtype"],
-        code=lambda wildcards: code("embed", registry.root_of(wildcards.encoder, "extractor")),
+        code=lambda wildcards: code("embed", *registry.roots_of(wildcards.encoder, "extractor")),
     script:
         "../scripts/embed.py"

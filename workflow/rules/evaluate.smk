@@ -89,7 +89,7 @@ rule atlas:
         spec=lambda wildcards: trial(wildcards).spec(),
         images=config["atlas"]["images"],
         queries=config["atlas"]["queries"],
-        code=lambda wildcards: code("atlas", registry.root_of(wildcards.encoder, "maps")),
+        code=lambda wildcards: code("atlas", *registry.roots_of(wildcards.encoder, "maps")),
     script:
         "../scripts/atlas.py"
 

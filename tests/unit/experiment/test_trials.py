@@ -185,3 +185,11 @@ def test_values_in_names(value, text):
 def test_a_value_above_what_is_allowed_is_refused():
     with pytest.raises(UserError, match=r"flip: '7' is outside what is allowed"):
         trials.parse(CONFIG, "digits", 32, "simclr", "flip~7+seed~0")
+
+
+def test_what_rules_have_as_parameters_is_compared_by_snakemake():
+    """It compares built-in types alone, by their text; a list of trials is one, a trial is not."""
+    trial = trials.make(CONFIG, "digits", 32, "age", {"mu_x": 50}, 3)
+    assert isinstance(trial.spec(), tuple)
+    assert "'mu_x': 50" in repr(trial.spec()) and "'pooling': 'average'" in repr(trial.spec())
+    assert "'mu_x': 50" in repr([trial])

@@ -135,9 +135,10 @@ def test_the_real_stages_reach_what_they_use():
     train = reached("train", "encoders.age:Training")
     assert {"training.loop", "encoders._age_losses", "networks.bodies", "data.files", "data.images"} <= train
     assert not {"evaluators.knn", "report.html", "encoders.pca", "scoring.metrics"} & train
-    embed = reached("embed", "encoders.age:Training")
+    embed = reached("embed", "encoders.age:Training", "training.models:extractor")
     assert {"networks.stack", "networks.bodies"} <= embed
     assert not {"training.loop", "training.capture", "training.checkpoint"} & embed
+    assert not {"networks.stack", "training.method"} & reached("embed", "encoders.pixels:extractor")
     knn = reached("evaluate", "evaluators.knn:evaluate", "evaluators.knn:lists")
     assert {f"scoring.{each}" for each in "neighbours neighbours.candidates metrics votes ranking".split()} <= knn
     assert {f"scoring.{each}" for each in "chance intervals health protocols transforms".split()} <= knn

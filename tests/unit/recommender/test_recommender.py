@@ -151,5 +151,5 @@ def test_the_identity_of_features_follows_all_code_that_makes_them():
     """Also the stacking of a trained network's layers, which its own file does not reach."""
     for encoder in ("age", "random", "pca"):
         walk = fingerprint._Walk()
-        walk.follow(None, (registry.root_of(encoder, "extractor"), "training.models:extractor"))
+        walk.follow(None, registry.roots_of(encoder, "extractor"))
         assert encoder == "pca" or {("networks.stack", "members"), ("networks.stack", "to_unit_range")} <= walk.seen

@@ -1,5 +1,6 @@
 """Encoders: one file each, found by name. See docs/adding-an-encoder.md for the contract."""
 
+import importlib
 import logging
 import platform
 import time
@@ -120,6 +121,24 @@ def train(
     )
 
 
+def extractor(
+    spec: Spec, model: str | Path | None, source: ImageFile, device: "torch.device"
+) -> Callable[[np.ndarray, np.ndarray], dict[str, np.ndarray]]:
+    """A function uint8 (B, 3, S, S), ids (B,) -> {layer: float32 (B, D_layer)} of any encoder.
+
+    Args:
+        spec: what made the model, with the options of stage embed.
+        model: model.safetensors; None for encoders that have none.
+        source: images.h5.
+        device: where to compute.
+    """
+    if registry.is_trained(spec.encoder):
+        # By its name, so that code fingerprints of encoders that are not trained do not follow it (`roots_of`).
+        return importlib.import_module("visrec.training.models").extractor(spec, model, source, device)
+    encoder = registry.load("encoders", spec.encoder)
+    return encoder.extractor(Path(model) if model else None, source, spec.options, spec.seed, device)
+
+
 def embed(
     spec: Spec,
     images: str | Path,
@@ -150,8 +169,6 @@ def embed(
     """
     import torch
 
-    from visrec.training import models
-
     status = model.status_of() if model else "ok"
     batches: dict[str, Iterator[dict[str, np.ndarray]]] = {}
     spent = {"images": 0, "seconds": 0.0}
@@ -159,7 +176,7 @@ def embed(
         torch.cuda.reset_peak_memory_stats(device)
     if status == "ok":
         source = ImageFile(images)
-        extract = models.extractor(spec, model.file if model else None, source, device)
+        extract = extractor(spec, model.file if model else None, source, device)
         batches = {split: _batches(source, split, extract, spent) for split in SPLITS}
     else:
         log.warning("training ended as '%s': no features", status)

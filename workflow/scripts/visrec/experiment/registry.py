@@ -116,10 +116,16 @@ def collapse_limits(encoder: str) -> dict[str, float]:
     return {name: about["collapse_below"] for name, about in readings.items() if "collapse_below" in about}
 
 
-def root_of(encoder: str, function: str) -> str:
-    """What makes an encoder's features, for code fingerprints: a trained one's method, a function of the others."""
-    trained = declared("encoders", encoder).get("STAGE") == "train"
-    return f"encoders.{encoder}:{'Training' if trained else function}"
+def is_trained(encoder: str) -> bool:
+    """Whether an encoder is a network that rule train trains."""
+    return declared("encoders", encoder).get("STAGE") == "train"
+
+
+def roots_of(encoder: str, function: str) -> tuple[str, ...]:
+    """What makes an encoder's features ("extractor") or maps ("maps"), as roots of code fingerprints."""
+    if is_trained(encoder):
+        return f"encoders.{encoder}:Training", f"training.models:{function}"
+    return (f"encoders.{encoder}:{function}",)
 
 
 def load(kind: str, name: str) -> ModuleType:

@@ -12,7 +12,7 @@ import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from visrec.errors import UserError
 from visrec.experiment import registry
@@ -21,9 +21,11 @@ from visrec.experiment.config import check_size, combinations, encoder_options, 
 LARGE = 1e15  # from here on numbers are written with an exponent
 
 
-@dataclass(frozen=True)
-class Spec:
+class Spec(NamedTuple):
     """What makes a model and its features, wherever they are kept.
+
+    A tuple, since rules have it as a parameter: of parameters Snakemake compares those of built-in types, and passes
+    over others in silence.
 
     Attributes:
         encoder: its name.

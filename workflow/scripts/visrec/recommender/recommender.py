@@ -12,6 +12,7 @@ import torch
 
 from visrec.data.hdf5 import EMBEDDINGS, reading
 from visrec.data.images import ImageFile, read_image_info
+from visrec.encoders import extractor
 from visrec.errors import UserError
 from visrec.experiment import registry
 from visrec.experiment.trials import Spec
@@ -21,7 +22,6 @@ from visrec.recommender import catalogue, index
 from visrec.recommender.choice import embeds_new_pictures
 from visrec.recommender.embedder import Embedder
 from visrec.recommender.feature_cache import FeatureCache
-from visrec.training import models
 
 BATCH = 256
 
@@ -111,8 +111,7 @@ class Recommender:
     def identity(self) -> str:
         """A text that changes with all that features depend on: network, options, training images, code."""
         encoder = self.spec["encoder"]
-        roots = registry.root_of(encoder, "extractor"), "training.models:extractor", "data.pictures:decode"
-        code = fingerprint(None, *roots)
+        code = fingerprint(None, *registry.roots_of(encoder, "extractor"), "data.pictures:decode")
         model = hashlib.sha256(self._model.read_bytes()).hexdigest() if self._model else ""
         parts = [json.dumps(self.spec, sort_keys=True), str(self.size), self._images_fingerprint, model, code]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
@@ -120,7 +119,7 @@ class Recommender:
     @functools.cached_property
     def _extract(self) -> Callable[[np.ndarray, np.ndarray], dict[str, np.ndarray]]:
         spec = Spec(self.spec["encoder"], self.spec["options"], self.spec["seed"])
-        return models.extractor(spec, self._model, ImageFile(self.images), self._device)
+        return extractor(spec, self._model, ImageFile(self.images), self._device)
 
     def features(self, images: np.ndarray) -> np.ndarray:
         """Uint8 (N, 3, S, S), RGB, of the trial's size -> float32 (N, D).

@@ -64,18 +64,14 @@ def maps(
 
 
 def extractor(
-    spec: Spec, model: str | Path | None, source: ImageFile, device: torch.device
+    spec: Spec, model: str | Path, source: ImageFile, device: torch.device
 ) -> Callable[[np.ndarray, np.ndarray], dict[str, np.ndarray]]:
-    """A function uint8 (B, 3, S, S), ids (B,) -> {layer: float32 (B, D_layer)} of any encoder.
+    """A function uint8 (B, 3, S, S), ids (B,) -> {layer: float32 (B, D_layer)} of a trained encoder.
 
     Args:
         spec: what made the model, with the options of stage embed.
-        model: model.safetensors; None for encoders that have none.
+        model: model.safetensors.
         source: images.h5.
         device: where to compute.
     """
-    component = registry.load("encoders", spec.encoder)
-    if hasattr(component, "Training"):
-        options = spec.options
-        return stack.extractor(maps(spec, model, source, device, options["batchnorm"]), options["pooling"])
-    return component.extractor(Path(model) if model else None, source, spec.options, spec.seed, device)
+    return stack.extractor(maps(spec, model, source, device, spec.options["batchnorm"]), spec.options["pooling"])
