@@ -309,13 +309,11 @@ def embeddings(path, images, spread):
     return path
 
 
-# Options under which an evaluator has something to say of 24 training images.
-EVALUATED = {"knn": {"k": [1, 3]}, "few_labels": {"labels": 12, "draws": 3}}
 KEYS = ["protocol", "metric", "split", "k", "distance", "features", "average", "duplicates"]
 
 
 def score(name, folder, embedded):
-    chosen = options(CONFIG, "evaluators", name) | EVALUATED.get(name, {})
+    chosen = options(CONFIG, "evaluators", name) | registry.declared("evaluators", name).get("TEST", {})
     evaluators.evaluate(name, embedded, chosen, 0, CPU, folder / "scores.csv", folder / "scores.h5")
     return pd.read_csv(folder / "scores.csv")
 

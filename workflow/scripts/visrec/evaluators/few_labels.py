@@ -58,6 +58,7 @@ OPTIONS = {
         "default": [1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1],
     },
 }
+TEST = {"labels": 12, "draws": 3}
 HELD_OUT = 10_000  # val images on which ali's C is chosen
 MTEB_DRAWS = 5
 TOO_FEW = "fewer images than labels"

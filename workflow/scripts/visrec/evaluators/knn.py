@@ -66,6 +66,7 @@ OPTIONS = {
         "default": ["l2", "cosine"],
     },
 }
+TEST = {"k": [1, 3]}  # what 24 training images have something to say on
 HEADLINE_K = 3  # the seed paper's
 LISTED = 1000  # test queries whose neighbours are kept, for the overlap between seeds
 LIST_K = 10
