@@ -14,7 +14,7 @@ from visrec.networks.stack import to_unit_range
 from visrec.training import models
 from visrec.training.method import Method
 
-PICTURES = 32  # images in a picture of reconstructions, half of those in one of samples
+PICTURES = 32  # images in a picture of reconstructions; one of samples has as many pictures in all, 64
 COLUMNS = 16
 LATENTS_SEED = 0  # the same latents for every trial
 
