@@ -18,7 +18,7 @@ rule train:
     params:
         spec=lambda wildcards: trial(wildcards).spec("train"),
         # Declared by the encoder and read without import, so no part of its code's fingerprint.
-        collapse=lambda wildcards: registry.collapse_limits(wildcards.encoder),
+        limits=lambda wildcards: registry.limits(wildcards.encoder),
         labels=lambda wildcards: registry.declared("encoders", wildcards.encoder).get("LABELS", False),
         # No output: Snakemake deletes the outputs of a job that failed.
         checkpoints=f"{TRIAL}/checkpoints",

@@ -68,3 +68,8 @@ def test_without_scores_the_first_trained_encoder_else_the_first(choose):
 def test_without_a_leaderboard(tmp_path):
     with pytest.raises(UserError, match=r"none\.csv: is not there; let `snakemake` make it, or name a trial"):
         choice.choose(tmp_path / "none.csv", TRIALS, "a", 32)
+
+
+def test_an_unstable_training_may_be_chosen_and_a_collapsed_one_may_not(choose):
+    rows = [("age", "one", "collapsed", 0.9, 0.9, ""), ("age", "two", "unstable", 0.6, 0.1, "")]
+    assert choose(*rows)[0] == "age/two"

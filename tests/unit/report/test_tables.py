@@ -1,3 +1,4 @@
+import json
 from dataclasses import replace
 
 import h5py
@@ -7,10 +8,12 @@ import pandas as pd
 import pytest
 import report_fixture as fixture
 
+from visrec.data.files import write_json
 from visrec.data.query_scores import read_query_scores
 from visrec.errors import UserError
 from visrec.report import TABLES, inputs, leaders
 from visrec.report import tables as t
+from visrec.report.cells import cells
 from visrec.scoring import intervals
 from visrec.scoring.atlas import COLUMNS
 
@@ -293,3 +296,22 @@ def test_costs_that_no_file_records_are_missing(tmp_path):
         path.unlink()
     row = leaders._cost(experiment, trials)
     assert [key for key, value in row.items() if np.isnan(value)] == list(row)
+
+
+def test_an_unstable_trial_keeps_its_scores_and_its_reason(tmp_path):
+    trials = [fixture.age(500, 10, seed) for seed in (0, 1)]
+    values = {("age", trials[0].name): (0.5, 0.4, 0.4, 0.4), ("age", trials[1].name): (0.5, 0.6, 0.4, 0.4)}
+    results = fixture.build(tmp_path, trials, values)
+    path = results / trials[1].folder / "status.json"
+    about = json.loads(path.read_text(encoding="utf-8"))
+    write_json(path, about | {"status": "unstable", "reason": "x is 2.00, above the healthy 1"})
+    t.tables(fixture.experiment(results, trials), {name: results / "tables" / file for name, file in TABLES.items()})
+    row = read(results, "leaderboard").iloc[0]
+    assert (row["status"], row["reason"]) == ("unstable", "1 of 2 seeds, x is 2.00, above the healthy 1")
+    assert (row["trials_ok"], row["precision"]) == (2, pytest.approx(0.5))
+    grid = read(results, "grid")
+    assert list(grid["status"]) == ["ok", "unstable"]
+    assert list(grid["precision"]) == pytest.approx([0.4, 0.6])
+    words = cells(grid, trials)["words"].to_numpy().ravel()
+    assert len(words) == 1
+    assert words[0].endswith("unstable")

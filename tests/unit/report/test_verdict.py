@@ -162,3 +162,13 @@ def test_an_encoder_that_saw_labels_is_marked_wherever_it_is_named():
     assert v.verdict(rows, [], [pair], {"supcon"}).heading == f"pixels is better than {marked} at precision@3."
     heading = v.verdict(rows, [], [pair | {"word": "not resolved"}], {"pixels"}).heading
     assert heading.startswith("No encoder stands out: pixels (trained with labels) scores highest")
+
+
+def test_an_unstable_training_is_named_with_its_reason():
+    reason = "from iteration 9100 on, kl_fake_ratio is 2.50, above the healthy 1.1"
+    found = v.verdict([row("age", 0.9, status="unstable", reason=reason)], ["age"], [])
+    assert found.caveats == [
+        f"The training of age is unstable ({reason}): its scores are those of networks that no longer do what they are "
+        "trained for."
+    ]
+    assert v.verdict([row("age", 0.9, status="ok", reason="")], ["age"], []).caveats == []

@@ -1,4 +1,4 @@
-from visrec.training.readings import judge
+from visrec.training.readings import held, judge
 
 READINGS = {
     "loss": {"title": "Loss"},
@@ -32,3 +32,34 @@ def test_a_collapse_is_what_lasts():
     assert judge(rows(30, 10, variance=0.001), READINGS)[0] == "ok"
     assert judge(rows(2, 2000, variance=0.001), READINGS)[0] == "ok"
     assert judge(rows(3, 2000, variance=0.001), READINGS)[0] == "collapsed"
+
+
+RANGES = {"cosine": {"title": "Cosine", "healthy": [0.5, 1.0]}, "kl": {"title": "KL", "healthy": [None, 1.1]}}
+
+
+def trained(*medians: tuple[float, float]) -> list[dict]:
+    """Ten rows for each pair of a cosine and a divergence."""
+    pairs = [pair for pair in medians for _ in range(10)]
+    return [{"iteration": 100 * (i + 1), "cosine": cosine, "kl": kl} for i, (cosine, kl) in enumerate(pairs)]
+
+
+def test_a_training_whose_last_tenth_is_out_of_range_is_unstable():
+    good, bad = (0.8, 1.05), (0.03, 2.5)
+    assert held(trained(*[good] * 10), RANGES) == ("ok", "")
+    assert held(trained(*[bad] * 9, good), RANGES) == ("ok", "")  # it came back
+    status, reason = held(trained(*[good] * 9, bad), RANGES)
+    assert status == "unstable"
+    assert reason == (
+        "from iteration 9100 on, cosine is 0.03, below the healthy 0.5, kl is 2.50, above the healthy 1.1"
+    )
+    assert (
+        held(trained(*[good] * 9, (0.8, 2.5)), RANGES)[1] == "from iteration 9100 on, kl is 2.50, above the healthy 1.1"
+    )
+
+
+def test_one_odd_reading_is_not_unstable_and_few_readings_say_nothing():
+    rows = trained(*[(0.8, 1.05)] * 10)
+    rows[-1] = rows[-1] | {"kl": 9.0}
+    assert held(rows, RANGES) == ("ok", "")
+    assert held(trained(*[(0.03, 2.5)] * 4), RANGES) == ("ok", "")  # 40 readings: a tenth is 4
+    assert held(trained(*[(0.03, 2.5)] * 5), RANGES)[0] == "unstable"

@@ -4,6 +4,9 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+# How a training may have ended for its features to be scored: they are finite, and differ from picture to picture.
+USABLE = ("ok", "unstable")
+
 
 @dataclass(frozen=True)
 class Model:
@@ -18,5 +21,6 @@ class Model:
     status: Path
 
     def status_of(self) -> str:
-        """How the training ended: "ok", "collapsed" or "diverged"."""
-        return json.loads(self.status.read_text(encoding="utf-8"))["status"]
+        """How the training ended, as far as features go: "ok" if they are scored, else "collapsed" or "diverged"."""
+        status = json.loads(self.status.read_text(encoding="utf-8"))["status"]
+        return "ok" if status in USABLE else status

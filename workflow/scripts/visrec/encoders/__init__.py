@@ -105,7 +105,7 @@ def train(
         "code": resume.code,
         "device": device.type,
         "labels": declared.get("LABELS", False),
-        "collapse": registry.collapse_limits(spec.encoder),
+        "limits": registry.limits(spec.encoder),
     }
     pictures = read_images(images, "train")
     if declared.get("LABELS") and not (pictures.labels >= 0).any():

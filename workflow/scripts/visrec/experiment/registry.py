@@ -110,10 +110,12 @@ def _literals(path: Path) -> dict[str, Any]:
     return constants
 
 
-def collapse_limits(encoder: str) -> dict[str, float]:
-    """Reading -> below which a training has collapsed: of what READINGS declare, all that can change a result."""
+def limits(encoder: str) -> dict[str, dict[str, Any]]:
+    """Reading -> `healthy` and `collapse_below`, where declared: what of READINGS can change a training's status."""
     readings = declared("encoders", encoder)["READINGS"]
-    return {name: about["collapse_below"] for name, about in readings.items() if "collapse_below" in about}
+    judged = ("healthy", "collapse_below")
+    found = {name: {key: about[key] for key in judged if key in about} for name, about in readings.items()}
+    return {name: about for name, about in found.items() if about}
 
 
 def is_trained(encoder: str) -> bool:

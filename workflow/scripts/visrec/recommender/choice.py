@@ -8,6 +8,7 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
+from visrec.data.models import USABLE
 from visrec.errors import UserError
 from visrec.experiment import registry
 from visrec.experiment.trials import Trial
@@ -49,7 +50,7 @@ def choose(leaderboard: str | Path, trials: Sequence[Trial], dataset: str, size:
             rows = {
                 (row["encoder"], row["trial"]): row
                 for row in csv.DictReader(file)
-                if (row["dataset"], row["size"], row["status"]) == (dataset, str(size), "ok")
+                if (row["dataset"], row["size"]) == (dataset, str(size)) and row["status"] in USABLE
             }
     except FileNotFoundError as error:
         raise UserError(f"{leaderboard}: is not there; let `snakemake` make it, or name a trial") from error

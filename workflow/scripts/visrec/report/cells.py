@@ -61,7 +61,7 @@ def cells(
 
     Returns:
         `axes`: the axes shown. Frames, the second axis down, the first across: `value`; `state`, why there is no value,
-        else ""; `chosen`; `marks`, "chosen" and letters; `words`, the text of the cell.
+        else ""; `chosen`; `marks`, "chosen", letters and "unstable"; `words`, the text of the cell.
     """
     axes = axes_shown(trials)
     across, down = (*axes, "", "")[:2]
@@ -75,7 +75,8 @@ def cells(
         state[place] = "" if ended else str(best["status"].iloc[0])
         chosen[place] = bool(cell["chosen"].any()) and ended
         own = " ".join(filter(None, map((letters or {}).get, cell["trial"])))
-        marks[place] = list(filter(None, ["chosen" if chosen[place] else "", own]))
+        unstable = "unstable" if ended and (best["status"] == "unstable").any() else ""
+        marks[place] = list(filter(None, ["chosen" if chosen[place] else "", own, unstable]))
     apart = "\n" if axes else ", "
     words = {place: apart.join([state[place] or percent(value[place]), *marks[place]]) for place in value}
     frames: dict[str, Any] = {"axes": axes}

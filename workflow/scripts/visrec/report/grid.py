@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from visrec.data.models import USABLE
 from visrec.experiment.trials import Trial
 from visrec.report import score_names
 from visrec.report.cells import cells, placed
@@ -137,7 +138,7 @@ def _places(
     across: pd.Index,
 ) -> list[list[list[float | None]]]:
     """Per score, row by row: the mean over seeds of the setting that stands in the cell."""
-    rows = placed(settings[settings["status"] == "ok"], trials)
+    rows = placed(settings[settings["status"].isin(USABLE)], trials)
     keys = pd.MultiIndex.from_product([[split], [encoder], rows["trial"]])
     values = pd.DataFrame({number: known.reindex(keys).to_numpy(float) for number, (_, known) in enumerate(offered)})
     means = values.set_axis(rows.index).groupby(rows["setting"]).mean()

@@ -16,6 +16,7 @@ from visrec.data import duplicates
 from visrec.data.files import write_text
 from visrec.data.hdf5 import IMAGES, reading
 from visrec.data.images import read_image_info
+from visrec.data.models import USABLE
 from visrec.errors import UserError
 from visrec.experiment import layout
 from visrec.experiment.layout import Experiment
@@ -166,8 +167,8 @@ def _open_settings(grid: pd.DataFrame) -> list[str]:
     """One sentence per encoder with a grid: how many trials of other settings are not resolved from the chosen one."""
     sentences = []
     for encoder, rows in grid.groupby("encoder", sort=False):
-        beside = rows.loc[(rows["status"] == "ok") & ~rows["chosen"], "beside_chosen"]
-        if len(beside) and (rows["chosen"] & (rows["status"] == "ok")).any():
+        beside = rows.loc[rows["status"].isin(USABLE) & ~rows["chosen"], "beside_chosen"]
+        if len(beside) and (rows["chosen"] & rows["status"].isin(USABLE)).any():
             number = (beside == NOT_RESOLVED).sum()
             word = "is" if number == 1 else "are"
             sentences.append(
@@ -248,7 +249,8 @@ def report(
         overall=sections.overall(tables["overall"], k),
         runs=runs,
         scored=bool(experiment.evaluators),
-        failed=[run for run in runs if run["status"] != "ok"],
+        failed=[run for run in runs if run["status"] not in USABLE],
+        unstable=[run for run in runs if run["status"] == "unstable"],
         commit=commit,
         config=yaml.safe_dump(json.loads(json.dumps(config)), sort_keys=False, allow_unicode=True),
         environment=provenance.environment(sources),

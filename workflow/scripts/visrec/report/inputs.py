@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from visrec.data.models import USABLE
 from visrec.experiment import layout
 from visrec.experiment.layout import Experiment
 from visrec.experiment.trials import Trial
@@ -24,10 +25,15 @@ UNFINISHED = "unfinished"
 
 
 class State(NamedTuple):
-    """How a trial ended: "ok", "collapsed", "diverged", "unfinished" or what an evaluator says, and why."""
+    """How a trial ended: "ok", "unstable", "collapsed", "diverged", "unfinished" or what an evaluator says, and why."""
 
     status: str
     reason: str
+
+    @property
+    def scored(self) -> bool:
+        """Whether it has scores that count."""
+        return self.status in USABLE
 
 
 def columns_of(trial: Trial, names: Iterable[str]) -> dict[str, Any]:
@@ -118,14 +124,14 @@ def statuses(experiment: Experiment, scores: pd.DataFrame) -> dict[str, State]:
         about = read_status(experiment, trial)
         rows = scored.get((trial.dataset, trial.size, trial.encoder, trial.name))
         lacking = [name for name in experiment.evaluators if rows is None or name not in set(rows["evaluator"])]
-        if about.get("status", "ok") != "ok":
+        if about.get("status", "ok") not in USABLE:
             found[trial.folder] = State(about["status"], about.get("reason", ""))
         elif rows is not None and (rows["status"] != "ok").all():  # one evaluator without a score spoils no other
             found[trial.folder] = State(rows["status"].iloc[0], "")
         elif lacking:
             found[trial.folder] = State(UNFINISHED, f"not evaluated yet: {', '.join(lacking)}")
         else:
-            found[trial.folder] = State("ok", "")
+            found[trial.folder] = State(about.get("status", "ok"), about.get("reason", ""))
     return found
 
 

@@ -62,7 +62,7 @@ class Measured:
 
     def good(self, trials: Iterable[Trial]) -> list[Trial]:
         """Those that ended well and are scored."""
-        return [trial for trial in trials if self.states[trial.folder].status == "ok"]
+        return [trial for trial in trials if self.states[trial.folder].scored]
 
 
 def measure(experiment: Experiment) -> Measured:
@@ -80,7 +80,7 @@ def measure(experiment: Experiment) -> Measured:
     draws: dict[str, dict[tuple[str, int], Draws]] = {"val": {}, "test": {}}
     for split, (dataset, size) in itertools.product(draws, dict.fromkeys(group[:2] for group in chosen)):
         here = [trial for trial in experiment.trials if (trial.dataset, trial.size) == (dataset, size)]
-        here = [trial for trial in here if states[trial.folder].status == "ok"]
+        here = [trial for trial in here if states[trial.folder].scored]
         draws[split][dataset, size] = resampled(experiment.of(here), split, k)
     return Measured(experiment, scores, read_layers(experiment), states, k, chosen, chosen_by, draws)
 
@@ -121,6 +121,16 @@ def headline(scores: pd.DataFrame, name: str, split: str, k: int) -> pd.DataFram
     return rows[rows["k"].isna()] if at is None else rows[rows["k"] == at]
 
 
+def _state(seeds: Iterable[State]) -> State:
+    """How the seeds of one setting ended, in one: unstable if one of them was."""
+    seeds = list(seeds)
+    unstable = [state for state in seeds if state.status == "unstable"]
+    if not unstable:
+        return seeds[0]
+    of = f"{len(unstable)} of {len(seeds)} seeds, " if len(seeds) > 1 else ""
+    return State("unstable", of + unstable[0].reason)
+
+
 def _matching(rows: pd.DataFrame, wanted: Mapping[str, str]) -> np.ndarray:
     """Which rows have all of these values, bool (rows,)."""
     return np.logical_and.reduce([rows[key] == value for key, value in wanted.items()])
@@ -134,7 +144,7 @@ def _choose(
     trials: Sequence[Trial], scores: pd.DataFrame, states: Mapping[str, State], k: int
 ) -> tuple[list[Trial], str]:
     """Of one group, the seeds of the setting best on validation, and what it was chosen by."""
-    good = [trial for trial in trials if states[trial.folder].status == "ok"]
+    good = [trial for trial in trials if states[trial.folder].scored]
     candidates = list(by_setting(good or trials).values())
     for name in SOURCES if len(candidates) > 1 else ():
         found = headline(scores, name, "val", k)
@@ -165,7 +175,7 @@ def _leader(measured: Measured, group: Group, trials: Sequence[Trial]) -> dict[s
     good, shown = measured.good(trials), chosen[0]
     scores = measured.scores_of(group)
     own = scores[scores["trial"].isin(_names(chosen))]
-    state = measured.states[shown.folder]
+    state = _state(measured.states[trial.folder] for trial in chosen)
     row: dict[str, Any] = {
         **columns_of(shown, [*GROUP, "trial"]),
         "setting": describe(shown),

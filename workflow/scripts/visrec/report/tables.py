@@ -67,15 +67,15 @@ def _grid_rows(measured: Measured, group: Group, members: Sequence[Trial]) -> li
     }
     rows = []
     for trial in members:
-        status, reason = measured.states[trial.folder]
+        state = measured.states[trial.folder]
         row = columns_of(trial, [*GROUP, "trial", "seed"]) | {key: trial.options[key] for key in varied(trial)}
         for split, prefix in (("val", "val_"), ("test", "")):
             for name in SOURCES:
                 found = picked[split, name]
-                scored = status == "ok" and trial.name in found.index
+                scored = state.scored and trial.name in found.index
                 row |= limits(f"{prefix}{name}", found.loc[trial.name] if scored else NOTHING)
-        row |= {"status": status, "reason": reason, "chosen": setting(trial) == best}
-        rows.append(row | {"beside_chosen": beside.get(setting(trial), "") if status == "ok" else ""})
+        row |= {"status": state.status, "reason": state.reason, "chosen": setting(trial) == best}
+        rows.append(row | {"beside_chosen": beside.get(setting(trial), "") if state.scored else ""})
     return rows
 
 

@@ -238,6 +238,11 @@ def verdict(
         if row["trials"] > row["trials_ok"]:
             lost = f"{row['trials'] - row['trials_ok']} of {row['trials']} trials of {named(row['encoder'], labelled)}"
             caveats.append(f"{lost} gave no score: collapsed, diverged or unfinished, see the runs.")
+        if row.get("status") == "unstable":
+            caveats.append(
+                f"The training of {named(row['encoder'], labelled)} is unstable ({row['reason']}): its scores are "
+                "those of networks that no longer do what they are trained for."
+            )
     lone = [named(encoder, labelled) for encoder in trained if by_encoder[encoder]["n_seeds"] == 1]
     if lone:
         caveats.append(

@@ -24,7 +24,7 @@ from visrec.training import capture, symptoms
 from visrec.training.batches import Batches
 from visrec.training.checkpoint import Checkpoints
 from visrec.training.method import Method, Setup, make
-from visrec.training.readings import judge, values
+from visrec.training.readings import held, judge, values
 
 log = logging.getLogger(__name__)
 
@@ -101,7 +101,7 @@ class Course:
     Attributes:
         iteration: how many are done.
         history: the rows of history.csv.
-        status: "ok", "diverged" or "collapsed".
+        status: "ok", "diverged" or "collapsed"; at the end also "unstable".
         reason: why the status is not ok.
         starts: how often it was started, but for starts that ended before their first checkpoint.
         seconds: time in the loop, without what was lost when it was killed.
@@ -137,6 +137,13 @@ class Course:
         if self.status != "ok":
             log.warning("%s: %s", self.status, self.reason)
         symptoms.warn(self.history, readings, self._warned)
+
+    def end(self, readings: Mapping[str, Mapping]) -> None:
+        """Judge a training that went to its end: whether it held."""
+        if self.status == "ok":
+            self.status, self.reason = held(self.history, readings)
+            if self.status != "ok":
+                log.warning("%s: %s", self.status, self.reason)
 
     def estimate(self, iterations: int) -> None:
         """Log once, after the first iterations of this start, how long the rest will take."""
@@ -249,6 +256,7 @@ def train(
             checkpoints.keep(iteration, lambda: (method.state(), course.record()))
         bar.close()
         board.close()
+        course.end(readings)
         course.record()
         _publish(method, course, files, checkpoints)
         checkpoints.remove()

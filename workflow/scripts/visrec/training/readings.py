@@ -6,6 +6,7 @@ where they make sense `healthy` ([low, high], either may be None), `below` and `
 """
 
 import math
+import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,11 +17,42 @@ from torch import Tensor
 # healthy one and to come back within 30 iterations. So only what lasts this long is called a collapse.
 COLLAPSED_ITERATIONS = 1000
 COLLAPSED_READINGS = 3
+LAST = 0.1  # share of a training's readings, its last ones, by which it held or did not
+LAST_READINGS = 5  # with fewer, nothing can be said
 
 
 def values(readings: Mapping[str, Tensor]) -> dict[str, float]:
     """Scalars on the device as numbers, in one read."""
     return dict(zip(readings, torch.stack([*readings.values()]).tolist(), strict=True))
+
+
+def out_of_range(
+    rows: Sequence[Mapping[str, float]], readings: Mapping[str, Mapping[str, Any]]
+) -> dict[str, tuple[str, str]]:
+    """The readings whose median over some rows is out of their healthy range: {name: ("below" | "above", a line)}."""
+    found = {}
+    for name, about in readings.items():
+        low, high = about.get("healthy", (None, None))
+        median = statistics.median_low(row[name] for row in rows)
+        if low is not None and median < low:
+            found[name] = "below", f"{name} is {median:.2f}, below the healthy {low:g}"
+        elif high is not None and median > high:
+            found[name] = "above", f"{name} is {median:.2f}, above the healthy {high:g}"
+    return found
+
+
+def held(history: Sequence[Mapping[str, float]], readings: Mapping[str, Mapping[str, Any]]) -> tuple[str, str]:
+    """("ok" | "unstable", why), from all rows of a training that ended.
+
+    Unstable: the median of a reading over the last tenth of the rows is out of its healthy range. Its features are
+    finite and are scored, but its networks no longer do what they are trained for.
+    """
+    last = history[-round(len(history) * LAST) :]
+    wrong = out_of_range(last, readings) if len(history) * LAST >= LAST_READINGS else {}
+    if not wrong:
+        return "ok", ""
+    lines = ", ".join(line for _, line in wrong.values())
+    return "unstable", f"from iteration {last[0]['iteration']} on, {lines}"
 
 
 def judge(history: Sequence[Mapping[str, float]], readings: Mapping[str, Mapping[str, Any]]) -> tuple[str, str]:

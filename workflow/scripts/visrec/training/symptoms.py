@@ -4,9 +4,10 @@ No result depends on them, so code fingerprints leave this file out.
 """
 
 import logging
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+from visrec.training.readings import out_of_range
 
 log = logging.getLogger(__name__)
 
@@ -27,16 +28,8 @@ def found(history: Sequence[Mapping[str, float]], readings: Mapping[str, Mapping
     if len(history) < ROWS or history[-1]["iteration"] < AFTER:
         return {}
     symptoms = {}
-    for name, about in readings.items():
-        low, high = (
-            default if limit is None else limit
-            for limit, default in zip(about.get("healthy", (None, None)), (-math.inf, math.inf), strict=True)
-        )
-        median = sorted(row[name] for row in history[-ROWS:])[ROWS // 2]
-        if not low <= median <= high:
-            side, limit = ("below", low) if median < low else ("above", high)
-            line = f"{name} is {median:.2f}, {side} the healthy {limit:g}"
-            symptoms[name] = f"{line}: {about[side]}" if side in about else line
+    for name, (side, line) in out_of_range(history[-ROWS:], readings).items():
+        symptoms[name] = f"{line}: {readings[name][side]}" if side in readings[name] else line
     return symptoms
 
 

@@ -16,6 +16,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from visrec.data.files import write_text
+from visrec.data.models import USABLE
 from visrec.experiment.trials import Trial
 from visrec.report import FIGURES, style
 from visrec.report.figures.atlas import atlas
@@ -57,7 +58,7 @@ def figures(tables_dir: str | Path, results_dir: str | Path, trials: Sequence[Tr
             board[[*GROUP, "trial"]].merge(table, on=[*GROUP, "trial"]) for table in (layers_here, atlas_here)
         )
         histories = [(trial, history) for trial in here if (history := read_history(results_dir, trial)) is not None]
-        picked = {(row["encoder"], row["trial"]) for row in board.to_dict("records") if row["status"] == "ok"}
+        picked = {(row["encoder"], row["trial"]) for row in board.to_dict("records") if row["status"] in USABLE}
         chosen = {trial.encoder: setting(trial) for trial in here if (trial.encoder, trial.name) in picked}
         choices = chosen_without(selected_here)
         heat = partial(heatmap, cells_here, here, choices=choices, k=board["k"].iloc[0])

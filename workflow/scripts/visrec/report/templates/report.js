@@ -70,7 +70,7 @@ if (runFilter) {
   const showRuns = () => {
     const wanted = runFilter.elements.find.value.toLowerCase().trim();
     rows.forEach((row, at) => {
-      row.hidden = !texts[at].includes(wanted) || (runFilter.elements.failed.checked && row.dataset.status === "ok");
+      row.hidden = !texts[at].includes(wanted) || (runFilter.elements.failed.checked && row.dataset.scored === "yes");
     });
     const shown = rows.filter((row) => !row.hidden).length;
     runFilter.querySelector("output").textContent = `${shown} of ${rows.length} trials`;
