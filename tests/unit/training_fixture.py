@@ -23,6 +23,8 @@ OPTIONS = {
     "architecture": "dcgan",
     "kl": "reference",
     "pixel_match": "l1",
+    "balance": "none",  # so that all terms of the game weigh from the start
+    "balance_ceiling": 1.05,
     "learning_rate": 2e-4,
     "schedule": "halved",
     "halve_every": 0,

@@ -6,13 +6,13 @@ import torch
 from sklearn.datasets import load_digits
 from training_fixture import CPU, OPTIONS
 
-from visrec.encoders.age import Training
+from visrec.encoders.age import READINGS, Training
 from visrec.jobs import job
 from visrec.networks import bodies
 from visrec.training import capture
 from visrec.training.batches import Batches
 from visrec.training.method import Setup, _cpu_multiplies_bf16, make
-from visrec.training.readings import values
+from visrec.training.readings import held, values
 
 
 def game_of(seed: int = 0, device: torch.device = CPU, **options) -> Training:
@@ -150,6 +150,63 @@ def test_a_step_is_one_update_of_the_encoder_and_then_those_of_the_generator(gam
     assert row["latent_cosine"] == pytest.approx(16 * (2 - row["latent_match"]), abs=1e-4)
 
 
+def test_the_weight_of_fakes_rises_slowly_falls_fast_and_is_never_negative():
+    game = game_of(balance="weight")
+    assert game.fake_weight == 0
+    ideal, near, far = (torch.tensor(game.ideal * times) for times in (1.0, 1.049, 1.051))
+    for _ in range(30):
+        game.balance(ideal, near)
+    assert game.fake_weight.item() == pytest.approx(0.03)
+    game.balance(far, ideal)
+    assert game.fake_weight.item() == pytest.approx(0.03 + 0.001 - 0.02)
+    game.balance(ideal, far)
+    assert game.fake_weight == 0  # 0.011 + 0.001 - 0.02 would be below
+
+
+def test_the_reward_for_fakes():
+    kl = torch.tensor([2.0, 3.0], requires_grad=True)
+    bound = game_of(balance="bound", balance_ceiling=1.1)
+    assert bound.ceiling == pytest.approx(1.1 * 2.2745, abs=1e-4)  # log 16 - 1/2 + 1/512, times 1.1
+    bound.reward(kl).sum().backward()
+    assert bound.reward(kl).tolist() == pytest.approx([2.0, bound.ceiling])
+    assert kl.grad.tolist() == [1, 0]  # nothing to gain above the ceiling
+    weighted = game_of(balance="weight")
+    weighted.fake_weight.fill_(0.25)
+    assert weighted.reward(kl).tolist() == [0.5, 0.75]
+    assert torch.equal(game_of(balance="none").reward(kl), kl)
+
+
+@pytest.mark.parametrize("balance", ["bound", "weight", "none"])
+def test_the_reward_is_taken_from_the_encoders_loss(balance):
+    game = game_of(balance=balance)
+    terms = game.encoder_terms(torch.rand(8, 3, 32, 32) * 2 - 1)
+    expected = terms["kl_real"] - game.reward(terms["kl_fake"]) + 10 * terms["pixel_match"]
+    assert terms["loss_encoder"].item() == pytest.approx(expected.item())
+
+
+def test_under_a_bound_the_weight_is_how_often_fakes_were_below_it():
+    game = game_of(balance="bound")
+    below, above = torch.tensor(game.ceiling - 0.01), torch.tensor(game.ceiling + 0.01)
+    game.balance(above, above)
+    assert game.fake_weight.item() == pytest.approx(0.98)
+    game.balance(above, below)
+    assert game.fake_weight.item() == pytest.approx(0.98 * 0.98 + 0.02)
+
+
+def test_the_weight_is_moved_once_per_iteration_by_the_encoders_divergences(monkeypatch):
+    game, seen = game_of(balance="bound"), []
+    monkeypatch.setattr(Training, "balance", lambda self, *divergences: seen.append(divergences))
+    terms = game.step(torch.rand(8, 3, 32, 32) * 2 - 1, None)
+    assert seen == [(terms["kl_real"], terms["kl_fake"])]
+    assert "fake_weight" in game.state()
+
+
+def test_the_papers_game_leaves_the_weight_at_one():
+    game = game_of(balance="none")
+    game.balance(torch.tensor(9.0), torch.tensor(9.0))
+    assert game.fake_weight == 1
+
+
 def test_latents_are_fresh_on_the_sphere_and_by_seed():
     game = game_of()
     one, two = (game.latents(500, game.random) for _ in range(2))
@@ -266,3 +323,44 @@ def test_a_state_put_into_captured_steps_makes_the_same_iterations():
     its_step(x, None)
     one, other = first.state(), again.state()
     assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def digits() -> torch.Tensor:
+    images = torch.from_numpy(load_digits().images)[:, None].expand(-1, 3, -1, -1) * (255 / 16)
+    return torch.nn.functional.interpolate(images, size=32, mode="bilinear").to(torch.uint8)
+
+
+def played(iterations: int, images: torch.Tensor, **options) -> tuple[Training, dict[str, float]]:
+    """A game after so many iterations on some images, and the means of its last twenty readings."""
+    game = game_of(batch=64, **options)
+    batches, rows = Batches(images, None, 64, 0), []
+    for iteration in range(1, iterations + 1):
+        rows.append(values(game.readings(game.step(batches[iteration][0], None))))
+    return game, {name: float(np.mean([row[name] for row in rows[-20:]])) for name in rows[0]}
+
+
+def within(row: dict[str, float]) -> bool:
+    """Whether readings are in their healthy ranges."""
+    judged = ("kl_real_ratio", "kl_fake_ratio", "latent_cosine")
+    return held([row] * 50, {name: READINGS[name] for name in judged})[0] == "ok"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("balance, holds", [("bound", True), ("none", False)])
+def test_the_bounded_game_holds_and_the_papers_does_not(balance, holds, monkeypatch):
+    monkeypatch.setattr(bodies, "WIDTH", 16)
+    _, row = played(120, digits(), latent=32, balance=balance)
+    assert within(row | {"iteration": 120}) == holds, row
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(2400)
+def test_the_demos_game_draws_recognisable_digits_at_full_width():
+    images = digits()
+    game, row = played(300, images[400:], latent=128, balance="bound", balance_ceiling=1.1)
+    assert within(row | {"iteration": 300}), row
+    game.eval()
+    unseen = images[:100].float() / 127.5 - 1
+    with torch.no_grad():
+        error = (game.decode(game.encoder(unseen)) - unseen).abs().mean().item()
+    assert error < 0.25  # 0.17 was seen, 0.65 without a game; a grey picture would have 0.7

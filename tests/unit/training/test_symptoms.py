@@ -21,7 +21,7 @@ def test_a_healthy_training_has_none():
     [
         ("variance_mean", 0.1, "variance_mean is 0.10, below the healthy 0.3: latents of real images are collapsing"),
         ("variance_mean", 2.0, "variance_mean is 2.00, above the healthy 1.6"),
-        ("kl_fake_ratio", 2.0, "kl_fake_ratio is 2.00, above the healthy 1.6: the encoder gains by shrinking"),
+        ("kl_fake_ratio", 2.0, "kl_fake_ratio is 2.00, above the healthy 1.25: the encoder gains by shrinking"),
         ("latent_cosine", 0.02, "is `lambda_z` too small, or swapped with `mu_x`"),
     ],
 )
