@@ -82,11 +82,12 @@ def test_rows(digits):
         ("accuracy", "test", "micro"),
         ("accuracy", "test", "macro"),
         ("accuracy_shuffled", "test", "micro"),
+        ("accuracy_shuffled_sd", "test", "micro"),
         ("chosen_C", "val", "micro"),
     ]
-    assert [row["metric"] for row in run(make(X, y), GRID, logistic)].count("accuracy_shuffled") == 0
+    assert not [row for row in run(make(X, y), GRID, logistic) if "shuffled" in row["metric"]]
     commonest = np.bincount(y[PARTS["train"]]) == np.bincount(y[PARTS["train"]]).max()
-    for row in rows[:-1]:
+    for row in rows[:-2]:
         part = PARTS[row["split"]]
         assert list(row) == evaluators.COLUMNS
         assert row["low"] < row["value"] < row["high"] or row["value"] == row["high"] == 1
@@ -95,8 +96,10 @@ def test_rows(digits):
         assert row["majority"] == pytest.approx(share if row["average"] == "micro" else 0.1)
         assert (row["k"], row["n"], row["status"]) == (None, part.stop - part.start, "ok")
         assert row["features"] == "standardised"
-    assert rows[-1]["chance"] is rows[-1]["majority"] is None
-    assert np.isnan([rows[-1]["low"], rows[-1]["high"]]).all()
+    for row in rows[-2:]:
+        assert row["chance"] is row["majority"] is None
+        assert np.isnan([row["low"], row["high"]]).all()
+    assert rows[-2]["n"] == _probe.SHUFFLES
 
 
 def test_shuffled_labels_find_nothing(digits):
@@ -105,10 +108,25 @@ def test_shuffled_labels_find_nothing(digits):
     assert found["accuracy", "test", "micro"] > 0.6
     assert found["accuracy_shuffled", "test", "micro"] < 0.25
     labels, ids = np.arange(50) % 5, np.array([f"{i:02d}" for i in range(50)])
-    dealt, order = _probe.shuffle(labels, ids, 3), np.random.default_rng(0).permutation(50)
-    assert sorted(dealt) == sorted(labels)
+    dealt, order = _probe.shuffles(labels, ids, 3), np.random.default_rng(0).permutation(50)
+    assert dealt.shape == (_probe.SHUFFLES, 50)
+    assert len(np.unique(dealt, axis=0)) == _probe.SHUFFLES >= 2
+    assert (np.sort(dealt, axis=1) == np.sort(labels)).all()
     # Other rows, the same images: an image keeps the label it was dealt if all labels are dealt by id.
-    assert np.array_equal(_probe.shuffle(labels[order], ids[order], 3), dealt[order])
+    assert np.array_equal(_probe.shuffles(labels[order], ids[order], 3), dealt[:, order])
+
+
+def test_the_control_is_the_mean_of_fits_to_shuffled_labels(digits):
+    X, y = digits
+    found = values(run(make(X, y), [1e-3]))
+    train, test = make(X, y).splits["train"], make(X, y).splits["test"]
+    accuracies = []
+    for labels in _probe.shuffles(train.labels, train.ids, 0):
+        reference = make_pipeline(StandardScaler(), LIBLINEAR[svm](1e-3)).fit(train.features, labels)
+        accuracies.append(reference.score(test.features, test.labels))
+    # One of the 160 test images may lie on a boundary.
+    assert found["accuracy_shuffled", "test", "micro"] == pytest.approx(np.mean(accuracies), abs=1 / 160)
+    assert found["accuracy_shuffled_sd", "test", "micro"] == pytest.approx(np.std(accuracies, ddof=1), abs=1 / 160)
 
 
 def test_smallest_c_wins_ties():
@@ -126,7 +144,7 @@ def test_test_is_not_seen_before_c_is_chosen(digits, monkeypatch):
     correct = _probe._correct
     monkeypatch.setattr(_probe, "_correct", lambda e, split, *rest: seen.append(split) or correct(e, split, *rest))
     run(make(X, y), GRID)
-    assert seen == ["val"] * len(GRID) + ["train", "val", "test", "test"]
+    assert seen == ["val"] * len(GRID) + ["train", "val", "test"] + ["test"] * _probe.SHUFFLES
 
 
 def test_order_of_rows_does_not_matter(digits):
@@ -168,7 +186,7 @@ def test_unconverged_is_a_status(digits, monkeypatch):
     X, y = digits
     monkeypatch.setattr(linear_probe, "ITERATIONS", 0)
     rows = run(make(X, y), GRID)
-    assert len(rows) == 8
+    assert len(rows) == 9
     for row in rows:
         assert row["status"] == "not converged"
         assert np.isnan([row["value"], row["low"], row["high"]]).all()

@@ -170,13 +170,32 @@ def test_prepared_rows_serve_other_labels(loss):
         np.testing.assert_array_equal(ours.weights, afresh.weights)
 
 
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("dimensions", [10, 200])
+def test_labellings_are_solved_at_once_each_as_alone(dimensions, loss, monkeypatch):
+    X, y = problem(90, dimensions)
+    rng = np.random.default_rng(5)
+    labellings = np.stack([y, rng.permutation(y), rng.permutation(y)])
+    prepared = linear_probe.prepare(X)
+    monkeypatch.setattr(linear_probe, "COLUMNS", 5)  # groups that begin and end amid a labelling
+    together = linear_probe.fit_labellings(prepared, labellings, [1e-1, 1e-2], range(4), loss)
+    assert [[solution.C for solution in path] for path in together] == [[1e-2, 1e-1]] * 3
+    for path, labels in zip(together, labellings, strict=True):
+        for ours, alone in zip(path, linear_probe.fit(prepared, labels, [1e-1, 1e-2], range(4), loss), strict=True):
+            assert ours.converged
+            assert ours.classes.tolist() == [0, 1, 2, 3]
+            np.testing.assert_allclose(ours.objective, alone.objective, rtol=2e-6)
+            np.testing.assert_allclose(ours.weights, alone.weights, atol=2e-3)
+
+
 def test_float32_blocks_panels_and_groups_of_classes_change_nothing(monkeypatch):
     X, y = problem(90, 10)
     X = X.astype(np.float32)
     (whole,) = linear_probe.fit(X.astype(np.float64), y, [1e-2], range(4))
     monkeypatch.setattr(rows, "BLOCK", {"cpu": 70})  # six rows
-    monkeypatch.setattr(rows, "PANEL", 4)
-    monkeypatch.setattr(linear_probe, "CLASSES", 3)
+    monkeypatch.setattr(rows, "PANEL", 7)
+    monkeypatch.setattr(rows, "TILE", 4)
+    monkeypatch.setattr(linear_probe, "COLUMNS", 3)
     monkeypatch.setattr(linear_probe, "TOLERANCE", 1e-12)
     (blocks,) = linear_probe.fit(X, y, [1e-2], range(4))
     assert blocks.converged

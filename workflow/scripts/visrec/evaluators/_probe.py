@@ -20,6 +20,7 @@ from visrec.scoring.chance import majority
 from visrec.scoring.moments import mean_and_scale
 
 NOT_CONVERGED = "not converged"
+SHUFFLES = 3  # of the control: with ten classes, one more pass over the features serves them all
 
 
 def evaluate(
@@ -28,15 +29,15 @@ def evaluate(
     """Accuracy of a probe on each split, micro and macro (balanced accuracy), and `chosen_C`, the value of C.
 
     With `control_seed` also `accuracy_shuffled` on test: the same with the labels of train shuffled, at the chosen C;
-    what the probe finds where there is nothing to find. Scores whose solver did not converge have the status "not
-    converged" and no value.
+    what the probe finds where there is nothing to find. It is the mean over `SHUFFLES` shuffles, `accuracy_shuffled_sd`
+    their standard deviation. Scores whose solver did not converge have the status "not converged" and no value.
 
     Args:
         embeddings: with labels.
         C_grid: weights of the loss to choose from; the smallest of the best on val is taken.
         loss: see `linear_probe.fit`.
         device: where to compute.
-        control_seed: of the shuffle.
+        control_seed: of the shuffles.
 
     Raises:
         UserError: labels are missing, or train has one class only.
@@ -56,15 +57,18 @@ def evaluate(
     if chosen is None:
         return [replace(score, status=NOT_CONVERGED) for score in scores]
     correct = {("accuracy", split): _correct(embeddings, split, chosen) for split in SPLITS}
+    values = {"chosen_C": chosen.C}
     if control_seed is not None:
-        shuffled = shuffle(train.labels, train.ids, control_seed)
-        (control,) = linear_probe.fit(prepared, shuffled, [chosen.C], np.unique(shuffled), loss)
-        if control.converged:
-            correct["accuracy_shuffled", "test"] = _correct(embeddings, "test", control)
+        labellings = shuffles(train.labels, train.ids, control_seed)
+        paths = linear_probe.fit_labellings(prepared, labellings, [chosen.C], chosen.classes, loss)
+        if all(control.converged for (control,) in paths):
+            found = np.stack([_correct(embeddings, "test", control) for (control,) in paths])
+            correct["accuracy_shuffled", "test"] = found.mean(axis=0)
+            values["accuracy_shuffled_sd"] = float(found.mean(axis=1).std(ddof=1))
     done = []
     for score in scores:
-        if score.metric == "chosen_C":
-            done.append(replace(score, value=chosen.C))
+        if score.metric in values:
+            done.append(replace(score, value=values[score.metric]))
         elif (score.metric, score.split) in correct:
             done.append(replace(score, queries=correct[score.metric, score.split]))
         else:
@@ -72,11 +76,12 @@ def evaluate(
     return done
 
 
-def shuffle(labels: np.ndarray, ids: np.ndarray, seed: int) -> np.ndarray:
-    """Labels int64 (N,) dealt anew to the images; which image gets which depends on its id, not on its row."""
-    order = np.argsort(ids)
-    dealt = np.empty_like(labels)
-    dealt[order] = np.random.default_rng(seed).permutation(labels[order])
+def shuffles(labels: np.ndarray, ids: np.ndarray, seed: int) -> np.ndarray:
+    """Labels int64 (N,) dealt anew to the images by their ids, whatever the order of rows: int64 (`SHUFFLES`, N)."""
+    order, random = np.argsort(ids), np.random.default_rng(seed)
+    dealt = np.empty((SHUFFLES, len(labels)), labels.dtype)
+    for row in dealt:
+        row[order] = random.permutation(labels[order])
     return dealt
 
 
@@ -90,6 +95,7 @@ def _rows(counts: Mapping[str, np.ndarray], control: bool) -> Iterator[Score]:
         yield Score(metric="accuracy", average="macro", majority=1 / np.count_nonzero(counts[split]), **about)
         if control and split == "test":
             yield Score(metric="accuracy_shuffled", majority=constant, **about)
+            yield Score(metric="accuracy_shuffled_sd", split=split, features="standardised", n=SHUFFLES)
     yield Score(metric="chosen_C", split="val", features="standardised")
 
 

@@ -24,12 +24,12 @@ import torch
 from visrec.scoring.linear_probe.descent import LOSSES, Limits, Loss, Point, Problem, minimise
 from visrec.scoring.linear_probe.rows import BLOCK, Prepared, Products, prepare, products_of
 
-__all__ = ["LOSSES", "Prepared", "Solution", "fit", "fit_best", "prepare"]
+__all__ = ["LOSSES", "Prepared", "Solution", "fit", "fit_best", "fit_labellings", "prepare"]
 
 TOLERANCE = 1e-6  # (f - min f) / min f at which a class has converged
 ITERATIONS = 300
 PATIENCE = 20  # iterations without progress after which float32 is taken to be exhausted
-CLASSES = 32  # fitted together: each has a few arrays of N values
+COLUMNS = 32  # classes of all labellings that are fitted together: each has a few arrays of N values
 
 
 @dataclass(frozen=True)
@@ -90,11 +90,39 @@ def fit(
     Raises:
         UserError: there are no rows, or features are not finite or too large to be squared.
     """
-    prepared = X if isinstance(X, Prepared) else prepare(X, device)
-    classes = np.asarray(classes)
-    groups = [classes[start : start + CLASSES] for start in range(0, len(classes), CLASSES)]
-    paths = [_path(prepared, y, sorted(C_grid), group, LOSSES[loss]) for group in groups]
-    return [_merge(parts) for parts in zip(*paths, strict=True)]
+    (path,) = fit_labellings(X if isinstance(X, Prepared) else prepare(X, device), y[None], C_grid, classes, loss)
+    return path
+
+
+def fit_labellings(
+    prepared: Prepared,
+    labellings: np.ndarray,
+    C_grid: Sequence[float],
+    classes: Sequence[int],
+    loss: str = "squared_hinge",
+) -> list[list[Solution]]:
+    """Fit probes to several labellings of the same rows, all at once: they share each pass over X.
+
+    Args:
+        prepared: rows.
+        labellings: int64 (S, N), S times the class of each row.
+        C_grid: as for `fit`.
+        classes: K classes, as for `fit`, of each labelling.
+        loss: as for `fit`.
+
+    Returns:
+        For each labelling, what `fit` returns.
+    """
+    which = np.repeat(np.arange(len(labellings)), len(classes))
+    names = np.tile(np.asarray(classes), len(labellings))
+    paths = []
+    for start in range(0, len(names), COLUMNS):
+        columns = slice(start, start + COLUMNS)
+        signs = np.where(labellings[which[columns]] == names[columns, None], 1.0, -1.0)
+        paths.append(_path(prepared, signs, names[columns], sorted(C_grid), LOSSES[loss]))
+    merged = [_merge(parts) for parts in zip(*paths, strict=True)]
+    parts = [slice(start, start + len(classes)) for start in range(0, len(names), len(classes))]
+    return [[_part(solution, columns) for solution in merged] for columns in parts]
 
 
 def fit_best(
@@ -124,20 +152,30 @@ def fit_best(
     return best if best.converged else None
 
 
+PER_CLASS = ("classes", "weights", "bias", "objective", "gap")
+
+
 def _merge(parts: Sequence[Solution]) -> Solution:
     """The solutions of groups of classes as one."""
-    return Solution(
-        parts[0].C,
-        *(
-            np.concatenate([getattr(part, name) for part in parts], axis=-1)
-            for name in ("classes", "weights", "bias", "objective", "gap")
-        ),
-        max(part.iterations for part in parts),
-        all(part.converged for part in parts),
-    )
+    together = {name: np.concatenate([getattr(part, name) for part in parts], axis=-1) for name in PER_CLASS}
+    return _solution(parts[0].C, together, max(part.iterations for part in parts))
 
 
-def _path(prepared: Prepared, y: np.ndarray, C_grid: list[float], classes: np.ndarray, loss: Loss) -> list[Solution]:
+def _part(solution: Solution, columns: slice) -> Solution:
+    """Some classes of a solution."""
+    chosen = {name: getattr(solution, name)[..., columns] for name in PER_CLASS}
+    return _solution(solution.C, chosen, solution.iterations)
+
+
+def _solution(C: float, per_class: dict[str, np.ndarray], iterations: int) -> Solution:
+    converged = bool((per_class["gap"] <= TOLERANCE).all())
+    return Solution(C=C, iterations=iterations, converged=converged, **per_class)
+
+
+def _path(
+    prepared: Prepared, labels: np.ndarray, classes: np.ndarray, C_grid: Sequence[float], loss: Loss
+) -> list[Solution]:
+    """Solutions for each C, of labels float64 (K, N), +1 or -1, of which `classes` (K,) are the names."""
     rows, reduced, basis = prepared.rows, prepared.reduced, prepared.basis
     exact, patience = products_of(prepared, torch.float64), ITERATIONS
     if reduced is not None:
@@ -151,8 +189,8 @@ def _path(prepared: Prepared, y: np.ndarray, C_grid: list[float], classes: np.nd
         quick = exact
     else:
         quick, patience = products_of(prepared, rows.X.dtype), PATIENCE
-    signs = torch.from_numpy(np.where(y == classes[:, None], 1.0, -1.0)).to(rows.X.device)
-    point = Point(signs.new_zeros(len(classes), len(prepared.gram)), torch.zeros_like(signs))
+    signs = torch.from_numpy(labels).to(rows.X.device)
+    point = Point(signs.new_zeros(len(signs), len(prepared.gram)), torch.zeros_like(signs))
     solutions = []
     for C in C_grid:
         problem = Problem(signs, C, loss)
@@ -168,6 +206,6 @@ def _path(prepared: Prepared, y: np.ndarray, C_grid: list[float], classes: np.nd
         weights = checked.point.weights[:, :-1] / rows.scale
         bias = checked.point.weights[:, -1] - weights @ rows.centre
         numbers = (each.cpu().numpy() for each in (weights.T, bias, checked.f, checked.gap))
-        iterations = found.iterations + checked.iterations
-        solutions.append(Solution(C, classes, *numbers, iterations, bool((checked.gap <= TOLERANCE).all())))
+        per_class = dict(zip(PER_CLASS, (classes, *numbers), strict=True))
+        solutions.append(_solution(C, per_class, found.iterations + checked.iterations))
     return solutions
