@@ -1,6 +1,7 @@
 import h5py
 import numpy as np
 import pytest
+import torch
 
 from visrec.data import duplicates
 from visrec.data.images import ImageSet, ImageSource, write_images
@@ -82,8 +83,40 @@ def test_count_by_hand():
 
 def test_miniatures_are_centred_and_of_norm_one():
     small = duplicates.miniatures(np.stack([scene(0), scene(1)]))
-    assert small.mean(dim=1).abs().max() < 1e-6
-    assert small.norm(dim=1).tolist() == pytest.approx([1, 1], abs=1e-5)
+    assert np.abs(small.mean(axis=1)).max() < 1e-6
+    assert np.linalg.norm(small, axis=1) == pytest.approx([1, 1], abs=1e-5)
+
+
+@pytest.mark.parametrize("size", [8, 16, 28, 32, 40, 64])
+def test_miniatures_are_torchs_mean_over_areas(size):
+    images = np.random.default_rng(size).integers(0, 256, (5, 3, size, size), dtype=np.uint8)
+    grey = torch.from_numpy(images).double().mean(dim=1, keepdim=True)
+    small = torch.nn.functional.interpolate(grey, size=(16, 16), mode="area").flatten(1).numpy()
+    small -= small.mean(axis=1, keepdims=True)
+    small /= np.linalg.norm(small, axis=1, keepdims=True)
+    found = duplicates.miniatures(images)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, small, atol=1e-6)
+
+
+def test_all_pairs_of_a_brute_force_and_no_other(tmp_path, monkeypatch):
+    rng = np.random.default_rng(0)
+    pictures = [scene(row % 9) for row in range(60)]
+    noisy = [np.clip(each + rng.normal(0, rng.choice([0, 4, 12, 25]), each.shape), 0, 255) for each in pictures]
+    pixels = np.array(noisy, np.uint8)
+    small = duplicates.miniatures(pixels).astype(np.float64)
+    wanted = set()
+    for b in range(60):
+        equal = [a for a in range(b) if (pixels[a] == pixels[b]).all()]
+        wanted |= {(equal[0], b)} if equal else set()
+        wanted |= {(a, b) for a in range(b) if a not in equal and small[a] @ small[b] >= duplicates.THRESHOLD}
+    monkeypatch.setattr(duplicates, "ROWS", 16)
+    monkeypatch.setattr(duplicates, "LOADED", 7)
+    table = found(tmp_path, pixels)
+    assert {(a, b) for _, a, _, b in plain(table)} == wanted
+    assert 50 < len(wanted) < 1000
+    for _, a, _, b, similarity in table:
+        assert similarity == pytest.approx(1 if (pixels[a] == pixels[b]).all() else small[a] @ small[b], abs=2e-6)
 
 
 def test_partners_are_the_training_images_that_resemble_a_query():
