@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 REPORT := results/demo/report/index.html
 
-.PHONY: demo test test-slow test-slurm bench-data bench-eval bench-train bench-scale bench-index status partial resume site lint format lock clean distclean help
+.PHONY: demo test test-slow test-slurm bench bench-data bench-eval bench-train bench-scale bench-index status partial resume site lint format lock clean distclean help
 
 demo: $(READY)
 	@$(BIN)/snakemake
@@ -24,6 +24,10 @@ test-slow: $(READY)
 # The workflow on a real Slurm that is started for it, with its GPUs made up, and the faults of docs/cluster.md.
 test-slurm: $(READY)
 	$(BIN)/python -m pytest -m slurm
+
+# A short version of every benchmark below, as one table. Under ten minutes.
+bench: $(READY)
+	$(BIN)/python benchmarks/all.py $(if $(THREADS),--threads $(THREADS))
 
 # Images per second from JPEG files to images.h5 beside a plain loop over Pillow, and peak memory.
 bench-data: $(READY)
@@ -100,6 +104,7 @@ distclean:
 help:
 	@sed -n '1,3p' Makefile | sed 's/^# //'
 	@echo "make lint      ruff and snakefmt, as the tests run them"
+	@echo "make bench     a short version of every benchmark, as one table"
 	@echo "make bench-data images per second of decoding and preparing"
 	@echo "make bench-eval k-NN and linear probes beside other libraries"
 	@echo "make bench-train a training step beside the AGE authors' way of it"

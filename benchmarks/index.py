@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import psutil
+from table import Figure
 from tqdm import tqdm
 
 K = 10
@@ -77,6 +78,23 @@ def measured(contender: str, rows: int, dims: int, threads: int) -> dict:
         "cells": f"{made.probes} of {made.cells.nlist}" if made.cells else "",
         "found": found,
     }
+
+
+def figures(threads: int, rows: int = 50_000, dims: int = 128) -> list[Figure]:
+    """For `all.py`: one run, 100 queries."""
+    spawn, found = multiprocessing.get_context("spawn"), {}
+    for contender in ("exact", "approximate"):
+        with ProcessPoolExecutor(1, mp_context=spawn) as pool:
+            found[contender] = pool.submit(measured, contender, rows, dims, threads).result()
+    exact, quick = found["exact"], found["approximate"]
+    recall = float(np.mean([np.isin(a, b).mean() for a, b in zip(exact["found"], quick["found"], strict=True)]))
+    what = f"{K} neighbours in {rows:,} x {dims:,}, approximate"
+    return [
+        Figure(f"{what}, {QUERIES} queries at once", 1e3 * quick["batch"], "ms", "", "exact", 1e3 * exact["batch"]),
+        Figure(f"{what}, one query alone", 1e3 * quick["alone"], "ms", "", "exact", 1e3 * exact["alone"]),
+        Figure(f"{what}, time to build", quick["build"], "s"),
+        Figure(f"{what}, recall", recall, "", "0.95"),
+    ]
 
 
 def main() -> None:

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 
 import numpy as np
+from table import Figure
 from tqdm import tqdm
 
 K = 100
@@ -78,6 +79,21 @@ def measured(contender: Callable, rows: int, dims: int, queries: int) -> tuple[f
     began = time.perf_counter()
     contender(asked, gallery)
     return time.perf_counter() - began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def figures(threads: int, rows: int = 20_000, dims: int = 1024, repeats: int = 3) -> list[Figure]:
+    """For `all.py`: medians, the contenders in turn."""
+    spawn, taken = multiprocessing.get_context("spawn"), {ours: [], ranked: [], scikit_learn: []}
+    for contender in [*taken] * repeats:
+        with ProcessPoolExecutor(1, mp_context=spawn) as pool:
+            taken[contender].append(pool.submit(measured, contender, rows, dims, 500).result()[0])
+    seconds = {contender: statistics.median(runs) for contender, runs in taken.items()}
+    what = f"of 500 queries in {rows:,} x {dims:,}"
+    peer = {"peer": "scikit-learn, brute", "peer_value": seconds[scikit_learn]}
+    return [
+        Figure(f"{K} neighbours {what}, ties included", seconds[ours], "s", "2 x", **peer),
+        Figure(f"distances {what} to all", seconds[ranked], "s", **peer),
+    ]
 
 
 def main() -> None:

@@ -20,6 +20,7 @@ from multiprocessing.connection import Connection
 from typing import NamedTuple
 
 import numpy as np
+from table import Figure
 from tqdm import tqdm
 
 CLASSES = 10
@@ -184,6 +185,30 @@ def row(rows: int, dims: int, contender: Callable, runs: list[Run | None], ours:
         differs = f"{differences[np.abs(differences).argmax()]:+.1e}"
     memory = max(each.memory for each in runs)
     return f"{name}| {seconds:.2f} | {times:.1f} | {memory:,.0f} | {differs} | {100 * runs[0].accuracy:.0f} % |"
+
+
+def figures(threads: int, rows: int = 1_500, dims: int = 1024) -> list[Figure]:
+    """For `all.py`: six values of C; ours three times, LinearSVC once."""
+    ours = [run(squared_hinge, rows, dims, 60) for _ in range(3)]
+    other = [run(logistic, rows, dims, 60) for _ in range(3)]
+    peer = run(svc_dual, rows, dims, 120)
+    if None in ours or None in other:
+        raise RuntimeError("a linear probe took more than 60 s")
+    about = f"{len(C_GRID)} values of C, {CLASSES} classes, {rows:,} x {dims:,}"
+    found = [
+        Figure(
+            f"linear SVM, {about}",
+            statistics.median(each.seconds for each in ours),
+            "s",
+            peer="LinearSVC, dual" if peer else "LinearSVC, dual, at least",
+            peer_value=peer.seconds if peer else 120,
+        ),
+        Figure(f"logistic regression, {about}", statistics.median(each.seconds for each in other), "s"),
+    ]
+    if peer:
+        apart = float(np.abs(peer.objectives / ours[0].objectives - 1).max())
+        found.append(Figure("objective, largest relative difference from LinearSVC", apart, "", "1e-6"))
+    return found
 
 
 def main() -> None:

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from table import Figure
 
 from visrec.experiment import trials
 from visrec.experiment.config import check
@@ -214,6 +215,21 @@ def show_disk(seeds: list[int]) -> None:
     print(f"largest embeddings.h5, GB: {pictures * (4 * largest + ROW) / 1e9:.1f} float32 ({largest:,} values)")
     pair = (6 * NETWORKS[size] / 1e6 for size in STACK)
     print("two checkpoints of a running training, MB: {:.0f} at 32 px, {:.0f} at 64 px".format(*pair))
+
+
+def figures(threads: int, repeats: int = 3) -> list[Figure]:
+    """For `all.py`: planning the grid of one seed; nothing is run."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        checkout(folder, 1)
+        run(folder, "--version")  # compiles Python's files
+        start, plan = median(repeats, folder, "--version"), median(repeats, folder, "--dry-run")
+    jobs = int(re.search(r"^total\s+(\d+)", plan.said, re.MULTILINE)[1])
+    return [
+        Figure(f"plan {jobs:,} jobs", plan.seconds, "s"),
+        Figure(f"plan {jobs:,} jobs, CPU per 1,000 beyond the start", 1000 * (plan.cpu - start.cpu) / jobs, "s"),
+        Figure(f"plan {jobs:,} jobs, peak memory", plan.peak, "MB"),
+    ]
 
 
 def main() -> None:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import torch
 from PIL import Image
+from table import Figure
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import FlopCounterMode
@@ -143,16 +144,19 @@ def peak(dtype: torch.dtype, device: torch.device) -> float:
     return 2 * side**3 / statistics.median(seconds(lambda: a @ a, 3, device) for _ in range(5))
 
 
-def compare(architecture: str, size: int, batch: int, rounds: int, times: int, device: torch.device) -> None:
-    """Print one table."""
+def iterations(
+    architecture: str, size: int, batch: int, turns: list[int], device: torch.device
+) -> dict[str, list[float]]:
+    """Seconds per iteration of each variant, after the first turn; each is a process of its own, and they take turns.
+
+    Args:
+        architecture: of the networks.
+        size: of the pictures, pixels.
+        batch: pictures per iteration.
+        turns: iterations of each turn.
+        device: where to compute.
+    """
     options = options_of(architecture=architecture, batch=batch)
-    with FlopCounterMode(display=False) as counter:
-        game = make(Training, Setup(options | {"precision": "fp32"}, size, 0, device))
-        game.begin()
-        game.step(torch.rand(batch, 3, size, size, device=device), None)
-    flops = counter.get_total_flops()
-    del game
-    peaks = {"fp32": peak(torch.float32, device), "bf16": peak(torch.bfloat16, device)}
     taken: dict[str, list[float]] = {}
     command = [sys.executable, __file__, "--threads", str(torch.get_num_threads()), "--device", device.type, "--turns"]
     processes = {
@@ -164,7 +168,7 @@ def compare(architecture: str, size: int, batch: int, rounds: int, times: int, d
         )
         for name in variants(options, size, device)
     }
-    for each in [2, *[times] * rounds]:  # the first is to warm up
+    for each in turns:
         for name, process in processes.items():
             process.stdin.write(f"{each}\n")
             process.stdin.flush()
@@ -172,6 +176,35 @@ def compare(architecture: str, size: int, batch: int, rounds: int, times: int, d
     for name, process in processes.items():
         process.communicate()
         del taken[name][0]
+    return taken
+
+
+def figures(threads: int, rounds: int = 3) -> list[Figure]:
+    """For `all.py`: `dcgan` at 32 px, batch 64, on the CPU."""
+    torch.set_num_threads(threads)
+    device, batch = torch.device("cpu"), 64
+    taken = iterations("dcgan", 32, batch, [2, *[2] * rounds], device)
+    rates = {name: batch / statistics.median(each) for name, each in taken.items()}
+    peer = {"peer": "the reference's way", "peer_value": rates.pop("the reference's way"), "more_is_better": True}
+    fastest = "bf16" if resolve_precision("auto", device) == torch.bfloat16 else "fp32"
+    found = []
+    for name, rate in rates.items():
+        goal = f"{GOAL} x" if fastest in name else ""
+        found.append(Figure(f"train dcgan, 32 px, batch {batch}, {name}", rate, "img/s", goal, **peer))
+    return found
+
+
+def compare(architecture: str, size: int, batch: int, rounds: int, times: int, device: torch.device) -> None:
+    """Print one table."""
+    options = options_of(architecture=architecture, batch=batch)
+    with FlopCounterMode(display=False) as counter:
+        game = make(Training, Setup(options | {"precision": "fp32"}, size, 0, device))
+        game.begin()
+        game.step(torch.rand(batch, 3, size, size, device=device), None)
+    flops = counter.get_total_flops()
+    del game
+    peaks = {"fp32": peak(torch.float32, device), "bf16": peak(torch.bfloat16, device)}
+    taken = iterations(architecture, size, batch, [2, *[times] * rounds], device)  # the first is to warm up
     print(f"\n{architecture}, {size} px, batch {batch}: {flops / 1e9:.1f} GFLOP per iteration, as ours needs them")
     print(f"{'':28}{'img/s':>9}{'ratio':>8}{'GFLOP/s':>10}{'of peak':>9}")
     first = statistics.median(taken["the reference's way"])

@@ -1,0 +1,57 @@
+"""The table of `make bench` is made of figures, and every benchmark offers some."""
+
+import ast
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+NAMES = sorted(path.stem for path in BENCHMARKS.glob("*.py") if path.stem not in ("all", "table"))
+
+
+@pytest.fixture(scope="module")
+def table():
+    spec = importlib.util.spec_from_file_location("benchmarks_table", BENCHMARKS / "table.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_rows_have_value_goal_peer_and_ratio(table):
+    figures = {
+        "data": [table.Figure("decode", 3600.4, "img/s", "1 x", "plain loop", 3000.0, more_is_better=True)],
+        "probe": [table.Figure("SVM", 2.0, "s", "", "LinearSVC", 50.0), table.Figure("objective", 5.25e-8, "", "1e-6")],
+    }
+    assert table.table(figures).splitlines() == [
+        "| | figure | value | goal | peer | times better |",
+        "|---|---|---|---|---|---|",
+        "| data | decode | 3,600 img/s | 1 x | plain loop: 3,000 img/s | 1.20 |",
+        "| probe | SVM | 2 s |  | LinearSVC: 50 s | 25.00 |",
+        "| probe | objective | 5.25e-08 | 1e-6 |  |  |",
+    ]
+
+
+def test_the_machine_is_named_in_one_line(table):
+    assert "torch " in table.machine()
+    assert "\n" not in table.machine()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_benchmark_offers_figures(name):
+    (figures,) = [
+        node
+        for node in ast.parse((BENCHMARKS / f"{name}.py").read_text()).body
+        if getattr(node, "name", "") == "figures"
+    ]
+    assert figures.args.args[0].arg == "threads"
+    assert len(figures.args.args) - len(figures.args.defaults) == 1
+
+
+def test_all_of_them_are_run():
+    (listed,) = [
+        node.value
+        for node in ast.parse((BENCHMARKS / "all.py").read_text()).body
+        if isinstance(node, ast.Assign) and node.targets[0].id == "BENCHMARKS"
+    ]
+    assert sorted(ast.literal_eval(listed)) == NAMES
