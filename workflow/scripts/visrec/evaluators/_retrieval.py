@@ -1,8 +1,8 @@
 """One pass over the distances between the queries of a split and the gallery: the scores of all metrics asked for."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from visrec.data.embeddings import Embeddings, EmbeddingSplit
 from visrec.scoring import health, neighbours
 from visrec.scoring.metrics import HEADLINE_ONLY, RANKING, Metric
 from visrec.scoring.retrieved import Retrieved
-from visrec.scoring.transforms import DISTANCES
+from visrec.scoring.transforms import DISTANCES, Change
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Measured(NamedTuple):
 def measure(
     here: Pass,
     embeddings: Embeddings,
-    space: Mapping[str, np.ndarray],
+    space: Change,
     wanted: Iterable[Wanted],
     greatest: int,
     device: torch.device,
@@ -72,7 +72,7 @@ def measure(
     Args:
         here: the pass.
         embeddings: with labels.
-        space: split -> float32 (N, D), the features of the pass.
+        space: features of some images -> float32 (n, D), those of the pass: new, or the features themselves.
         wanted: what to measure.
         greatest: number of neighbours to search for, at least the greatest k.
         device: where to compute.
@@ -86,7 +86,7 @@ def measure(
     classes, distance = len(embeddings.classes), DISTANCES[here.distance].of_squared
     full = any(each.metric.needs == RANKING for each in of_queries)
     measured: dict[Wanted, Measured] = {}
-    for tile in neighbours.tiles(space[here.split], space["train"], greatest, left_out, full=full, device=device):
+    for tile in _tiles(space, own.features, train.features, greatest, left_out, full=full, device=device):
         queries = _some(own, tile.queries)
         found = Retrieved(queries, train, classes, tile.neighbours, tile.squared, distance)
         for each in of_queries:
@@ -101,6 +101,14 @@ def measure(
             here, embeddings, space, {each: measured[_kept(each)] for each in dropped}, device
         )
     return measured
+
+
+def _tiles(
+    space: Change, queries: np.ndarray, gallery: np.ndarray, k: int, left_out: np.ndarray, **more: Any
+) -> Iterator[neighbours.Tile]:
+    """`visrec.scoring.neighbours.tiles` in a space; there is no second copy of its gallery beside the rounded one."""
+    rows = space(gallery)
+    return neighbours.tiles(space(queries), rows, k, left_out, overwrite=rows is not gallery, **more)
 
 
 def _kept(each: Wanted) -> Wanted:
@@ -131,7 +139,7 @@ def _measure(
 def _without_duplicates(
     here: Pass,
     embeddings: Embeddings,
-    space: Mapping[str, np.ndarray],
+    space: Change,
     kept: Mapping[Wanted, Measured],
     device: torch.device,
 ) -> dict[Wanted, Measured]:
@@ -157,7 +165,7 @@ def _without_duplicates(
     pairs = np.concatenate([neighbours.own_rows(own.ids, train.ids), partners])
     pairs = pairs[np.isin(pairs[:, 0], has)]
     pairs[:, 0] = np.searchsorted(has, pairs[:, 0])
-    for tile in neighbours.tiles(space[here.split][has], space["train"], greatest, pairs, device=device):
+    for tile in _tiles(space, own.features[has], train.features, greatest, pairs, device=device):
         rows = has[tile.queries]
         found = Retrieved(_some(own, rows), train, classes, tile.neighbours, distance=distance)
         for each in measured:

@@ -21,6 +21,7 @@ Metrics are the entries of `visrec.scoring.metrics.METRICS`; all but coverage, g
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import groupby
 from typing import Any
 
@@ -38,7 +39,7 @@ from visrec.scoring.metrics import ATTRIBUTES, IDENTITY, METRICS, Metric
 from visrec.scoring.protocols import PROTOCOLS
 from visrec.scoring.queries import choose_queries
 from visrec.scoring.retrieved import Asked
-from visrec.scoring.transforms import DISTANCES, TRANSFORMS
+from visrec.scoring.transforms import DISTANCES, TRANSFORMS, Change, mapped
 
 OPTIONS = {
     "k": {
@@ -93,17 +94,17 @@ def evaluate(embeddings: Embeddings, options: Mapping[str, Any], seed: int, devi
     # Blocks of one layer are raw features in another unit.
     further = [each for each in options["features"] if len(embeddings.layers) != 1 or not TRANSFORMS[each].of_layers]
     for features in dict.fromkeys(["raw", *further]):
-        space = _transformed(embeddings, features) if embeddings.status == "ok" else {}
+        change = _fitted(embeddings, features) if embeddings.status == "ok" else None
         for distance in dict.fromkeys(["l2", *options["distances"]]):
             first = (features, distance) == ("raw", "l2")
-            here = {s: DISTANCES[distance].map(rows) for s, rows in space.items()}
             for split in SPLITS if first else ("val", "test"):
                 passed = Pass(split, features, distance, first)
                 rows = _rows(passed, embeddings, ks)
                 if embeddings.status == "ok":
                     known = [row for row in rows if row.wanted is not None]
                     greatest = max(row.score.k or 1 for row in known)
-                    measured = measure(passed, embeddings, here, [row.wanted for row in known], greatest, device)
+                    space = partial(mapped, change, DISTANCES[distance].map)
+                    measured = measure(passed, embeddings, space, [row.wanted for row in known], greatest, device)
                     scores += [row.filled(measured) for row in rows]
                 else:
                     scores += [replace(row.score, status=embeddings.status) for row in rows]
@@ -119,10 +120,8 @@ def lists(embeddings: Embeddings) -> tuple[np.ndarray, np.ndarray]:
     return test.ids[chosen], found.rows[found.starts[:-1, None] + np.arange(k)]  # the first of those tied with the last
 
 
-def _transformed(embeddings: Embeddings, features: str) -> dict[str, np.ndarray]:
-    """The features of each split, transformed as fitted on train."""
-    change = TRANSFORMS[features].fit(embeddings.splits["train"].features, embeddings.layers)
-    return {split: change(embeddings.splits[split].features) for split in SPLITS}
+def _fitted(embeddings: Embeddings, features: str) -> Change:
+    return TRANSFORMS[features].fit(embeddings.splits["train"].features, embeddings.layers)
 
 
 @dataclass(frozen=True)

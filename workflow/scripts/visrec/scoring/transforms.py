@@ -28,6 +28,27 @@ def fit(name: str, train: np.ndarray, layers: Mapping[str, slice]) -> Change:
     return TRANSFORMS[name].fit(train, layers)
 
 
+def mapped(change: Change, distance: Change, features: np.ndarray) -> np.ndarray:
+    """distance(change(features)), some rows at a time, so that no whole copy stands between the two.
+
+    Args:
+        change: of `fit`.
+        distance: the map of one of `DISTANCES`.
+        features: float32 (N, D).
+
+    Returns:
+        float32 (N, D'), new, or `features` itself where nothing changes.
+    """
+    first = distance(change(features[:ROWS]))
+    if np.may_share_memory(first, features):
+        return features
+    out = np.empty((len(features), first.shape[1]), np.float32)
+    for start in range(0, len(features), ROWS):
+        rows = slice(start, start + ROWS)
+        out[rows] = first if start == 0 else distance(change(features[rows]))
+    return out
+
+
 def _raw(train: np.ndarray, layers: Mapping[str, slice]) -> Change:
     """X."""
     return lambda features: features

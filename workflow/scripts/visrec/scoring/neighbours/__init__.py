@@ -89,13 +89,15 @@ def tiles(
     exclude: np.ndarray | None = None,
     *,
     full: bool = False,
+    overwrite: bool = False,
     device: str | torch.device = "cpu",
 ) -> Iterator[Tile]:
     """`nearest`, a tile of queries at a time: memory stays bounded however many ties there are.
 
     Tiles cover the queries in order; how many queries are in one is not promised. The arguments are those of `nearest`;
-    `full` asks for all distances. A rounded copy of the gallery, float32, is kept on the device. The grid is made for
-    these queries and this gallery: distances may differ in its last steps when others join.
+    `full` asks for all distances. A rounded copy of the gallery, float32, is kept on the device; `overwrite` allows it
+    to take the gallery's place. The grid is made for these queries and this gallery: distances may differ in its last
+    steps when others join.
 
     Raises:
         UserError: a query has fewer than k rows to choose from.
@@ -103,7 +105,8 @@ def tiles(
     """
     exclude = _checked(exclude, len(queries), len(gallery), k)
     gallery_rows, query_rows = (torch.from_numpy(rows).to(device) for rows in (gallery, queries))
-    yield from _tiles(Gallery.of(gallery_rows, finest_grid([gallery_rows, query_rows])), query_rows, k, exclude, full)
+    rounded = Gallery.of(gallery_rows, finest_grid([gallery_rows, query_rows]), overwrite)
+    yield from _tiles(rounded, query_rows, k, exclude, full)
 
 
 def _joined(parts: Iterator[Tile]) -> Neighbours:

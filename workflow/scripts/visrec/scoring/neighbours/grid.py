@@ -67,9 +67,10 @@ class Rounded:
     squares: torch.Tensor
 
     @classmethod
-    def of(cls, rows: torch.Tensor, grid: Grid) -> Self:
-        """Round rows, float32 (N, D), a block at a time."""
-        rounded, squares = torch.empty_like(rows), torch.empty(len(rows), dtype=torch.float64, device=rows.device)
+    def of(cls, rows: torch.Tensor, grid: Grid, overwrite: bool = False) -> Self:
+        """Round rows, float32 (N, D), a block at a time, in their place if they may be overwritten."""
+        rounded = rows if overwrite else torch.empty_like(rows)
+        squares = torch.empty(len(rows), dtype=torch.float64, device=rows.device)
         for part, block in grid.blocks(rows):
             rounded[part], squares[part] = block, squared_norms(block)
         return cls(rounded, grid, squares)
