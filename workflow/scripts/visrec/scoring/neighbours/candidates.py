@@ -15,7 +15,7 @@ from contextlib import contextmanager
 import torch
 
 from visrec.scoring.neighbours.grid import ENTRIES, Rounded, slices, squared_norms
-from visrec.scoring.neighbours.lists import Neighbours, kth_smallest, sorted_lists
+from visrec.scoring.neighbours.lists import Neighbours, kth_smallest, order_by, sorted_lists
 from visrec.scoring.neighbours.smallest import entries_up_to, group_minima, group_span
 
 GALLERY = 4096  # gallery rows per block: with 1024 queries, 16 MiB of approximate distances
@@ -29,17 +29,37 @@ def search_candidates(gallery: Rounded, queries: torch.Tensor, k: int, apart: to
     if candidates is None:
         return None
     query, row = candidates
-    squared = torch.empty(len(query), dtype=torch.float64, device=points.device)
-    for part in slices(0, len(query), max(1, ENTRIES[points.device.type] // max(1, points.shape[1]))):
-        difference = gallery.rows[row[part]].double()
-        squared[part] = squared_norms(difference.sub_(points[query[part]]))
+    order = order_by(query)
+    query, row = query[order], row[order]
+    squared = exact_squared(gallery, points, query, row)
     return sorted_lists(query, row, squared * gallery.grid.step**2, len(points), k)
+
+
+def exact_squared(gallery: Rounded, points: torch.Tensor, query: torch.Tensor, row: torch.Tensor) -> torch.Tensor:
+    """Exact squared distances of pairs, in units of the grid: |q|^2 + |g|^2 - 2 q.g, as in `full`, one query at a time.
+
+    Args:
+        gallery: what is searched.
+        points: float64 (q, D), queries on the grid.
+        query: int64 (P,), ascending.
+        row: int64 (P,), gallery rows.
+
+    Returns:
+        float64 (P,).
+    """
+    squared = squared_norms(points)[query] + gallery.squares[row]
+    starts = torch.searchsorted(query, torch.arange(len(points) + 1, device=query.device)).tolist()
+    step = max(1, ENTRIES[points.device.type] // max(1, points.shape[1]))
+    for point, first, last in zip(points, starts, starts[1:], strict=False):
+        for part in slices(first, last, step):
+            squared[part] -= 2 * (gallery.rows.index_select(0, row[part]).double() @ point)
+    return squared
 
 
 def find_candidates(
     gallery: Rounded, points: torch.Tensor, k: int, apart: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor] | None:
-    """Pairs (query, gallery row) with all rows whose lower bound is within the k-th smallest upper bound.
+    """Pairs (query, gallery row) with all rows whose lower bound is within k upper bounds.
 
     They are bounds of the squared distance less |q|^2, which is constant for each query, in units of the grid.
 
@@ -72,8 +92,12 @@ def find_candidates(
             return None
     query, row, product = (torch.cat(parts) for parts in zip(*found, strict=True))
     error = product_error(gamma, norms[query], gallery.squares[row])
-    keep = product - error <= kth_smallest(query, product + error, len(points), k)[query]
-    return query[keep], row[keep]
+    keep = product - error <= upper[query, -1]
+    query, row, product, error = query[keep], row[keep], product[keep], error[keep]
+    if len(query) > 2 * k * len(points):  # long rows spoil the bounds of their blocks: better bounds are worth a sort
+        keep = product - error <= kth_smallest(query, product + error, len(points), k)[query]
+        query, row = query[keep], row[keep]
+    return query, row
 
 
 def product_error(gamma: float, norms: torch.Tensor, squares: torch.Tensor) -> torch.Tensor:

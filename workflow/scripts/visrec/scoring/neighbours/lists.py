@@ -46,11 +46,13 @@ class Neighbours:
 
 def sorted_lists(query: torch.Tensor, row: torch.Tensor, squared: torch.Tensor, queries: int, k: int) -> Neighbours:
     """Sort pairs with their squared distances, and cut what is farther than the k-th. Each query has at least k."""
-    near = squared <= kth_smallest(query, squared, queries, k)[query]
-    query, row, squared = query[near], row[near], squared[near]
     order = order_by(query, squared, row)
-    starts = torch.searchsorted(query[order], torch.arange(queries + 1, device=query.device))
-    return Neighbours(*(part.cpu().numpy() for part in (starts, row[order], squared[order])))
+    query, row, squared = query[order], row[order], squared[order]
+    each = torch.arange(queries + 1, device=query.device)
+    kth = squared[torch.searchsorted(query, each[:-1]) + k - 1]
+    near = squared <= kth[query]
+    starts = torch.searchsorted(query[near], each)
+    return Neighbours(*(part.cpu().numpy() for part in (starts, row[near], squared[near])))
 
 
 def kth_smallest(query: torch.Tensor, values: torch.Tensor, queries: int, k: int) -> torch.Tensor:
@@ -62,6 +64,8 @@ def kth_smallest(query: torch.Tensor, values: torch.Tensor, queries: int, k: int
 
 def order_by(*keys: torch.Tensor) -> torch.Tensor:
     """The order that sorts by the first key, equal ones by the next, and so on."""
+    if keys[0].device.type == "cpu":  # NumPy's stable sorts are faster than torch's
+        return torch.from_numpy(np.lexsort([key.numpy() for key in reversed(keys)]))
     order = torch.arange(len(keys[0]), device=keys[0].device)
     for key in reversed(keys):
         order = order[key[order].argsort(stable=True)]
