@@ -465,6 +465,23 @@ def test_products_are_float32_even_where_the_caller_allows_less(monkeypatch):
     assert set(seen) == {"highest"}
 
 
+@pytest.mark.parametrize("full", [False, True])
+def test_the_gallery_is_overwritten_only_if_that_is_allowed(full):
+    queries, gallery = normal(20, 6), normal(60, 6, seed=1)
+    expected = lists(neighbours.nearest(queries, gallery, 3))
+    assert np.array_equal(gallery, normal(60, 6, seed=1))
+    tiles = list(neighbours.tiles(queries, gallery, 3, full=full, overwrite=True))
+    assert [entries for tile in tiles for entries in lists(tile.neighbours)] == expected
+    assert not np.array_equal(gallery, normal(60, 6, seed=1))
+    assert np.array_equal(queries, normal(20, 6))
+
+
+def test_one_long_row_does_not_change_the_neighbours():
+    gallery = normal(700, 5)
+    gallery[3] *= 1e6  # it spoils the bounds of its block
+    check(normal(30, 5, seed=1), gallery, 4)
+
+
 def test_tiles_cover_the_queries(monkeypatch):
     monkeypatch.setattr(neighbours, "QUERIES", 4)
     monkeypatch.setattr(all_distances, "MATRIX", 30)

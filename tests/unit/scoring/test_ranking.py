@@ -67,6 +67,25 @@ def test_rankings_in_tiles_and_in_any_order_of_rows(monkeypatch):
     }
 
 
+@pytest.mark.parametrize("levels", [3, 40, 10**6])
+@pytest.mark.parametrize("share", [0.005, 0.05, 0.3])
+def test_rankings_cut_behind_rank_r_are_those_of_the_whole(levels, share, monkeypatch):
+    rng = np.random.default_rng(levels)
+    squared, relevant = rng.integers(0, levels, (40, 300)).astype(float), rng.random((40, 300)) < share
+    squared[rng.random(squared.shape) < 0.1] = np.inf
+    found = ranked(squared, relevant)
+    monkeypatch.setattr(ranking, "smallest_sorted", lambda keys, count: keys.sort(dim=1).values)
+    whole = ranked(squared, relevant)
+    assert {name: each.tobytes() for name, each in found.items()} == {n: each.tobytes() for n, each in whole.items()}
+
+
+def test_the_smallest_keys_end_with_a_whole_tie_group():
+    keys = torch.tensor([[9, 5, 4, 4, 5, 20, 30, 40, 50, 60], [1, 2, 3, 10, 12, 14, 16, 18, 20, 22]])
+    found = ranking.smallest_sorted(keys, 3)  # 4 and 5 are tied: two more
+    assert found.tolist() == [[4, 4, 5, 5, 9][: found.shape[1]], [1, 2, 3, 10, 12][: found.shape[1]]]
+    assert found.shape[1] == 4
+
+
 @pytest.mark.parametrize("wrong", [-1.0, 1 + 2.0**-52, float("nan")])
 def test_rankings_refuse_distances_that_leave_no_bit_for_relevance(wrong):
     with pytest.raises(ValueError, match="must be >= 0 and exact"):

@@ -87,3 +87,15 @@ def test_options_of_the_evaluator_name_what_is_in_the_tables():
     options = registry.declared("evaluators", "knn")["OPTIONS"]
     assert options["features"]["items"]["enum"] == list(transforms.TRANSFORMS)
     assert options["distances"]["items"]["enum"] == list(transforms.DISTANCES)
+
+
+@pytest.mark.parametrize("name", transforms.TRANSFORMS)
+@pytest.mark.parametrize("distance", transforms.DISTANCES)
+def test_mapped_is_both_changes_one_after_the_other(train, name, distance, monkeypatch):
+    change, metric = transforms.fit(name, train, LAYERS), transforms.DISTANCES[distance].map
+    found = transforms.mapped(change, metric, train)
+    assert found.dtype == np.float32
+    assert (found is train) == (name == "raw" and distance == "l2")
+    np.testing.assert_array_equal(found, metric(change(train)))
+    monkeypatch.setattr(transforms, "ROWS", 150)
+    np.testing.assert_allclose(transforms.mapped(change, metric, train), found, rtol=1e-6, atol=1e-7)
