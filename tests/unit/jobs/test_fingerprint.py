@@ -37,18 +37,18 @@ def package(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "PACKAGE", tmp_path / "visrec")
 
     def after(name=None, old="", new="", *roots):
-        module._parse.cache_clear()
+        module.forget()
         if name:
             assert old in files[name]
             (tmp_path / name).write_text(files[name].replace(old, new))
         value = module.fingerprint(tmp_path / "script.py", *roots)
         if name:
             (tmp_path / name).write_text(files[name])
-            module._parse.cache_clear()
+            module.forget()
         return value
 
     yield after
-    module._parse.cache_clear()
+    module.forget()
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_a_definition_that_moves_to_another_file_does_not(package, tmp_path):
     high = (tmp_path / "visrec/high.py").read_text()
     moved = high.replace("from visrec import low", "from visrec.other import place as low")
     (tmp_path / "visrec/high.py").write_text(moved.replace("visrec.low", "visrec.other.place"))
-    module._parse.cache_clear()
+    module.forget()
     assert module.fingerprint(tmp_path / "script.py") == before
 
 
@@ -100,11 +100,11 @@ def test_a_name_that_means_another_definition_changes_it(package, tmp_path):
     (tmp_path / "visrec/near.py").write_text("def used(x):\n    return x\n")
     both = "from visrec import low, near\n\n\ndef entry(x):\n    return low.used(x), near.used(x)\n"
     (tmp_path / "visrec/high.py").write_text(both)
-    module._parse.cache_clear()
+    module.forget()
     before = module.fingerprint(tmp_path / "script.py")
     swapped = both.replace("import low, near", "import low as near, near as low")
     (tmp_path / "visrec/high.py").write_text(swapped)
-    module._parse.cache_clear()
+    module.forget()
     assert module.fingerprint(tmp_path / "script.py") != before
 
 
@@ -125,9 +125,55 @@ def test_files_count_by_content(tmp_path):
     assert module.fingerprint(script, files=[template]) != first
 
 
+@pytest.fixture
+def walks(package, monkeypatch):
+    """How often code was followed; it is counted while fingerprints may be kept, whatever Python was told."""
+    monkeypatch.setattr(module.sys, "dont_write_bytecode", False)
+    count = []
+    follow = module._Walk.follow
+    monkeypatch.setattr(module._Walk, "follow", lambda *given: count.append(1) or follow(*given))
+    return count
+
+
+def test_it_is_worked_out_once_for_all_processes(package, walks, tmp_path):
+    first, root = package(), package(None, "", "", "encoders.one:fit")
+    assert len(walks) == 2
+    module.forget()  # as if a process began
+    assert (package(), package(None, "", "", "encoders.one:fit")) == (first, root)
+    assert len(walks) == 2
+    (tmp_path / "script.py").write_text("from visrec.low import unused\nunused(1)\n")
+    assert package() != first
+    assert len(walks) == 3
+
+
+def test_no_kept_one_outlives_a_change_of_any_file(package, walks):
+    first = package()
+    assert package("visrec/low.py", "x + LIMIT", "x - LIMIT") != first
+    assert package("visrec/low.py", "UNUSED = 4", "UNUSED = 5") == first
+    assert len(walks) == 3
+
+
+@pytest.mark.parametrize("spoiled", ["", "{", "[]", '{"files": 1}', "{}"])
+def test_a_spoiled_file_of_kept_ones_is_passed_over(package, walks, spoiled):
+    first = package()
+    module._file_of_kept().write_text(spoiled)
+    module.forget()
+    assert package() == first
+    assert len(walks) == 2
+
+
+def test_where_nothing_can_be_kept_it_is_worked_out_again(package, walks, tmp_path):
+    first = package()
+    shutil.rmtree(tmp_path / "visrec/__pycache__")
+    (tmp_path / "visrec/__pycache__").write_text("in the way")
+    module.forget()
+    assert package() == first
+    assert len(walks) == 2
+
+
 def reached(script: str, *roots: str) -> set[str]:
     walk = module._Walk()
-    walk.follow(SCRIPTS / f"{script}.py", roots)
+    walk.follow((SCRIPTS / f"{script}.py").read_bytes(), roots)
     return {name for name, _ in walk.seen}
 
 
@@ -152,7 +198,7 @@ def test_the_real_stages_reach_what_they_use():
 
 
 def test_pooling_is_no_part_of_training():
-    lines = module._Walk().follow(SCRIPTS / "train.py", ("encoders.age:Training",))
+    lines = module._Walk().follow((SCRIPTS / "train.py").read_bytes(), ("encoders.age:Training",))
     assert not any("POOLING" in line or "reestimate_batchnorm" in line for line in lines)
 
 

@@ -9,6 +9,9 @@ Comments, docstrings and formatting do not count, nor do statements that only wr
 nor the modules in `SILENT`, which cannot change a result. Nor does the file that a definition stands in: it may move.
 Only `ast` and `hashlib` are used, in a form that is the same on Python 3.11 to 3.13.
 
+Each fingerprint is kept beside Python's compiled files until any file of the package changes: every job on a cluster asks
+for its own again, and the plan for those of all rules.
+
 What cannot be seen: names looked up at run time. A component is loaded by its name, so rules name it as a further root.
 And that a name now means another definition of exactly the same text, in another file (docs/decisions/0015).
 """
@@ -16,7 +19,12 @@ And that a name now means another definition of exactly the same text, in anothe
 import ast
 import functools
 import hashlib
-from collections.abc import Iterable, Iterator
+import importlib.util
+import json
+import os
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,14 +33,44 @@ SILENT = ("errors", "jobs", "experiment.registry", "training.symptoms")  # modul
 LOGGERS = {"log", "bar", "board"}
 
 
+class _Statement:
+    """A top-level statement; many walks ask for its text and its names, which are worked out once."""
+
+    def __init__(self, node: ast.stmt) -> None:
+        self.node = node
+
+    @functools.cached_property
+    def text(self) -> str:
+        return _canonical(self.node)
+
+    @functools.cached_property
+    def names(self) -> set[tuple[str, str | None]]:
+        """Every name in it, with the attribute that is taken of it: `low.used` is ("low", "used")."""
+        found, nodes = set(), list(_nodes(self.node))
+        attributes = {
+            id(node.value): node.attr
+            for node in nodes
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)
+        }
+        for node in nodes:
+            if isinstance(node, ast.Name):
+                found.add((node.id, attributes.get(id(node))))
+        return found
+
+
 @dataclass(frozen=True)
 class _Module:
     """A parsed file: what each top-level name is defined by, what it imports, and statements that always run."""
 
-    definitions: dict[str, list[ast.stmt]]
+    definitions: dict[str, list[_Statement]]
     imports: dict[str, tuple[str, str | None]]  # local name -> (visrec module, name in it or None for the module)
     outside: dict[str, str]  # local name -> what is imported from elsewhere
-    always: list[ast.stmt]
+    always: list[_Statement]
+
+    @functools.cached_property
+    def digests(self) -> dict[str, str]:
+        """Name -> digest of the text of its definition."""
+        return {name: _hash("".join(each.text for each in found)) for name, found in self.definitions.items()}
 
 
 def fingerprint(script: str | Path | None, *roots: str, files: Iterable[Path] = ()) -> str:
@@ -43,13 +81,67 @@ def fingerprint(script: str | Path | None, *roots: str, files: Iterable[Path] = 
         roots: further definitions that are loaded by name, as "encoders.age:train"; without a colon the whole module.
         files: other files that the code reads, such as templates, by content.
     """
-    digest = hashlib.sha256()
-    for file in sorted(files):
-        digest.update(file.read_bytes())
-    for line in sorted(_Walk().follow(Path(script) if script else None, roots)):
-        digest.update(line.encode())
-        digest.update(b"\n")
-    return digest.hexdigest()[:16]
+    own = Path(script).read_bytes() if script else b""
+    others = [file.read_bytes() for file in sorted(files)]
+    asked = _hash(repr((own, sorted(set(roots)), others)))
+    kept = _kept()
+    if asked not in kept:
+        digest = hashlib.sha256()
+        for content in others:
+            digest.update(content)
+        for line in sorted(_Walk().follow(own, roots)):
+            digest.update(line.encode())
+            digest.update(b"\n")
+        kept[asked] = digest.hexdigest()[:16]
+        _keep(kept)
+    return kept[asked]
+
+
+def forget() -> None:
+    """Read the package's files anew at the next call: within a process they are read once."""
+    for cached in (_sources, _state, _kept, _parse):
+        cached.cache_clear()
+
+
+@functools.cache
+def _sources() -> Mapping[str, bytes]:
+    """Every module of visrec, "" for visrec itself -> its file. What is parsed and what is kept are of one moment."""
+    found = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = path.relative_to(PACKAGE).with_suffix("").parts
+        found[".".join(parts).removesuffix("__init__").rstrip(".")] = path.read_bytes()
+    return found
+
+
+def _file_of_kept() -> Path:
+    return Path(importlib.util.cache_from_source(str(PACKAGE / "fingerprints.py"))).with_suffix(".json")
+
+
+@functools.cache
+def _state() -> str:
+    """Digest of all files of the package, this one among them."""
+    return _hash(repr(sorted(_sources().items())))
+
+
+@functools.cache
+def _kept() -> dict[str, str]:
+    """Digest of what is asked for -> fingerprint, as worked out before from the same files."""
+    with suppress(OSError, ValueError, LookupError, TypeError):  # it is not there, or something else is
+        read = json.loads(_file_of_kept().read_text(encoding="utf-8"))
+        if read["files"] == _state():
+            return read["fingerprints"]
+    return {}
+
+
+def _keep(kept: Mapping[str, str]) -> None:
+    """Write them down. Of two processes at once one may lose what the other wrote: it is worked out again."""
+    path = _file_of_kept()
+    part = path.with_suffix(f".{os.getpid()}.part")
+    if not sys.dont_write_bytecode:
+        with suppress(OSError):  # a folder that may not be written to, or a full disk
+            path.parent.mkdir(parents=True, exist_ok=True)
+            part.write_text(json.dumps({"files": _state(), "fingerprints": kept}), encoding="utf-8")
+            part.replace(path)
 
 
 class _Walk:
@@ -59,9 +151,9 @@ class _Walk:
         self.seen: set[tuple[str, str]] = set()
         self.lines: set[str] = set()
 
-    def follow(self, script: Path | None, roots: tuple[str, ...]) -> set[str]:
+    def follow(self, script: bytes, roots: Iterable[str]) -> set[str]:
         if script:
-            parsed = _parse(script)
+            parsed = _parsed(script)
             for name in parsed.definitions:
                 self._definition("the script", parsed, name)
             self._always("the script", parsed)
@@ -74,7 +166,7 @@ class _Walk:
         """Follow one name of a visrec module, or all of them when the module itself is handed around."""
         if _is_silent(module):
             return
-        parsed = _parse(_path(module))
+        parsed = _parse(module)
         self._always(module, parsed)
         for each in [name] if name else parsed.definitions:
             self._definition(module, parsed, each)
@@ -94,26 +186,19 @@ class _Walk:
         if name in parsed.imports:
             self._import(parsed, name, None)
 
-    def _statement(self, module: str, parsed: _Module, statement: ast.stmt) -> None:
+    def _statement(self, module: str, parsed: _Module, statement: _Statement) -> None:
         """Follow the names in a statement. Its line holds its text and what each name of visrec in it stands for."""
-        attributes = {
-            id(node.value): node.attr
-            for node in _nodes(statement)
-            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)
-        }
         meant = set()
-        for node in _nodes(statement):
-            if not isinstance(node, ast.Name):
-                continue
-            if node.id in parsed.imports:
-                source, name = self._import(parsed, node.id, attributes.get(id(node)))
-                meant.add(f"{node.id} {name} {_digest(source, name)}")
-            elif node.id in parsed.outside:
-                meant.add(f"{node.id} is {parsed.outside[node.id]}")
-            elif node.id in parsed.definitions:
-                self._definition(module, parsed, node.id)
-                meant.add(f"{node.id} {_text(parsed, node.id)}")
-        self.lines.add(" | ".join([_canonical(statement), *sorted(meant)]))
+        for local, attribute in statement.names:
+            if local in parsed.imports:
+                source, name = self._import(parsed, local, attribute)
+                meant.add(f"{local} {name} {_digest(source, name)}")
+            elif local in parsed.outside:
+                meant.add(f"{local} is {parsed.outside[local]}")
+            elif local in parsed.definitions:
+                self._definition(module, parsed, local)
+                meant.add(f"{local} {parsed.digests[local]}")
+        self.lines.add(" | ".join([statement.text, *sorted(meant)]))
 
     def _import(self, parsed: _Module, name: str, attribute: str | None) -> tuple[str, str | None]:
         """Follow an imported name; returns the module and the name in it that are meant."""
@@ -128,22 +213,25 @@ def _is_silent(module: str) -> bool:
 
 def _digest(module: str, name: str | None) -> str:
     """Of the text of one definition of a module; "" for a module that is handed around, and for silent ones."""
-    return "" if name is None or _is_silent(module) else _text(_parse(_path(module)), name)
+    if name is None or _is_silent(module):
+        return ""
+    return _parse(module).digests.get(name, NOTHING)
 
 
-def _text(parsed: _Module, name: str) -> str:
-    text = "".join(_canonical(statement) for statement in parsed.definitions.get(name, []))
+def _hash(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _path(module: str) -> Path:
-    base = PACKAGE.joinpath(*module.split(".")) if module else PACKAGE
-    return base / "__init__.py" if base.is_dir() else base.with_suffix(".py")
+NOTHING = _hash("")  # of a name that a module only imports
 
 
 @functools.cache
-def _parse(path: Path) -> _Module:
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+def _parse(module: str) -> _Module:
+    return _parsed(_sources()[module])
+
+
+def _parsed(source: bytes) -> _Module:
+    tree = ast.parse(source)
     parsed = _Module({}, {}, {}, [])
     for node in ast.walk(tree):  # imports inside functions count like those at the top
         if isinstance(node, ast.ImportFrom):
@@ -152,7 +240,7 @@ def _parse(path: Path) -> _Module:
                 if node.module == "visrec" or (node.module or "").startswith("visrec."):
                     inside = node.module[len("visrec.") :]
                     submodule = f"{inside}.{alias.name}".lstrip(".")
-                    is_module = _path(submodule).exists()
+                    is_module = submodule in _sources()
                     parsed.imports[local] = (submodule, None) if is_module else (inside, alias.name)
                 else:
                     parsed.outside[local] = f"{node.module}.{alias.name}"
@@ -160,14 +248,15 @@ def _parse(path: Path) -> _Module:
             for alias in node.names:
                 parsed.outside[alias.asname or alias.name.split(".")[0]] = alias.name
     for statement in _without_docstring(tree.body):
+        wrapped = _Statement(statement)
         if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            parsed.definitions.setdefault(statement.name, []).append(statement)
+            parsed.definitions.setdefault(statement.name, []).append(wrapped)
         elif isinstance(statement, ast.Assign | ast.AnnAssign):
             targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
             for name in (node.id for target in targets for node in ast.walk(target) if isinstance(node, ast.Name)):
-                parsed.definitions.setdefault(name, []).append(statement)
+                parsed.definitions.setdefault(name, []).append(wrapped)
         elif not isinstance(statement, ast.Import | ast.ImportFrom):
-            parsed.always.append(statement)
+            parsed.always.append(wrapped)
     return parsed
 
 
