@@ -15,11 +15,11 @@ demo: $(READY)
 	@echo "The report is at $(CURDIR)/$(REPORT)"
 
 test: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow and not slurm" --numprocesses logical --maxprocesses 4
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow and not slurm" --numprocesses logical --maxprocesses 4 --dist worksteal
 
 # Twenty kills of a training, trainings at full width.
 test-slow: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow --numprocesses logical --maxprocesses 4
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow --numprocesses logical --maxprocesses 4 --dist worksteal
 
 # The workflow on a real Slurm that is started for it, with its GPUs made up, and the faults of docs/cluster.md.
 test-slurm: $(READY)

@@ -21,7 +21,8 @@ def finished(tmp_path_factory, worker_id) -> Checkout:
         folder.mkdir()
         made = checkout(folder, TINY)
         try:
-            made.make()
+            done = made.run()
+            assert done.returncode == 0, done.stdout + done.stderr
         except BaseException:
             shutil.rmtree(folder)
             raise

@@ -1,10 +1,13 @@
 """A copy of the workflow per session, run with a tiny config, and a way to ask what Snakemake would do next."""
 
+import functools
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +44,13 @@ HEALTHY = "lambda_z~1000+mu_x~10+seed~0"
 DIVERGED = "lambda_z~1000+mu_x~10+learning_rate~1e30+seed~0"
 
 
+@functools.cache
+def fork_server() -> subprocess.Popen:
+    """One for this process, with which it ends."""
+    program = [sys.executable, Path(__file__).with_name("fork_server.py")]
+    return subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
 @dataclass
 class Checkout:
     """A copy of the Snakefile, the workflow and the profiles in a folder of its own."""
@@ -48,30 +58,47 @@ class Checkout:
     folder: Path
     config: dict
 
-    def start(self, *arguments: str) -> subprocess.Popen:
-        """Start Snakemake here as a user would, its jobs and it as one group of processes.
-
-        The copy's library comes before the installed one.
-        """
+    def arguments(self, *more: str) -> list[str]:
+        """Of Snakemake here, as a user would give them."""
         config, text = self.folder / "tiny.yaml", yaml.safe_dump(self.config)
         if not config.exists() or config.read_text() != text:
             config.write_text(text)
-        scripts = str(self.folder / "workflow/scripts")
+        return ["--configfile", "tiny.yaml", "--cores", "2", *more]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The copy's library comes before the installed one, and is compiled once, as for users."""
+        own = {"PYTHONPATH": str(self.folder / "workflow/scripts"), "OMP_NUM_THREADS": "2"}
+        return {**os.environ, **own, "PYTHONDONTWRITEBYTECODE": ""}
+
+    def start(self, *arguments: str) -> subprocess.Popen:
+        """Start Snakemake here as a user would, its jobs and it as one group of processes."""
         return subprocess.Popen(
-            [sys.executable, "-m", "snakemake", "--configfile", "tiny.yaml", "--cores", "2", *arguments],
+            [sys.executable, "-m", "snakemake", *self.arguments(*arguments)],
             cwd=self.folder,
-            env=os.environ | {"PYTHONPATH": scripts, "OMP_NUM_THREADS": "2"},
+            env=self.environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
         )
 
-    def snakemake(self, *arguments: str) -> subprocess.CompletedProcess:
-        """Run Snakemake to its end."""
+    def run(self, *arguments: str) -> subprocess.CompletedProcess:
+        """Run Snakemake to its end, in a process of its own from the start."""
         process = self.start(*arguments)
         out, err = process.communicate()
         return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+    def snakemake(self, *arguments: str) -> subprocess.CompletedProcess:
+        """The same in a copy of a process that has imported Snakemake."""
+        given = self.arguments(*arguments)
+        with tempfile.TemporaryDirectory() as name:
+            out, err = Path(name, "out"), Path(name, "err")
+            request = {"arguments": given, "folder": str(self.folder), "environment": self.environment}
+            server = fork_server()
+            server.stdin.write(json.dumps({**request, "out": str(out), "err": str(err)}) + "\n")
+            server.stdin.flush()
+            return subprocess.CompletedProcess(given, int(server.stdout.readline()), out.read_text(), err.read_text())
 
     def make(self, *arguments: str) -> str:
         """Run Snakemake and fail the test with its messages if it fails."""

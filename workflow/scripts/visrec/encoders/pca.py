@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import safetensors.numpy
-from sklearn.decomposition import PCA
 
 from visrec.data.files import atomic
 from visrec.data.images import ImageFile
@@ -36,6 +35,8 @@ def fit(images: np.ndarray, options: Mapping[str, Any], seed: int, model: Path) 
     Raises:
         UserError: more components than images or pixel values.
     """
+    from sklearn.decomposition import PCA  # seconds: to embed needs none of it
+
     pixels = values(images)
     if options["components"] > min(pixels.shape):
         raise UserError(

@@ -6,13 +6,15 @@ Light on purpose (no torch, no pandas): imported while the Snakefile is parsed, 
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import jsonschema
 import yaml
 
 from visrec.errors import UserError
 from visrec.experiment import registry
+
+if TYPE_CHECKING:
+    import jsonschema
 
 SCHEMA = Path(__file__).parents[3] / "schemas" / "config.schema.yaml"
 STAGES = ("fit", "train", "embed")
@@ -85,6 +87,8 @@ def check(config: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         UserError: one line that names the key, what is wrong with it and the nearest valid name.
     """
+    import jsonschema  # a tenth of a second; scripts check no config
+
     if not isinstance(config, Mapping):
         raise UserError("config: is empty or a list; it has keys such as `experiment`, see config/README.md")
     own = {}
@@ -123,7 +127,7 @@ def check(config: Mapping[str, Any]) -> dict[str, Any]:
     return checked
 
 
-def _explain(error: jsonschema.ValidationError) -> str:
+def _explain(error: "jsonschema.ValidationError") -> str:
     where = ".".join(map(str, error.absolute_path))
     prefix = f"{where}: " if where else ""
     if error.validator == "additionalProperties":

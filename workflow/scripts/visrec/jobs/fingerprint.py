@@ -9,8 +9,8 @@ Comments, docstrings and formatting do not count, nor do statements that only wr
 nor the modules in `SILENT`, which cannot change a result. Nor does the file that a definition stands in: it may move.
 Only `ast` and `hashlib` are used, in a form that is the same on Python 3.11 to 3.13.
 
-Each fingerprint is kept beside Python's compiled files until any file of the package changes: every job on a cluster asks
-for its own again, and the plan for those of all rules.
+Each fingerprint is kept beside Python's compiled files until any file of the package changes: every job on a cluster
+asks for its own again, and the plan for those of all rules.
 
 What cannot be seen: names looked up at run time. A component is loaded by its name, so rules name it as a further root.
 And that a name now means another definition of exactly the same text, in another file (docs/decisions/0015).

@@ -26,7 +26,6 @@ from typing import Self
 
 import numpy as np
 from scipy.special import digamma
-from scipy.stats import binom
 
 from visrec.scoring.ranking import reciprocal_rank
 from visrec.scoring.votes import hit_probability, quadrature
@@ -128,6 +127,8 @@ def _accuracy(sizes: np.ndarray, classes: np.ndarray, own: np.ndarray, total: in
     Returns:
         float64 (S,).
     """
+    from scipy.stats import binom  # a second, and of the evaluators k-NN alone needs it
+
     order = 2 * (k // 2 + 5 * math.isqrt(k) + 35) + 1  # L, odd: all roots but 1 come in conjugate pairs
     pairs = np.arange(order // 2 + 1)
     votes = np.arange(k + 1)

@@ -11,7 +11,6 @@ import math
 from itertools import pairwise
 
 import numpy as np
-from scipy.stats import binom, hypergeom, skew
 
 from visrec.scoring.ties import inclusion
 
@@ -95,6 +94,8 @@ def random_gini(queries: int, k: int, gallery: int) -> float:
     """
     if queries == 0 or gallery < 2:
         return 0.0 if queries else math.nan
+    from scipy.stats import binom  # a second, and few jobs need it
+
     n = np.arange(1, queries // 2 + 2)
     distance = np.concatenate([[0.0], np.repeat(2 * n * np.cumprod((2 * n - 1) / (2 * n)), 2)])[: queries + 1]
     moved = 2 * k * (gallery - k) / (gallery * (gallery - 1))
@@ -113,7 +114,8 @@ def skewness(counts: np.ndarray) -> float:
     """
     if np.ptp(counts) <= CONSTANT * np.max(counts):
         return math.nan
-    return float(skew(counts))
+    apart = counts - counts.mean()
+    return float((apart**2 * apart).mean() / (apart**2).mean() ** 1.5)
 
 
 def random_skewness(queries: int, k: int, gallery: int) -> float:
@@ -186,5 +188,7 @@ def overlap(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 def random_overlap(k: int, gallery: int) -> float:
     """Expected overlap of two random lists: i / (2k - i) for a hypergeometric number i of common rows."""
+    from scipy.stats import hypergeom  # a second, and few jobs need it
+
     shared = np.arange(k + 1)
     return float((hypergeom.pmf(shared, gallery, k, k) * shared / (2 * k - shared)).sum())

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 import numpy as np
-from scipy.stats import norm, t
+from scipy.special import ndtri, stdtrit
 
 CONFIDENCE = 0.95
 TAILS = (1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2
@@ -101,7 +101,8 @@ def across_seeds(draws: np.ndarray, seed: int, stream: int = 1) -> np.ndarray:
     if seeds > 1:
         chosen = np.random.default_rng([seed, stream]).integers(seeds, size=(len(draws) - 1, seeds))
         deviation = np.take_along_axis(draws[1:], chosen, axis=1).mean(axis=1) - means[1:]
-        means[1:] += np.sqrt(seeds / (seeds - 1)) * t.ppf(TAILS[1], seeds - 1) / norm.ppf(TAILS[1]) * deviation
+        students, normal = stdtrit(seeds - 1, TAILS[1]), ndtri(TAILS[1])  # quantiles
+        means[1:] += np.sqrt(seeds / (seeds - 1)) * students / normal * deviation
     return means
 
 

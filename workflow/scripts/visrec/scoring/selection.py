@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from scipy.stats import entropy
+from scipy.special import entr
 
 from visrec.data.embeddings import Embeddings, read_embeddings
 from visrec.data.files import atomic
@@ -217,7 +217,7 @@ def rankme(features: np.ndarray, device: torch.device | str = "cpu") -> float:
         block = torch.from_numpy(np.ascontiguousarray(tall[start : start + BATCH])).to(device, torch.float64)
         gram.addmm_(block.T, block)
     singular = torch.linalg.eigvalsh(gram).clamp(min=0).sqrt().cpu().numpy()
-    return float(np.exp(entropy(singular))) if singular.any() else math.nan
+    return float(np.exp(entr(singular / singular.sum()).sum())) if singular.any() else math.nan
 
 
 def hubness(queries: np.ndarray, gallery: np.ndarray, k: int, device: torch.device | str = "cpu") -> float:
