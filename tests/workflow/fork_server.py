@@ -24,8 +24,12 @@ def serve() -> None:
         request = json.loads(line)
         child = os.fork()
         if child == 0:
-            os.setsid()
-            os._exit(run(request, snakemake.cli.main))
+            try:
+                os.setsid()
+                os._exit(run(request, snakemake.cli.main))
+            finally:  # it did not end well
+                traceback.print_exc()
+                os._exit(1)
         _, status = os.waitpid(child, 0)
         print(os.waitstatus_to_exitcode(status), flush=True)
 
@@ -49,9 +53,6 @@ def run(request: dict, main) -> int:
         if isinstance(leave.code, str):
             print(leave.code, file=sys.stderr)
         status = leave.code if isinstance(leave.code, int) else int(leave.code is not None)
-    except BaseException:
-        traceback.print_exc()
-        status = 1
     sys.stdout.flush()
     sys.stderr.flush()
     return status
