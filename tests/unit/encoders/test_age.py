@@ -253,7 +253,7 @@ def assert_bf16_stays_near_fp32(iterations: int) -> None:
 
 def test_bf16_stays_near_fp32(monkeypatch):
     monkeypatch.setattr(bodies, "WIDTH", 8)
-    assert_bf16_stays_near_fp32(60)
+    assert_bf16_stays_near_fp32(24)
 
 
 @pytest.mark.slow

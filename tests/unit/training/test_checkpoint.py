@@ -150,14 +150,23 @@ def crash_after(monkeypatch, iterations: int):
     monkeypatch.setattr(training.Batches, "__getitem__", failing)
 
 
-@pytest.fixture
-def interrupted(tmp_path):
-    """A training of 12 iterations that came to 9: checkpoints of 6 and 8, and the same undisturbed."""
-    run(tmp_path / "whole", iterations=12)
+@pytest.fixture(scope="module")
+def both(tmp_path_factory, as_in_the_other_processes):
+    """A training of 12 iterations that came to 9, with checkpoints of 6 and 8, and the same undisturbed."""
+    folder = tmp_path_factory.mktemp("interrupted")
+    run(folder / "whole", iterations=12)
     with pytest.MonkeyPatch.context() as patch:
         crash_after(patch, 9)
         with pytest.raises(CrashError):
-            run(tmp_path / "run", iterations=12, save_every=2)
+            run(folder / "run", iterations=12, save_every=2)
+    return folder
+
+
+@pytest.fixture
+def interrupted(both, tmp_path):
+    """A copy of `both` that a test may spoil: whole, interrupted."""
+    for name in ("whole", "run"):
+        shutil.copytree(both / name, tmp_path / name)
     return tmp_path / "whole", tmp_path / "run"
 
 
