@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from visrec.data.files import remove_unfinished, sync, write_json
 from visrec.errors import StoppedError, SupersededError, UserError
 from visrec.jobs import claims, progress
 from visrec.jobs.claims import Claim
+from visrec.jobs.job import job
 from visrec.networks import bodies
 from visrec.training import checkpoint
 from visrec.training import loop as training
@@ -35,8 +37,45 @@ SAME = ("model.safetensors",)
 TIMINGS = ["images_per_second"]
 
 
+class Forked:
+    """A training in a copy of this process, which has imported torch: used as if it were a `subprocess.Popen`."""
+
+    def __init__(self, folder: Path, iterations: int, save_every: int) -> None:
+        folder.mkdir(exist_ok=True)
+        self.stderr = tempfile.TemporaryFile("w+")  # noqa: SIM115
+        self.returncode: int | None = None
+        self.pid = os.fork()
+        if not self.pid:
+            try:
+                sys.stderr = self.stderr
+                with job(folder / "train.log", threads=1):
+                    run(folder, iterations=iterations, save_every=save_every)
+                os._exit(0)
+            except SystemExit as leave:
+                os._exit(leave.code)
+            finally:
+                os._exit(1)
+
+    def send_signal(self, number: int) -> None:
+        os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+    def wait(self, timeout: float = 60) -> int:
+        until = time.monotonic() + timeout
+        while self.returncode is None:
+            assert time.monotonic() < until, f"process {self.pid} is still running"
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid:
+                self.returncode = os.waitstatus_to_exitcode(status)
+            time.sleep(0.002)
+        self.stderr.seek(0)
+        return self.returncode
+
+
 def start(folder: Path, iterations: int, save_every: int) -> subprocess.Popen:
-    """A training in a process of its own."""
+    """A training in a process of its own from the start."""
     folder.mkdir(exist_ok=True)
     return subprocess.Popen(
         [sys.executable, training_fixture.__file__, str(folder), str(iterations), str(save_every)],
@@ -94,13 +133,13 @@ def kill_and_finish(folder: Path, iterations: int, kills: int) -> dict:
     moments = random.Random(0)
     for _ in range(kills):
         (folder / "history.csv").unlink(missing_ok=True)
-        process = start(folder, iterations, 3)
+        process = Forked(folder, iterations, 3)
         wait_for_iterations(folder, 1)
         reached = rows(folder)  # a training that goes on has those before it, too
         wait_for_iterations(folder, min(iterations, reached + moments.randrange(8)))
         time.sleep(moments.uniform(0, 0.03))  # somewhere within an iteration, or while it saves or publishes
         process.kill()
-        process.communicate()
+        process.wait()
     run(folder, iterations=iterations, save_every=3)
     return json.loads((folder / "status.json").read_text())
 
@@ -236,7 +275,7 @@ def test_a_half_written_checkpoint_is_passed_over_and_removed(interrupted):
 
 
 def test_a_second_start_beside_a_live_one_on_this_machine_refuses(tmp_path, undisturbed):
-    first = start(tmp_path, 40, 1000)
+    first = Forked(tmp_path, 40, 1000)
     wait_for_iterations(tmp_path, 2)
     first.send_signal(signal.SIGSTOP)  # so that it is not done before the second one is up
     with pytest.raises(UserError, match=f"process {first.pid} on this machine is training this trial"):
@@ -248,7 +287,7 @@ def test_a_second_start_beside_a_live_one_on_this_machine_refuses(tmp_path, undi
 
 def test_an_orphan_leaves_when_another_machine_has_claimed_its_trial(tmp_path, undisturbed):
     """A node that was given up still trains; its successor elsewhere has claimed the trial since."""
-    orphan = start(tmp_path, 40, 3)
+    orphan = Forked(tmp_path, 40, 3)
     wait_for_iterations(tmp_path, 4)
     claim = tmp_path / "checkpoints/claim.json"
     other = json.loads(claim.read_text()) | {"host": "elsewhere", "token": "newer"}
