@@ -22,11 +22,16 @@ def refuse(error):
 
 def trial(wildcards):
     """The trial a path stands for, whether or not it is on the config's grid; a misspelt one ends Snakemake."""
-    where = wildcards.dataset, int(wildcards.size), wildcards.encoder
     try:
-        return trials.parse(config, *where, wildcards.trial)
+        return parsed(wildcards.dataset, int(wildcards.size), wildcards.encoder, wildcards.trial)
     except UserError as error:
         refuse(error)
+
+
+@functools.cache
+def parsed(*path):
+    """A trial, once for the ten jobs and more that ask for it."""
+    return trials.parse(config, *path)
 
 
 @functools.cache
