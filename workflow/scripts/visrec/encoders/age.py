@@ -135,7 +135,8 @@ class Training(Method):
         self.ideal = losses.kl_ideal(options["kl"], options["latent"])
         self.pixel_match = losses.PIXEL_MATCH[options["pixel_match"]]
         self.ceiling = options["balance_ceiling"] * self.ideal
-        self.register_buffer("fake_weight", torch.tensor(0.0 if options["balance"] == "weight" else 1.0))
+        weight = torch.tensor(0.0 if options["balance"] == "weight" else 1.0)
+        self.register_buffer("fake_weight", weight, persistent=False)  # of the game, not of the model
         self.encoder, self.generator = build(setup.size, options["latent"], options["architecture"], setup.seed)
 
     def optimisers(self) -> dict[str, torch.optim.Optimizer]:
