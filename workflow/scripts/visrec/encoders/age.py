@@ -93,7 +93,6 @@ READINGS = {
         "below": "latents are not found again; is `lambda_z` too small, or swapped with `mu_x`? lambda_z weighs the "
         "generator's latent match, mu_x the encoder's pixel match",
     },
-    "fake_weight": {"title": "Weight of KL of fakes", "from_zero": True},
     "kl_real_ratio": {
         "title": "KL of real images, times the sphere's",
         "healthy": [1.0, 1.1],
@@ -119,6 +118,7 @@ READINGS = {
     },
     "sample_spread": {"title": "Spread of samples, of real images'", "from_zero": True, "collapse_below": 0.01},
     "pixel_match": {"title": "Pixel match D_x", "from_zero": True},
+    "fake_weight": {"title": "Weight of KL of fakes", "from_zero": True},
 }
 BETAS = (0.5, 0.999)
 RISE, FALL = 0.001, 0.02  # of the weight w, per iteration
