@@ -7,20 +7,17 @@ is measured in a process of its own, one after the other, so that each has its o
 """
 
 import argparse
-import functools
-import multiprocessing
 import os
 import resource
 import statistics
 import tempfile
 import time
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from table import Figure
+from table import Figure, alone
 
 from visrec.data.images import write_images
 
@@ -86,19 +83,13 @@ def measured(stage: Callable, folder: Path, size: int, threads: int) -> tuple[fl
     return time.perf_counter() - began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def run(stage: Callable, folder: Path, size: int, threads: int) -> tuple[float, float]:
-    """(seconds, peak memory in MB) of a stage, in a process of its own."""
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(functools.partial(measured, stage, folder, size, threads)).result()
-
-
 def figures(threads: int, images: int = 3_000, repeats: int = 3) -> list[Figure]:
     """For `all.py`: medians, the stages in turn."""
     taken: dict[tuple[Callable, int], list[tuple[float, float]]] = {}
     with tempfile.TemporaryDirectory() as name:
         make(Path(name), images, 128)
         for stage, count in [(plain, 1), (decode, 1), (decode, threads), (prepare, threads)] * repeats:
-            taken.setdefault((stage, count), []).append(run(stage, Path(name), 64, count))
+            taken.setdefault((stage, count), []).append(alone(measured, stage, Path(name), 64, count))
     rates = {key: images / statistics.median(seconds for seconds, _ in runs) for key, runs in taken.items()}
     peer = {"peer": "plain Pillow loop, 1 thread", "peer_value": rates[plain, 1], "more_is_better": True}
     memory = max(peak for _, peak in taken[prepare, threads])
@@ -134,7 +125,7 @@ def main() -> None:
             (write, "folder to images.h5", arguments.threads),
             (prepare, "rule prepare, with duplicates", arguments.threads),
         ):
-            seconds, peak = run(stage, folder, arguments.size, threads)
+            seconds, peak = alone(measured, stage, folder, arguments.size, threads)
             rate = "" if stage is imports else f"{arguments.images / seconds:,.0f}"
             print(f"{label:34}{threads:>8}{seconds:>10.1f}{rate:>10}{peak:>10.0f}", flush=True)
 

@@ -8,18 +8,16 @@ memory. Cells that would not fit into free memory are not run, with a line that 
 """
 
 import argparse
-import multiprocessing
 import os
 import resource
 import statistics
 import tempfile
 import time
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import psutil
-from table import Figure
+from table import Figure, alone
 from tqdm import tqdm
 
 K = 10
@@ -82,11 +80,7 @@ def measured(contender: str, rows: int, dims: int, threads: int) -> dict:
 
 def figures(threads: int, rows: int = 50_000, dims: int = 128) -> list[Figure]:
     """For `all.py`: one run, 100 queries."""
-    spawn, found = multiprocessing.get_context("spawn"), {}
-    for contender in ("exact", "approximate"):
-        with ProcessPoolExecutor(1, mp_context=spawn) as pool:
-            found[contender] = pool.submit(measured, contender, rows, dims, threads).result()
-    exact, quick = found["exact"], found["approximate"]
+    exact, quick = (alone(measured, contender, rows, dims, threads) for contender in ("exact", "approximate"))
     recall = float(np.mean([np.isin(a, b).mean() for a, b in zip(exact["found"], quick["found"], strict=True)]))
     what = f"{K} neighbours in {rows:,} x {dims:,}, approximate"
     return [
@@ -106,7 +100,6 @@ def main() -> None:
     chosen = parser.parse_args()
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[name] = str(chosen.threads)
-    spawn = multiprocessing.get_context("spawn")
     print(f"{QUERIES} queries, {K} neighbours, {chosen.threads} threads, one run\n")
     print(
         "| rows | values | | build, s | ms per query of 100 | ms for one alone | peak memory, MB | recall@10 | cells |"
@@ -120,8 +113,7 @@ def main() -> None:
                 continue
             truth = None
             for contender in ("exact", "approximate"):
-                with ProcessPoolExecutor(1, mp_context=spawn) as pool:
-                    one = pool.submit(measured, contender, rows, dims, chosen.threads).result()
+                one = alone(measured, contender, rows, dims, chosen.threads)
                 truth = one["found"] if truth is None else truth
                 recall = np.mean([np.isin(a, b).mean() for a, b in zip(truth, one["found"], strict=True)])
                 print(

@@ -9,16 +9,14 @@ not part of the environment: `make bench-eval` adds it.
 
 import argparse
 import importlib.util
-import multiprocessing
 import os
 import resource
 import statistics
 import time
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 
 import numpy as np
-from table import Figure
+from table import Figure, alone
 from tqdm import tqdm
 
 K = 100
@@ -83,10 +81,9 @@ def measured(contender: Callable, rows: int, dims: int, queries: int) -> tuple[f
 
 def figures(threads: int, rows: int = 20_000, dims: int = 1024, repeats: int = 3) -> list[Figure]:
     """For `all.py`: medians, the contenders in turn."""
-    spawn, taken = multiprocessing.get_context("spawn"), {ours: [], ranked: [], scikit_learn: []}
+    taken = {ours: [], ranked: [], scikit_learn: []}
     for contender in [*taken] * repeats:
-        with ProcessPoolExecutor(1, mp_context=spawn) as pool:
-            taken[contender].append(pool.submit(measured, contender, rows, dims, 500).result()[0])
+        taken[contender].append(alone(measured, contender, rows, dims, 500)[0])
     seconds = {contender: statistics.median(runs) for contender, runs in taken.items()}
     what = f"of 500 queries in {rows:,} x {dims:,}"
     peer = {"peer": "scikit-learn, brute", "peer_value": seconds[scikit_learn]}
@@ -110,7 +107,6 @@ def main() -> None:
     contenders = [ours, ranked, scikit_learn]
     if importlib.util.find_spec("faiss"):
         contenders.append(faiss_flat)
-    spawn = multiprocessing.get_context("spawn")
     print(f"{chosen.queries} queries, {K} neighbours, {chosen.threads} threads, median of {chosen.repeats}\n")
     print("| rows | values | contender | seconds | beside scikit-learn | peak memory, MB |")
     print("|---|---|---|---|---|---|")
@@ -119,8 +115,7 @@ def main() -> None:
         for rows, dims in cases:
             found: dict[str, list[tuple[float, float]]] = {}
             for contender in [each for _ in range(chosen.repeats) for each in (nothing, *contenders)]:
-                with ProcessPoolExecutor(1, mp_context=spawn) as pool:
-                    result = pool.submit(measured, contender, rows, dims, chosen.queries).result()
+                result = alone(measured, contender, rows, dims, chosen.queries)
                 found.setdefault(contender.__name__, []).append(result)
                 bar.update()
             seconds = {name: statistics.median(time for time, _ in runs) for name, runs in found.items()}

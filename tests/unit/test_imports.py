@@ -39,7 +39,7 @@ CASES = [
     ("embed", "encoders.pca", HEAVY - {"pandas"}),
     ("embed", "encoders.age", HEAVY - {"pandas", "torch"}),
     ("train", "encoders.age", HEAVY - {"pandas", "torch"}),
-    ("draw", "encoders.age", HEAVY - {"pandas", "torch"}),
+    ("draw", "encoders.age", HEAVY - {"pandas", "torch", "torchvision"}),
     ("evaluate", "evaluators.knn", WITHOUT_DRAWING),
     ("evaluate", "evaluators.svm", WITHOUT_DRAWING),
     ("evaluate", "evaluators.logistic", WITHOUT_DRAWING),

@@ -30,9 +30,6 @@ SUFFIXES = frozenset(
 MAX_PIXELS = 89_478_485  # of one picture, where Pillow begins to warn of decompression bombs: 256 MiB of RGB
 TOO_LARGE = f"has more than {MAX_PIXELS:,} pixels, which may be a decompression bomb"
 
-# Where Pillow looks for an orientation in a JPEG.
-ORIENTED = frozenset({"exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp"})
-
 BATCH = 256  # pictures in a batch at most
 BATCH_BYTES = 2**23  # size of a batch at most
 TASK = 16  # pictures that a thread decodes at a time
@@ -93,8 +90,7 @@ def decode(source: Source, size: int, crop: tuple[int, int] | None = None, name:
         with Image.open(BytesIO(data), formats=_formats()) as picture:
             if picture.width * picture.height > MAX_PIXELS:
                 raise PictureError(name, TOO_LARGE)
-            if picture.format != "JPEG" or not ORIENTED.isdisjoint(picture.info):  # else there is nothing to ask for
-                ImageOps.exif_transpose(picture, in_place=True)
+            ImageOps.exif_transpose(picture, in_place=True)
             resized = _rgb(picture, name).resize((size, height), Image.Resampling.BILINEAR)
     except UnidentifiedImageError as error:
         page = data[:1024].lstrip().lower().startswith((b"<!doctype html", b"<html"))
@@ -110,11 +106,8 @@ def decode(source: Source, size: int, crop: tuple[int, int] | None = None, name:
 
 def _bytes(source: Source, name: str) -> bytes:
     try:
-        if isinstance(source, Path):
-            with source.open("rb", buffering=0) as file:
-                data = file.read()
-        else:
-            data = source() if callable(source) else source
+        read = source.read_bytes if isinstance(source, Path) else source
+        data = read() if callable(read) else read
     except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise PictureError(name, f"cannot be opened: {getattr(error, 'strerror', None) or error}") from error
     if not data:

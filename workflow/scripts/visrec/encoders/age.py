@@ -97,7 +97,7 @@ READINGS = {
         "title": "KL of real images, times the sphere's",
         "healthy": [1.0, 1.1],
         "ideal": 1.0,
-        "above": "latents of real images do not fill the sphere; a larger `batch` or a smaller `latent`",
+        "above": "latents of real images do not fill the sphere",
     },
     "kl_fake_ratio": {
         "title": "KL of fakes, times the sphere's",

@@ -5,6 +5,8 @@ from typing import Any
 
 import jinja2
 
+from visrec.data.models import USABLE
+
 
 def render(template: Path, **values: Any) -> str:
     """Fill in a template; text is escaped, and a name in it without a value is an error.
@@ -20,4 +22,5 @@ def render(template: Path, **values: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.globals["USABLE"] = USABLE
     return environment.get_template(template.name).render(**values)

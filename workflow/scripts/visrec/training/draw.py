@@ -4,9 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
-from torch.nn import functional as F
+from torchvision.utils import make_grid, save_image
 
 from visrec.data.files import atomic
 from visrec.data.images import ImageFile, read_image_info
@@ -17,7 +16,6 @@ from visrec.training.method import Method
 
 PICTURES = 32  # images in a picture of reconstructions; one of samples has as many pictures in all, 64
 COLUMNS = 16
-GAP = 2  # white pixels between pictures and around them
 LATENTS_SEED = 0  # the same latents for every trial
 
 
@@ -41,21 +39,9 @@ def draw(
     """
     method = models.load(spec, model, read_image_info(images), device)
     drawn = samples(method) if picture == "samples" else reconstructions(method, ImageFile(images).images("train"))
-    pixels = (tiled(drawn.nan_to_num(-1).clamp(-1, 1)) + 1) / 2 * 255 + 0.5
+    grid = make_grid(drawn.nan_to_num(-1).clamp(-1, 1), COLUMNS, padding=2, pad_value=1)
     with atomic(out) as temporary:
-        Image.fromarray(pixels.permute(1, 2, 0).to("cpu", torch.uint8).numpy()).save(temporary, format="png")
-
-
-def tiled(pictures: Tensor) -> Tensor:
-    """Pictures (N, 3, S, S) in [-1, 1] in rows of `COLUMNS`, the last one filled with white, as one (3, H, W).
-
-    It is what `make_grid` of torchvision does, whose import takes longer than the drawing.
-    """
-    columns = min(COLUMNS, len(pictures))
-    cells = F.pad(pictures, (GAP, 0, GAP, 0), value=1)
-    cells = torch.cat([cells, cells.new_ones(-len(cells) % columns, *cells.shape[1:])])
-    rows = cells.unflatten(0, (-1, columns)).permute(2, 0, 3, 1, 4)
-    return F.pad(rows.flatten(3, 4).flatten(1, 2), (0, GAP, 0, GAP), value=1)
+        save_image((grid + 1) / 2, temporary, format="png")
 
 
 @torch.no_grad()

@@ -32,7 +32,9 @@ def out_of_range(
     """The readings whose median over some rows is out of their healthy range: {name: ("below" | "above", a line)}."""
     found = {}
     for name, about in readings.items():
-        low, high = about.get("healthy", (None, None))
+        if "healthy" not in about:
+            continue
+        low, high = about["healthy"]
         median = statistics.median_low(row[name] for row in rows)
         if low is not None and median < low:
             found[name] = "below", f"{name} is {median:.2f}, below the healthy {low:g}"

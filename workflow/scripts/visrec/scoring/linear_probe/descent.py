@@ -17,7 +17,6 @@ import torch
 from visrec.scoring.linear_probe.rows import Products
 
 RENEWAL = 15  # iterations after which the mean curvature is taken anew, and the search restarted
-SIMILAR = 1.5  # ratio of two mean curvatures up to which the factor of the first serves for the second
 OWN = 16  # width, per iteration taken, to which each class's own Hessian costs no more than the search so far
 WIDEST = 2048  # width to which there is memory for them
 RIDGES = 20
@@ -98,40 +97,27 @@ class Minimum(NamedTuple):
     iterations: int
 
 
-class Preconditioners:
-    """Functions (gradients, their classes) -> about gradients times the inverse Hessian, float64 (K, R).
+def _preconditioners(
+    products: Products, curvature: torch.Tensor, classes: torch.Tensor, iteration: int
+) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
+    """The function (gradients, their classes) -> about gradients times the inverse Hessian, float64 (K, R).
 
     All classes share one, with the mean curvature. If that is not good enough, each gets its own Hessian, as in
     Newton's method, as soon as that is no dearer than the iterations taken: among small problems some are hard.
 
     Args:
         products: with the rows.
+        curvature: float64 (K, N), C times the loss's.
+        classes: int64 (K,), whose they are.
+        iteration: number of iterations taken.
     """
-
-    def __init__(self, products: Products):
-        self.products, self.weight, self.shared = products, float("nan"), lambda G: G
-
-    def at(
-        self, curvature: torch.Tensor, classes: torch.Tensor, iteration: int
-    ) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
-        """The function for a part of the search.
-
-        Args:
-            curvature: float64 (K, N), C times the loss's.
-            classes: int64 (K,), whose they are.
-            iteration: number of iterations taken.
-        """
-        gram = self.products.gram
-        if len(gram) > min(OWN * iteration, WIDEST):
-            weight = float(curvature.mean())
-            if not self.weight / SIMILAR <= weight <= self.weight * SIMILAR:
-                self.weight, self.shared = weight, _preconditioner(gram, weight)
-            return lambda G, left: self.shared(G)
-        own = {
-            int(c): _preconditioner(self.products.weighted(weights), 1.0)
-            for c, weights in zip(classes, curvature, strict=True)
-        }
-        return lambda G, left: torch.cat([own[int(c)](g[None]) for c, g in zip(left, G, strict=True)])
+    if len(products.gram) > min(OWN * iteration, WIDEST):
+        shared = _preconditioner(products.gram, float(curvature.mean()))
+        return lambda G, left: shared(G)
+    own = {
+        int(c): _preconditioner(products.weighted(weights), 1.0) for c, weights in zip(classes, curvature, strict=True)
+    }
+    return lambda G, left: torch.cat([own[int(c)](g[None]) for c, g in zip(left, G, strict=True)])
 
 
 def _preconditioner(gram: torch.Tensor, weight: float) -> Callable[[torch.Tensor], torch.Tensor]:
@@ -175,7 +161,6 @@ def minimise(products: Products, problem: Problem, start: Point, limits: Limits)
     direction, previous = torch.zeros_like(W), torch.zeros_like(W)
     previous_length = torch.full_like(f, torch.inf)  # so the first direction is that of steepest descent
     least, since = float("inf"), 0
-    preconditioners = Preconditioners(products)
     for iteration in range(limits.iterations + 1):
         y, w = signs[left], W[left]
         margins = y * F[left]
@@ -191,7 +176,7 @@ def minimise(products: Products, problem: Problem, start: Point, limits: Limits)
             break
         left, gradient, w, y, margins = left[keep], gradient[keep], w[keep], y[keep], margins[keep]
         if iteration % RENEWAL == 0:
-            precondition = preconditioners.at(C * loss.curvature(margins), left, iteration)
+            precondition = _preconditioners(products, C * loss.curvature(margins), left, iteration)
             previous_length.fill_(torch.inf)
         Z = precondition(gradient, left)
         length = (gradient * Z).sum(1)

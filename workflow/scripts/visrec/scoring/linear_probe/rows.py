@@ -14,11 +14,9 @@ import torch
 
 from visrec.errors import UserError
 
-# Values of X at once: what stays in the cache halves the time; a GPU needs many.
-BLOCK = {"cpu": 2**20, "cuda": 2**26}
-COLUMNS = 16  # skinny products are twice as fast on a CPU if they have a multiple of so many columns
-PANEL = 4096  # rows of X at once in X^T X
-TILE = 512  # columns of X^T X at once
+# Values of X at once: what stays in a core's cache halves the time; a GPU needs many.
+BLOCK = {"cpu": 2**19, "cuda": 2**26}
+PANEL = 1024  # rows, and columns, of X at once in X^T X
 
 
 @dataclass(frozen=True)
@@ -49,29 +47,26 @@ class Rows:
 
     def changed(self, rows: slice, dtype: torch.dtype) -> torch.Tensor:
         """Centred and scaled rows with the constant, (n, D + 1)."""
-        part = self.X[rows]
-        whole = torch.empty(len(part), self.width, dtype=dtype, device=part.device)
-        whole[:, -1] = 1
-        torch.sub(part, self.centre.to(dtype), out=whole[:, :-1]).div_(self.scale.to(dtype))
-        return whole
+        part = (self.X[rows] - self.centre.to(dtype)) / self.scale.to(dtype)
+        return torch.cat([part, part.new_ones(len(part), 1)], dim=1)
 
     def times(self, V: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-        """V X^T, float64 (K, N), of V (K, D + 1)."""
-        weights = _columns(V[:, :-1] / self.scale, dtype)
-        bias = V[:, -1] - weights[:, : len(V)].T.double() @ self.centre  # of the rounded weights, so large means cancel
-        product = torch.empty(len(self.X), weights.shape[1], dtype=torch.float64, device=V.device)
+        """V X^T, float64 (K, N), of V (K, D + 1). This way round, skinny products are three times as fast."""
+        weights = (V[:, :-1] / self.scale).to(dtype)
+        bias = V[:, -1] - weights.double() @ self.centre  # of the rounded weights, so that large means cancel
+        product = torch.empty(len(V), len(self.X), dtype=torch.float64, device=V.device)
         for rows, block in self.blocks(dtype):
-            product[rows] = block @ weights
-        return product[:, : len(V)].T.contiguous().add_(bias[:, None])
+            product[:, rows] = weights @ block.T
+        return product.add_(bias[:, None])
 
     def combine(self, R: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
         """R X, float64 (K, D + 1), of R (K, N); blocks are summed in float64 whatever they are computed in."""
-        factors = _columns(R, dtype)
-        product = torch.zeros(self.X.shape[1], factors.shape[1], dtype=torch.float64, device=R.device)
+        R = R.to(dtype)
+        product = torch.zeros(len(R), self.X.shape[1], dtype=torch.float64, device=R.device)
         for rows, block in self.blocks(dtype):
-            product += block.T @ factors[rows]
-        total = factors[:, : len(R)].sum(0, dtype=torch.float64)[:, None]
-        return torch.cat([(product[:, : len(R)].T - total * self.centre) / self.scale, total], dim=1)
+            product += R[:, rows] @ block
+        total = R.sum(1, keepdim=True, dtype=torch.float64)
+        return torch.cat([(product - total * self.centre) / self.scale, total], dim=1)
 
     def gram(self, dtype: torch.dtype, weights: torch.Tensor | None = None) -> torch.Tensor:
         """X^T diag(weights) X, (D + 1, D + 1), of weights float64 (N,), None = 1; only the lower triangle is right."""
@@ -81,18 +76,10 @@ class Rows:
             block = self.changed(rows, dtype)
             if weights is not None:
                 block *= weights[rows].sqrt().to(dtype)[:, None]
-            for start in range(0, self.width, TILE):
-                stop = start + TILE
+            for start in range(0, self.width, PANEL):
+                stop = start + PANEL
                 gram[start:stop, :stop].addmm_(block[:, start:stop].T, block[:, :stop])
         return gram
-
-
-def _columns(factor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """A factor (K, n) as columns (n, K), followed by columns of zeros up to a multiple of `COLUMNS`."""
-    count, length = factor.shape
-    columns = torch.zeros(length, count + -count % COLUMNS, dtype=dtype, device=factor.device)
-    columns[:, :count] = factor.T
-    return columns
 
 
 @dataclass(frozen=True)
