@@ -12,9 +12,14 @@ import os
 import time
 from pathlib import Path
 
-from table import Figure, machine, table
+from table import Figure, alone, machine, table
 
 BENCHMARKS = ["data", "neighbours", "probe", "training", "scale", "index"]
+
+
+def figures(name: str, threads: int) -> list[Figure]:
+    """Those of one benchmark."""
+    return importlib.import_module(name).figures(threads)
 
 
 def main() -> None:
@@ -30,7 +35,8 @@ def main() -> None:
     found: dict[str, list[Figure]] = {}
     for name in chosen.only:
         start = time.perf_counter()
-        found[name] = importlib.import_module(name).figures(chosen.threads)
+        # A child begins with its parent's peak of memory, so no benchmark may be the parent of another's processes.
+        found[name] = alone(figures, name, chosen.threads)
         print(f"{name}: {time.perf_counter() - start:.0f} s", flush=True)
     minutes = (time.perf_counter() - began) / 60
     about = f"{machine()}; {chosen.threads} threads; load average before: {load:.1f}; {minutes:.1f} minutes"

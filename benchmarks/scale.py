@@ -106,6 +106,8 @@ def checkout(folder: Path, seeds: int) -> None:
     for name in ("workflow", "profiles"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "Snakefile", folder)
+    (folder / "docs").mkdir()
+    shutil.copy(ROOT / "docs/ladder.csv", folder / "docs")
     (folder / "scale.yaml").write_text(yaml.safe_dump(config(seeds)), encoding="utf-8")
 
 

@@ -2,6 +2,8 @@
 
 import ast
 import importlib.util
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -55,3 +57,12 @@ def test_all_of_them_are_run():
         if isinstance(node, ast.Assign) and node.targets[0].id == "BENCHMARKS"
     ]
     assert sorted(ast.literal_eval(listed)) == NAMES
+
+
+@pytest.mark.slow
+def test_the_short_version_runs_to_its_table():
+    command = [sys.executable, BENCHMARKS / "all.py", "--only", "training", "scale", "--threads", "1"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    rows = [line.split(" | ")[:2] for line in done.stdout.splitlines() if line.startswith("| ")]
+    assert {name for name, _ in rows} >= {"| training", "| scale"}
