@@ -25,7 +25,7 @@ def test_declarations_are_read_without_importing():
 
 def test_an_unknown_name_is_answered_with_the_nearest_and_all():
     with pytest.raises(
-        UserError, match=r"no encoder is called 'pixel'; did you mean 'pixels'\? known: age, pca"
+        UserError, match=r"no encoder is called 'pixel'; did you mean 'pixels'\? known: age, age_labels, "
     ) as error:
         registry.load("encoders", "pixel")
     assert "\n" not in str(error.value)
@@ -82,3 +82,24 @@ def test_shared_options_are_those_of_their_file_with_defaults_of_its_own(declare
 def test_what_a_trained_encoder_declares_wrongly_is_one_line(declared_by, old, new, message):
     with pytest.raises(UserError, match=re.escape(f"encoders/one.py: {message}")):
         declared_by(TRAINED.replace(old, new))
+
+
+VARIANT = 'LIKE = "age"\nLABELS = True\nOPTIONS = {"train": {"own": {"default": 1}}}\nDEFAULTS = {"batch": 7}\n'
+
+
+def test_a_variant_declares_what_the_other_does_but_for_what_is_its_own(declared_by):
+    declared_by(TRAINED)  # for the folder
+    shutil.copy(PACKAGE / "encoders/age.py", registry.PACKAGE / "encoders")
+    found, age = declared_by(VARIANT + 'READINGS = {"mine": {"title": "Mine"}}\n'), registry.declared("encoders", "age")
+    assert found["OPTIONS"]["train"].keys() == age["OPTIONS"]["train"].keys() | {"own"}
+    assert found["OPTIONS"]["embed"] == age["OPTIONS"]["embed"]
+    assert (found["OPTIONS"]["train"]["batch"]["default"], age["OPTIONS"]["train"]["batch"]["default"]) == (7, 64)
+    assert found["READINGS"] == age["READINGS"] | {"mine": {"title": "Mine"}}
+    assert (found["PICTURES"], found["LABELS"], "LABELS" in age) == (age["PICTURES"], True, False)
+    with pytest.raises(UserError, match="no encoder is called 'agee'; did you mean 'age'"):
+        declared_by(VARIANT.replace("age", "agee"))
+
+
+def test_whoever_draws_reconstructions_has_a_reading_of_their_error(declared_by):
+    assert "reconstruction_error" not in declared_by(TRAINED)["READINGS"]
+    assert "reconstruction_error" in declared_by(TRAINED + 'PICTURES = ["reconstructions"]\n')["READINGS"]

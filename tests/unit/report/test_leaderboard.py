@@ -15,7 +15,7 @@ def row(encoder, **more):
         about |= {name: value, f"{name}_low": value - 0.1, f"{name}_high": value + 0.1}
         about |= {f"{name}_chance": 0.1, f"{name}_lift": (value - 0.1) / 0.9}
     about |= {"majority": 0.2, "cost_seconds": 200.0, "embed_images_per_second": 12345.6, "peak_memory_mb": 1500.2}
-    return about | {"peak_gpu_memory_mb": math.nan} | more
+    return about | {"peak_gpu_memory_mb": math.nan, "reconstruction_error": math.nan} | more
 
 
 def shown(board, stages=None, labelled=()):
@@ -41,6 +41,11 @@ def test_what_was_not_measured_says_so_and_what_needs_no_training_costs_none():
 def test_gpu_memory_is_shown_where_one_was_used():
     assert plain(shown([row("age", peak_gpu_memory_mb=2048.0)])[0]["gpu"]) == "GPU 2,048 MB"
     assert shown([row("age", peak_gpu_memory_mb=0.0)])[0]["gpu"] == ""
+
+
+def test_an_error_of_reconstructions_is_noted_where_there_is_one():
+    assert shown([row("pca")])[0]["notes"] == []
+    assert shown([row("age", reconstruction_error=0.17)])[0]["notes"] == ["reconstruction error on validation 0.170"]
 
 
 def test_lift_below_chance_has_a_minus():

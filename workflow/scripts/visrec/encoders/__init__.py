@@ -21,6 +21,7 @@ from visrec.experiment import registry
 from visrec.experiment.trials import Spec
 from visrec.jobs import progress
 from visrec.scoring import layers
+from visrec.scoring.queries import first_by_digest
 
 if TYPE_CHECKING:
     import torch
@@ -80,6 +81,8 @@ def train(
 ) -> None:
     """Train a network on the training images; on their labels only if its file declares LABELS.
 
+    Of methods that draw reconstructions, the error on some val images is read while they train; nothing follows it.
+
     Killed and started again, it goes on from its newest checkpoint.
 
     Args:
@@ -93,7 +96,7 @@ def train(
     Raises:
         UserError: labels are needed and there are none; and what `visrec.training.loop.train` raises.
     """
-    from visrec.training import loop, models
+    from visrec.training import labels, loop, models, reconstruction
     from visrec.training.checkpoint import Checkpoints
 
     info, declared = read_image_info(images), registry.declared("encoders", spec.encoder)
@@ -110,10 +113,17 @@ def train(
     pictures = read_images(images, "train")
     if declared.get("LABELS") and not (pictures.labels >= 0).any():
         raise UserError(f"{spec.encoder}: is trained with labels, and no training image has one; leave it out")
+    unseen = None
+    if "reconstructions" in declared.get("PICTURES", ()) and info.counts["val"]:
+        val = read_images(images, "val")
+        unseen = val.images[np.sort(first_by_digest(val.ids, reconstruction.IMAGES))]
+    seen = None
+    if declared.get("LABELS"):
+        seen = labels.shown(pictures.labels, pictures.ids, spec.options["label_share"], spec.seed)
     loop.train(
         registry.load("encoders", spec.encoder).Training,
         models.setup(spec, info, device),
-        loop.Data(pictures.images, pictures.labels if declared.get("LABELS") else None),
+        loop.Data(pictures.images, seen, unseen),
         declared["READINGS"],
         loop.TrainingFiles(**files),
         Checkpoints(resume.folder, identity, resume.iterations, resume.minutes),

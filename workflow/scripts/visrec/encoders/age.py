@@ -153,7 +153,7 @@ class Training(Method):
 
     def step(self, images: Tensor, labels: Tensor | None) -> dict[str, Tensor]:
         """One update of the encoder, then n_g of the generator."""
-        encoder_terms = self.encoder_terms(images)
+        encoder_terms = self.encoder_terms(images, labels)
         self.update("encoder", encoder_terms["loss_encoder"])
         self.balance(encoder_terms["kl_real"], encoder_terms["kl_fake"])
         for _ in range(self.options["generator_steps"]):
@@ -161,8 +161,8 @@ class Training(Method):
             self.update("generator", generator_terms["loss_generator"])
         return encoder_terms | generator_terms
 
-    def encoder_terms(self, real: Tensor) -> dict[str, Tensor]:
-        """L_E and what it is made of, for a batch of real images (B, 3, S, S)."""
+    def encoder_terms(self, real: Tensor, labels: Tensor | None = None) -> dict[str, Tensor]:
+        """L_E and what it is made of, for a batch of real images (B, 3, S, S); AGE has no use for labels."""
         e_real = self.run(self.encoder, real)
         pixel_match = self.pixel_match(self.decode(e_real), real)
         with torch.no_grad():

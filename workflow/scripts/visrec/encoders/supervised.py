@@ -18,7 +18,7 @@ STAGE = "train"
 SIZES = [32, 64]
 ATLAS = True
 LABELS = True
-OPTIONS_OF = {"train": ["body", "training"], "embed": ["stack"]}
+OPTIONS_OF = {"train": ["body", "labels", "training"], "embed": ["stack"]}
 OPTIONS = {
     "train": {
         "flip": {

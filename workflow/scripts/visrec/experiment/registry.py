@@ -25,8 +25,11 @@ SHARED_OPTIONS = {
     "training": "training/loop.py",
     "views": "training/views.py",
     "body": "networks/bodies.py",
+    "labels": "training/labels.py",
     "stack": "networks/stack.py",
 }
+# A reading of every trained encoder that draws reconstructions, see `visrec.training.reconstruction`.
+RECONSTRUCTION = {"reconstruction_error": {"title": "Reconstruction error on val", "from_zero": True}}
 
 
 def names(kind: str) -> list[str]:
@@ -53,14 +56,14 @@ def declared(kind: str, name: str) -> dict[str, Any]:
     """The literal CAPITAL constants at the top level of a component's file, without importing it.
 
     An encoder's OPTIONS hold those that it shares with others, too: `OPTIONS_OF` names for each stage the groups
-    (`SHARED_OPTIONS`), and `DEFAULTS` the defaults that are its own.
+    (`SHARED_OPTIONS`), and `DEFAULTS` the defaults that are its own. A variant of another encoder names it, as `LIKE`,
+    and declares what differs.
 
     Raises:
         UserError: there is no such component, it declares no OPTIONS, or it asks for options that there are not.
     """
-    check(kind, name)
     file = f"{kind}/{name}.py"
-    constants = _literals(PACKAGE / file)
+    constants = _stated(kind, name)
     if "OPTIONS" not in constants:
         raise UserError(f"{file}: OPTIONS must be there, as literals: it is read without being run")
     if "OPTIONS_OF" in constants:
@@ -71,7 +74,25 @@ def declared(kind: str, name: str) -> dict[str, Any]:
         missing += [] if "READINGS" in constants else ["READINGS"]
         if missing:
             raise UserError(f"{file}: a trained encoder needs {' and '.join(missing)}, see docs/adding-an-encoder.md")
+        if "reconstructions" in constants.get("PICTURES", ()):
+            constants["READINGS"] = constants["READINGS"] | RECONSTRUCTION
     return constants
+
+
+def _stated(kind: str, name: str) -> dict[str, Any]:
+    """The literals of a component's file, for a variant laid over those of the component that it is LIKE."""
+    check(kind, name)
+    own = _literals(PACKAGE / f"{kind}/{name}.py")
+    return _over(_stated(kind, own["LIKE"]), own) if "LIKE" in own else dict(own)
+
+
+def _over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """Both together, dictionaries key by key; where both have a key, what is above holds."""
+    merged = below | above
+    for key in below.keys() & above.keys():
+        if isinstance(below[key], dict) and isinstance(above[key], dict):
+            merged[key] = _over(below[key], above[key])
+    return merged
 
 
 def _with_shared(file: str, constants: dict[str, Any]) -> dict[str, dict[str, Any]]:

@@ -95,12 +95,14 @@ def rows(
         encoder = row["encoder"]
         seeds = f"{row['n_seeds']} of {row['seeds']} seeds" if row["seeds"] > 1 else ""
         chosen = f"chosen among {row['settings']} settings" if row["chosen_by"] else ""
+        error = row["reconstruction_error"]
+        drawn = "" if missing(error) else f"reconstruction error on validation {error:.3f}"
         gpu = row["peak_gpu_memory_mb"]
         found.append(
             {
                 **row,
                 "cells": cells,
-                "notes": [note for note in (row["setting"], seeds, chosen) if not missing(note) and note],
+                "notes": [note for note in (row["setting"], seeds, chosen, drawn) if not missing(note) and note],
                 "lift": percent(row["precision_lift"]).replace("-", "\N{MINUS SIGN}"),
                 "cost": "none" if stages[encoder] is None else duration(row["cost_seconds"]),
                 "speed": _parted(row["embed_images_per_second"], "img/s"),

@@ -211,7 +211,8 @@ def _leader(measured: Measured, group: Group, trials: Sequence[Trial]) -> dict[s
 def _cost(experiment: Experiment, seeds: Sequence[Trial]) -> dict[str, float]:
     """Seconds of training or fitting, speed of embedding, both means, and greatest peaks of memory in MB.
 
-    NaN where nothing was measured; an encoder that needs neither training nor fitting costs 0 seconds.
+    And the mean error of reconstructions that training ended with. NaN where nothing was measured; an encoder that
+    needs neither training nor fitting costs 0 seconds.
     """
     embedded = [read_cost(experiment, trial) for trial in seeds]
     jobs = [(stage, trial) for trial in seeds for stage in (trial.stage, "embed") if stage]
@@ -221,6 +222,7 @@ def _cost(experiment: Experiment, seeds: Sequence[Trial]) -> dict[str, float]:
         "cost_seconds": float(np.mean(seconds)),
         "embed_images_per_second": summary_of_known(np.mean, (one.get("images_per_second") for one in embedded)),
         "peak_memory_mb": summary_of_known(max, (benchmark(experiment, *job)["max_rss"] for job in jobs)),
+        "reconstruction_error": summary_of_known(np.mean, (one.get("reconstruction_error") for one in told)),
         "peak_gpu_memory_mb": summary_of_known(max, (one.get("gpu_memory_mb") for one in (*embedded, *told))),
     }
 

@@ -13,6 +13,7 @@ from visrec.experiment.trials import Spec
 from visrec.networks.stack import to_unit_range
 from visrec.training import models
 from visrec.training.method import Method
+from visrec.training.reconstruction import reconstruct
 
 PICTURES = 32  # images in a picture of reconstructions; one of samples has as many pictures in all, 64
 COLUMNS = 16
@@ -51,11 +52,8 @@ def samples(method: Method) -> Tensor:
     return method.decode(method.latents(2 * PICTURES, random).to(method.device))
 
 
-@torch.no_grad()
 def reconstructions(method: Method, images: np.ndarray) -> Tensor:
     """Images, each followed by its reconstruction, float32 (2 * min(PICTURES, N), 3, S, S).
-
-    As in the AGE authors' code, the encoder is in training mode: its batch norm takes the statistics of these images.
 
     Args:
         method: with `decode`.
@@ -63,7 +61,4 @@ def reconstructions(method: Method, images: np.ndarray) -> Tensor:
     """
     rows = np.linspace(0, len(images) - 1, min(PICTURES, len(images)), dtype=int)
     real = to_unit_range(torch.from_numpy(images[rows]).to(method.device))
-    method.encoder.train()
-    decoded = method.decode(method.encoder(real))
-    method.encoder.eval()
-    return torch.stack([real, decoded], dim=1).flatten(0, 1)
+    return torch.stack([real, reconstruct(method, real)], dim=1).flatten(0, 1)

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import platform
 import resource
 import sys
@@ -20,11 +21,13 @@ import torch
 from visrec.data.files import atomic, remove_unfinished, sync, write_text
 from visrec.errors import UserError
 from visrec.jobs import progress
+from visrec.networks.stack import to_unit_range
 from visrec.training import capture, symptoms
 from visrec.training.batches import Batches
 from visrec.training.checkpoint import Checkpoints
 from visrec.training.method import Method, Setup, make
 from visrec.training.readings import held, judge, values
+from visrec.training.reconstruction import reconstruction_error
 
 log = logging.getLogger(__name__)
 
@@ -88,10 +91,13 @@ class Data:
     Attributes:
         images: uint8 (N, 3, S, S), the training images.
         labels: int64 (N,), -1 = none; None unless the encoder declares LABELS.
+        unseen: uint8 (V, 3, S, S), images that are not trained on and whose `reconstruction_error` is read; None for
+            methods without reconstructions.
     """
 
     images: np.ndarray
     labels: np.ndarray | None = None
+    unseen: np.ndarray | None = None
 
 
 @dataclass
@@ -218,6 +224,7 @@ def train(
         raise UserError(f"training needs a batch of {batch} images and got {len(data.images)}; set a smaller `batch`")
     images = torch.from_numpy(data.images).to(setup.device)
     labels = None if data.labels is None else torch.from_numpy(data.labels).to(setup.device)
+    unseen = None if data.unseen is None else to_unit_range(torch.from_numpy(data.unseen).to(setup.device))
     batches = Batches(images, labels, batch, setup.seed)
     method, step = capture.prepare(lambda: make(kind, setup), *batches[1])
     checkpoints.belong_to(precision=_name(method.dtype))
@@ -244,7 +251,10 @@ def train(
             course.iteration = iteration
             # Reading waits for the device, so it is rare.
             if iteration % -(-iterations // ROWS) == 0 or iteration == iterations:
-                course.read(values(method.readings(terms)), rate, batch, readings)
+                measures = method.readings(terms)
+                if unseen is not None:
+                    measures |= {"reconstruction_error": reconstruction_error(method, unseen)}
+                course.read(values(measures), rate, batch, readings)
                 row = course.history[-1]
                 bar.set_postfix({name: f"{row[name]:.3g}" for name in [*readings][:SHOWN]}, refresh=False)
                 checkpoints.check()
@@ -296,12 +306,18 @@ def _publish(method: Method, course: Course, files: TrainingFiles, checkpoints: 
         checkpoints.check()
 
 
+def _known(value: float | None) -> float | None:
+    """A reading as JSON has it: null where there is none, or it is not finite."""
+    return value if value is not None and math.isfinite(value) else None
+
+
 def _status(method: Method, course: Course) -> dict[str, Any]:
     """What status.json says: how the training ended, what it cost and what it ran on."""
     return {
         "status": course.status,
         "reason": course.reason,
         "iterations": course.iteration,
+        "reconstruction_error": _known(course.history[-1].get("reconstruction_error")),
         "starts": course.starts,
         "seconds": round(course.seconds, 3),
         "images_per_second": round(course.iteration * method.options["batch"] / course.seconds, 1),
