@@ -28,9 +28,9 @@ def test_the_leaderboard_is_sorted_and_filtered(page):
     rows = page.locator("#board .rows tr[data-encoder]:visible")
     order = lambda: rows.evaluate_all("all => all.map(row => row.dataset.encoder)")  # noqa: E731
     assert sorted(order()) == ["age", "pca", "pixels", "random"]
-    page.locator("#board thead button", has_text="Values").click()
+    page.locator("#board thead button", has_text="Dimensions").click()
     assert order()[-1] == "pca"  # 16 values; it begins with the greatest
-    page.locator("#board thead button", has_text="Values").click()
+    page.locator("#board thead button", has_text="Dimensions").click()
     assert order()[0] == "pca"
     page.get_by_role("checkbox", name="pca").uncheck()
     assert sorted(order()) == ["age", "pixels", "random"]

@@ -141,11 +141,10 @@ def test_near_duplicates_are_counted(standard):
 
 def test_verdict_is_in_words(standard):
     text = Page(standard).all_text()
-    assert (
-        "pca scores highest at precision@3 and is better than random, but is not resolved from pixels and age." in text
-    )
-    assert re.search(r"age beside its own untrained network ▲ better", text)
-    assert re.search(r"age beside raw pixels ≈ not resolved", text)
+    assert "pca scores highest: 97" in text
+    assert "It is measurably better than random, with no measurable difference from pixels and age." in text
+    assert re.search(r"age vs. its own untrained network ▲ better", text)
+    assert re.search(r"age vs. raw pixels ≈ no measurable difference", text)
 
 
 def test_the_paper_stands_beside_ours_under_both_protocols(standard):
@@ -244,7 +243,7 @@ def section(page, name):
 
 def test_every_score_stands_beside_chance_majority_random_and_pixels(standard):
     scores = section(standard, "scores")
-    head = "Test score pca pixels age random ChanceConstant answer"
+    head = "Test score pca pixels age random ChanceMost common class"
     assert head in scores
     # in the order of the columns: 0.62, 0.60, 0.61 and 0.50, with interval and lift
     assert (
@@ -268,7 +267,7 @@ def test_pairs_are_compared_in_words_and_signs(standard):
     # pca 97.5 %, random 92.8 %, paired
     assert re.search(r"pca · ?itself .*?▲ better\+4\.7\[\+", text)
     assert re.search(r"random ▼ worse−4\.7\[−", text)
-    assert "≈ not resolved" in text
+    assert "≈ no measurable difference" in text
     for metric in ("k-NN accuracy@3", "SVM accuracy", "MAP@R"):
         assert f"The same at {metric}" in text
     assert "Over all datasets" not in text
@@ -384,7 +383,9 @@ def test_open_settings_are_counted_from_the_paired_differences():
     rows = [("age", "ok", True, ""), ("age", "ok", False, "worse"), ("age", "ok", False, "not resolved")]
     rows += [("age", "collapsed", False, ""), ("age", "ok", False, "worse"), ("lone", "ok", True, "")]
     grid = pd.DataFrame(rows, columns=["encoder", "status", "chosen", "beside_chosen"])
-    assert html._open_settings(grid) == ["age: 1 of 3 trials of other settings is not resolved from the chosen."]
+    assert html._open_settings(grid) == [
+        "age: 1 of 3 trials of other settings is not measurably different from the chosen."
+    ]
     assert html._open_settings(grid[:0]) == []
 
 

@@ -75,19 +75,39 @@ def test_the_conclusion_is_that_of_the_paired_comparisons():
     apart = pairs(("age", "pca", 0.01, 0.002, 0.018, "better"), ("pixels", "age", -0.02, -0.03, -0.01, "worse"))
     found = v.verdict(rows, ["age"], apart)
     assert found.word == "better"
-    assert found.heading == "age is better than pca and pixels at precision@3."
+    assert found.heading == (
+        "age recommends best: 90 of 100 recommended pictures show the query's class (guessing: 10), against 89 "
+        "with pca, "
+        "the next. It is measurably better than all others."
+    )
 
     mixed = pairs(("age", "pca", 0.01, -0.01, 0.03, "not resolved"), ("age", "pixels", 0.02, 0.01, 0.03, "better"))
     found = v.verdict(rows, ["age"], mixed)
     assert found.word == "not resolved"
-    assert found.heading.endswith("is better than pixels, but is not resolved from pca.")
+    assert found.heading == (
+        "age scores highest: 90 of 100 recommended pictures show the query's class (guessing: 10). It is "
+        "measurably better "
+        "than pixels, with no measurable difference from pca."
+    )
 
     close = pairs(*(("age", other, 0.01, -0.01, 0.03, "not resolved") for other in ("pca", "pixels")))
     # Intervals that separate say nothing: another metric's comparison is not asked, either.
     far = [row("age", 0.9), row("pca", 0.5), row("pixels", 0.3)]
     found = v.verdict(far, ["age"], close + pairs(("age", "pca", 0.4, 0.3, 0.5, "better"), metric="svm_accuracy"))
     assert found.word == "not resolved"
-    assert "better" not in found.heading
+    assert found.heading == (
+        "No encoder stands out: 30 to 90 of 100 recommended pictures show the query's class (guessing: 10), "
+        "whichever is "
+        "taken."
+    )
+
+
+def test_counts_of_a_hundred_have_a_decimal_where_they_would_read_the_same():
+    assert v.of_hundred(0.974, 0.966) == ["97.4", "96.6"]
+    assert v.of_hundred(0.974, 0.963) == ["97", "96"]
+    assert v.of_hundred(0.444, 0.444) == ["44", "44"]  # they are the same
+    rows = [row("age", 0.444), row("pca", 0.444)]
+    assert ": 44 of 100 recommended" in v.verdict(rows, [], pairs(("age", "pca", 0, 0, 0, "identical"))).heading
 
 
 def test_findings_set_a_trained_encoder_beside_its_untrained_self_pixels_chance_and_the_constant():
@@ -99,14 +119,14 @@ def test_findings_set_a_trained_encoder_beside_its_untrained_self_pixels_chance_
     )
     findings = v.verdict(rows, ["age"], apart).findings
     assert {finding.subject: finding.word for finding in findings} == {
-        "age beside its own untrained network": "better",
-        "age beside raw pixels": "worse",
-        "age beside chance": "better",
-        # The seed paper's SVM: 19.5 % beside 19 % is no finding.
-        "age beside the constant answer": "not resolved",
+        "age vs. its own untrained network": "better",
+        "age vs. raw pixels": "worse",
+        "age vs. chance": "better",
+        # The seed paper's SVM: 19.5 % vs. 19 % is no finding.
+        "age vs. always guessing the most common class": "not resolved",
     }
     assert findings[1].detail.replace("\N{NO-BREAK SPACE}", " ") == (
-        "precision@3: 19.5 % [18.5, 20.5] beside 25.0 % [24.0, 26.0]; difference −5.5 points [−7.0, −4.0]"
+        "precision@3: 19.5 % [18.5, 20.5] vs. 25.0 % [24.0, 26.0]; difference −5.5 points [−7.0, −4.0]"
     )
 
 
@@ -153,15 +173,13 @@ def test_an_encoder_that_saw_labels_is_marked_wherever_it_is_named():
     known = pairs(("supcon", "age", 0.4, 0.3, 0.5, "better"), ("supcon", "pixels", 0.5, 0.4, 0.6, "better"))
     found = v.verdict(rows, ["supcon", "age"], known, labelled={"supcon"})
     marked = "supcon (trained with labels)"
-    assert found.heading == f"{marked} is better than age and pixels at precision@3."
-    assert {one.subject.partition(" beside ")[0] for one in found.findings} == {marked, "age"}
+    assert found.heading.startswith(f"{marked} recommends best: 90 of 100")
+    assert {one.subject.partition(" vs. ")[0] for one in found.findings} == {marked, "age"}
     assert found.caveats[0].startswith(f"1 of 2 trials of {marked} gave no score")
     assert found.caveats[1].startswith(f"There is one seed of {marked}:")
     rows = [row("pixels", 0.9), row("supcon", 0.5)]
     (pair,) = pairs(("pixels", "supcon", 0.4, 0.3, 0.5, "better"))
-    assert v.verdict(rows, [], [pair], {"supcon"}).heading == f"pixels is better than {marked} at precision@3."
-    heading = v.verdict(rows, [], [pair | {"word": "not resolved"}], {"pixels"}).heading
-    assert heading.startswith("No encoder stands out: pixels (trained with labels) scores highest")
+    assert f"against 50 with {marked}, the next" in v.verdict(rows, [], [pair], {"supcon"}).heading
 
 
 def test_an_unstable_training_is_named_with_its_reason():

@@ -23,7 +23,7 @@ from visrec.report.headline import COMPARED, GROUP, k_of
 from visrec.report.inputs import columns_of
 from visrec.report.resampled import Draws, of_seeds, score
 from visrec.report.settings import by_setting, describe, setting
-from visrec.report.verdict import NOT_MEASURED
+from visrec.report.verdict import IDENTICAL, NOT_MEASURED
 from visrec.scoring import health, intervals
 
 COMPARISONS = ["dataset", "size", "metric", "k", "a", "b", "trial_a", "trial_b", "seeds_a", "seeds_b"]
@@ -38,11 +38,14 @@ OVERLAP = [*GROUP, "setting", "seeds", "k", "overlap", "chance"]
 def difference(draws: Draws, a: Sequence[Trial], b: Sequence[Trial], name: str) -> dict[str, Any]:
     """`difference` of a score between two settings, with its limits `low` and `high` and the `word` for it.
 
-    The word is "better", "worse" or "not resolved", said of a, or "not measured".
+    The word is "better", "worse" or "not resolved", said of a, "identical" where no query tells them apart, or "not
+    measured".
     """
     draws_a, draws_b = of_seeds(draws, a, name), of_seeds(draws, b, name)
     value, low, high = map(float, intervals.summary(intervals.contrast(draws_a, draws_b, intervals.SEED)))
-    word = NOT_MEASURED if math.isnan(value) else intervals.relation(low, high)
+    word = (
+        NOT_MEASURED if math.isnan(value) else IDENTICAL if not value and low == high else intervals.relation(low, high)
+    )
     return {"difference": value, "low": low, "high": high, "word": word}
 
 

@@ -23,6 +23,7 @@ from visrec.experiment.layout import Experiment
 from visrec.experiment.trials import Trial
 from visrec.report import PROVENANCE, TABLES, ladder, leaderboard, provenance, score_tables, sections, sheets, style
 from visrec.report.examples import examples
+from visrec.report.facts import facts, near_copies
 from visrec.report.grid import grid
 from visrec.report.inputs import TEXT, UNFINISHED, State, statuses, with_labels
 from visrec.report.layer_sections import layers
@@ -30,7 +31,7 @@ from visrec.report.map import embedding_map
 from visrec.report.paper import paper
 from visrec.report.rendering import render
 from visrec.report.sprites import Pictures
-from visrec.report.verdict import NOT_RESOLVED, enumerate_words, verdict
+from visrec.report.verdict import IDENTICAL, NOT_RESOLVED, enumerate_words, verdict
 
 TEMPLATES = Path(__file__).parent / "templates"
 # Columns of the tables that are text even where all of them are empty.
@@ -46,6 +47,35 @@ TEXT_COLUMNS = [
     "variant",
     "pooling",
 ]
+# Contents of the page: title of a group -> anchor and label of its sections, in their order.
+CONTENTS = {
+    "Answer": {
+        "verdict": "Verdict",
+        "leaderboard": "Leaderboard",
+        "pairs": "Pairwise comparison",
+        "neighbours": "Neighbours",
+        "map": "Map",
+    },
+    "Limits": {
+        "leaks": "Train-test overlap",
+        "spaces": "Distance and scaling",
+        "training": "Training",
+        "grid": "Grid",
+        "pictures": "Pictures",
+    },
+    "Details": {
+        "scores": "All scores",
+        "protocols": "Published protocols",
+        "paper": "The original paper",
+        "ladder": "Ladder",
+        "health": "Health",
+        "layers": "Layers",
+        "selection": "Choosing without labels",
+        "atlas": "Layer atlas",
+        "runs": "Runs",
+        "how": "How to read this",
+    },
+}
 NUMBERS = ("scores", "leaderboard", "grid", "comparisons", "overall", "selection", "overlap", "atlas")  # tables read
 UNQUOTED = ",;?=@&$+!*[]{}|'"  # allowed in a data: URI inside srcset; what HTML minds is escaped on top
 
@@ -106,6 +136,8 @@ def _chapter(
         "title": f"{dataset}, {size} px",
         "info": read_image_info(images),
         "verdict": verdict(leaders, trained, pairs, labelled),
+        "facts": facts(leaders, pairs, stages, scores, labelled),
+        "near_copies": near_copies(_duplicates(images), max(row["queries"] for row in leaders)),
         "rows": leaderboard.rows(leaders, pairs, stages, labelled),
         "constants": leaderboard.constants(leaders),
         "absent": absent,
@@ -151,6 +183,21 @@ def _duplicates(path: Path) -> dict[str, Any] | None:
     return found | {"threshold": duplicates.THRESHOLD, "side": duplicates.SIDE}
 
 
+def _contents(chapters: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[tuple[str, str]]]]:
+    """The contents of the page, without sections that have nothing to show on any dataset."""
+    filled = {
+        "training": any(chapter["trained"] for chapter in chapters),
+        "pictures": any(chapter["sheets"] for chapter in chapters),
+        "ladder": any(chapter["ladder"] for chapter in chapters),
+        "selection": any(chapter["selection"] for chapter in chapters),
+        "atlas": any(chapter["atlases"] for chapter in chapters),
+    }
+    return [
+        (title, [(anchor, label) for anchor, label in sections.items() if filled.get(anchor, True)])
+        for title, sections in CONTENTS.items()
+    ]
+
+
 def _atlases(rows: pd.DataFrame, trials: Sequence[Trial], shown: Mapping[str, str]) -> list[dict[str, Any]]:
     """The atlas of each encoder's chosen trial, in the order of the leaderboard."""
     options = {(trial.encoder, trial.name): trial.options for trial in trials}
@@ -164,15 +211,16 @@ def _atlases(rows: pd.DataFrame, trials: Sequence[Trial], shown: Mapping[str, st
 
 
 def _open_settings(grid: pd.DataFrame) -> list[str]:
-    """One sentence per encoder with a grid: how many trials of other settings are not resolved from the chosen one."""
+    """One sentence per encoder with a grid: how many trials of other settings do not differ from the chosen one."""
     sentences = []
     for encoder, rows in grid.groupby("encoder", sort=False):
         beside = rows.loc[rows["status"].isin(USABLE) & ~rows["chosen"], "beside_chosen"]
         if len(beside) and (rows["chosen"] & rows["status"].isin(USABLE)).any():
-            number = (beside == NOT_RESOLVED).sum()
-            word = "is" if number == 1 else "are"
+            number = int(beside.isin([NOT_RESOLVED, IDENTICAL]).sum())
+            verb = "is" if number == 1 else "are"
             sentences.append(
-                f"{encoder}: {number} of {len(beside)} trials of other settings {word} not resolved from the chosen."
+                f"{encoder}: {number} of {len(beside)} trials of other settings {verb} not measurably different from "
+                "the chosen."
             )
     return sentences
 
@@ -235,8 +283,11 @@ def report(
     sources = provenance.rows(experiment, states, configfiles)
     runs = provenance.runs(sources)
     k = chapters[0]["k"]
+    contents = _contents(chapters)
     page = render(
         TEMPLATES / "report.html",
+        contents=contents,
+        filled=[anchor for _, entries in contents for anchor, _ in entries],
         experiment=experiment.name,
         chapters=chapters,
         encoders=list(dict.fromkeys(trial.encoder for trial in trials)),

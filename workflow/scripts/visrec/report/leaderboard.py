@@ -1,6 +1,6 @@
 """The leaderboard as the page shows it: every encoder's chosen trial on every dataset, scores and cost side by side.
 
-`REFERENCES` and the constants (chance, the commonest class) are rows that no filter hides.
+`REFERENCES` and the constants (chance, the most common class) are rows that no filter hides.
 """
 
 import math
@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from visrec.report.verdict import (
+    IDENTICAL,
     METRICS,
     NOT_MEASURED,
     NOT_RESOLVED,
@@ -111,7 +112,7 @@ def rows(
                 "trained": stages[encoder] == "train",
                 "labelled": encoder in labelled,
                 "reference": encoder in REFERENCES,
-                "tie": encoder != best and relation(comparisons, encoder, best) == NOT_RESOLVED,
+                "tie": encoder != best and relation(comparisons, encoder, best) in (NOT_RESOLVED, IDENTICAL),
                 "best": encoder == best,
             }
         )
@@ -119,7 +120,7 @@ def rows(
 
 
 def constants(leaders: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Chance of each metric and the constant answer, over all rows: they are there even if an encoder failed."""
+    """Chance of each metric and the most common class, over all rows: they are there even if an encoder failed."""
 
     def first(column: str) -> float | None:
         return next((row[column] for row in leaders if not missing(row[column])), None)
@@ -137,14 +138,12 @@ def constants(leaders: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def magnified(leaders: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
-    """The headline scores on an axis that just holds them; None where the whole axis shows them well enough."""
+    """The headline scores on an axis that just holds them; None where there are no two to look at."""
     scores = {row["encoder"]: one for row in leaders if (one := score(row, "precision")).measured}
     if len(scores) < 2:
         return None
     low = math.floor(min(one.low for one in scores.values()) * 50) / 50
-    high = math.ceil(max(one.high for one in scores.values()) * 50) / 50
-    if high - low > 0.35 or high <= low:
-        return None
+    high = max(math.ceil(max(one.high for one in scores.values()) * 50) / 50, low + 0.02)
     return {
         "low": percent(low, 0),
         "high": percent(high, 0),

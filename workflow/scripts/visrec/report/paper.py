@@ -86,7 +86,7 @@ PRINTED = (
         "19.46 %",
         _svm("val"),
         _svm("test"),
-        f"{CHOSEN} On SVHN’s test images a constant answer gives 19.59 % (derived), so 19.46 % shows next to nothing.",
+        f"{CHOSEN} On SVHN’s test images the most common class alone gives 19.59 % (derived), so 19.46 % says little.",
     ),
     Figure("SVM on raw pixels, train", "46.49 %", _svm("train", "pixels"), _svm("test", "pixels"), BY_HEART),
     Figure(
@@ -94,7 +94,7 @@ PRINTED = (
         "12.79 %",
         _svm("val", "pixels"),
         _svm("test", "pixels"),
-        "Below the constant answer: a solver that did not converge, unscaled features or misaligned labels. Here "
+        "Below the most common class: a solver that did not converge, unscaled features or misaligned labels. Here "
         "pixels and network go through the same SVM, scaled, with C chosen on validation.",
     ),
 )
@@ -115,7 +115,7 @@ NOT_PRINTED = (
         "A query that counts itself lifts chance as much as any score: to (1 + 2 · 11.5 %) / 3 = 41.0 % on SVHN.",
     ),
     Figure(
-        "constant answer, the commonest class",
+        "always the most common class",
         "none; 18.92 % train, 19.59 % test (derived)",
         _svm("val", "majority"),
         _svm("test", "majority"),

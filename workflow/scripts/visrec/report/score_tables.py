@@ -1,7 +1,7 @@
 """Cells, rows and groups of the tables of scores: which row of scores.csv stands where, and as what text.
 
 Everything here is of one dataset and size. A table is a list of groups, {title, note, rows}; a row has a label, one
-cell per encoder, and what chance and the constant answer give. Cells are text, so that the page only prints them.
+cell per encoder, and what chance and the most common class give. Cells are text, so that the page only prints them.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -50,6 +50,18 @@ def pick(rows: Rows, evaluator: str, metric: str, k: int | None = None, split: s
         encoder: next((row for row in own if all(row[key] == value for key, value in wanted.items())), None)
         for encoder, own in rows.items()
     }
+
+
+def spaces_of(rows: Rows) -> list[tuple[str, str]]:
+    """The spaces in which precision was measured, (features, distance), in the order of scores.csv."""
+    return list(
+        dict.fromkeys(
+            (row["features"], row["distance"])
+            for own in rows.values()
+            for row in own
+            if row["evaluator"] == "knn" and row["metric"] == "precision" and row["protocol"] == HEADLINE["protocol"]
+        )
+    )
 
 
 def decimal(value: float | None) -> str:

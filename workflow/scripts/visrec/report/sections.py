@@ -10,7 +10,7 @@ import pandas as pd
 from visrec.report import score_names
 from visrec.report.headline import HEADLINE
 from visrec.report.score_names import named
-from visrec.report.score_tables import DASH, MINUS, Rows, decimal, group, line, pick
+from visrec.report.score_tables import DASH, MINUS, Rows, decimal, group, line, pick, spaces_of
 from visrec.report.verdict import METRICS as LEADERBOARD
 from visrec.report.verdict import Score, compared, missing, percent, span
 from visrec.scoring.metrics import ATTRIBUTES_AND_IDENTITY, HEALTH, METRICS
@@ -91,15 +91,9 @@ def _others(rows: Rows, encoders: Sequence[str]) -> list[dict[str, Any] | None]:
 
 def spaces(rows: Rows, encoders: Sequence[str], k: int) -> list[dict[str, Any]]:
     """Precision by what is done to features and by distance; each encoder's best on validation is marked."""
-    kinds = dict.fromkeys(
-        (row["features"], row["distance"])
-        for own in rows.values()
-        for row in own
-        if row["evaluator"] == "knn" and row["metric"] == "precision" and row["protocol"] == HEADLINE["protocol"]
-    )
     scored = {}
     best: dict[str, tuple[float, Any]] = {}
-    for features, distance in kinds:
+    for features, distance in spaces_of(rows):
         where = {"features": features, "distance": distance}
         scored[features, distance] = pick(rows, "knn", "precision", k, **where)
         for encoder, row in pick(rows, "knn", "precision", k, "val", **where).items():

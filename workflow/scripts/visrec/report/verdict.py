@@ -1,7 +1,8 @@
 """Words from numbers, never stronger than the intervals allow.
 
 Two encoders are called better or worse only where the interval of their paired difference, a row of comparisons.csv,
-leaves out 0; else the verdict is "not resolved". A constant (chance, the majority class) is passed only by an interval
+leaves out 0; else the verdict is "not resolved", which the page calls no measurable difference, or "identical" where
+every query scores the same with both. A constant (chance, the majority class) is passed only by an interval
 that leaves it out.
 """
 
@@ -11,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 BETTER, WORSE, NOT_RESOLVED, NOT_MEASURED = "better", "worse", "not resolved", "not measured"
+IDENTICAL = "identical"
 OPPOSITE = {BETTER: WORSE, WORSE: BETTER}
 BASELINES = {"random": "its own untrained network", "pixels": "raw pixels"}
 # column of leaderboard.csv: what it is called
@@ -91,7 +93,7 @@ def compared(comparisons: Iterable[Mapping[str, Any]], a: str, b: str, metric: s
         metric: a column of the leaderboard.
 
     Returns:
-        "better", "worse", "not resolved" or "not measured", and the difference a - b with its interval.
+        "better", "worse", "not resolved", "identical" or "not measured", and the difference a - b with its interval.
     """
     for row in comparisons:
         if row["metric"] != metric or {row["a"], row["b"]} != {a, b}:
@@ -143,9 +145,19 @@ class Verdict:
     caveats: list[str] = field(default_factory=list)
 
 
+def of_hundred(*values: float) -> list[str]:
+    """Fractions as "63" of 100; as "63.2" if two different ones would read the same."""
+    whole = [f"{100 * value:.0f}" for value in values]
+    return whole if len(set(whole)) == len(set(values)) else [f"{100 * value:.1f}" for value in values]
+
+
 def _conclusion(
-    scores: Mapping[str, Score], name: str, comparisons: Sequence[Mapping[str, Any]], labelled: Collection[str]
+    scores: Mapping[str, Score],
+    chance: float | None,
+    comparisons: Sequence[Mapping[str, Any]],
+    labelled: Collection[str],
 ) -> tuple[str, str]:
+    """The word and the answer in a sentence, with numbers that need no statistics to be read."""
     if not scores:
         return NOT_MEASURED, "No encoder gave an embedding that could be scored."
     best = max(scores, key=lambda encoder: scores[encoder].value)
@@ -156,15 +168,25 @@ def _conclusion(
     open_, behind = [], []
     for encoder in others:
         (behind if relation(comparisons, best, encoder) == BETTER else open_).append(named(encoder, labelled))
+    show = "of 100 recommended pictures show the query's class"
+    show += "" if missing(chance) else f" (guessing: {of_hundred(chance)[0]})"
+    ranked = sorted(scores, key=lambda encoder: -scores[encoder].value)
+    most, second = of_hundred(scores[best].value, scores[ranked[1]].value)
     if not open_:
-        return BETTER, f"{first} is better than {enumerate_words(behind)} at {name}."
+        return (
+            BETTER,
+            f"{first} recommends best: {most} {show}, against {second} with {named(ranked[1], labelled)}, the next. "
+            "It is measurably better than all others.",
+        )
     if behind:
         return (
             NOT_RESOLVED,
-            f"{first} scores highest at {name} and is better than {enumerate_words(behind)}, "
-            f"but is not resolved from {enumerate_words(open_)}.",
+            f"{first} scores highest: {most} {show}. It is measurably better than {enumerate_words(behind)}, with no "
+            f"measurable difference from {enumerate_words(open_)}.",
         )
-    return NOT_RESOLVED, f"No encoder stands out: {first} scores highest at {name}, not resolved from any other."
+    least, most = of_hundred(scores[ranked[-1]].value, scores[best].value)
+    between = most if least == most else f"{least} to {most}"
+    return NOT_RESOLVED, f"No encoder stands out: {between} {show}, whichever is taken."
 
 
 def _beside_baselines(
@@ -180,12 +202,12 @@ def _beside_baselines(
         if other == encoder:
             continue
         if other not in rows:
-            yield Finding(f"{subject} beside {baseline}", NOT_MEASURED, f"the encoder {other} is not in this report")
+            yield Finding(f"{subject} vs. {baseline}", NOT_MEASURED, f"the encoder {other} is not in this report")
             continue
         word, difference = compared(comparisons, encoder, other, "precision")
-        detail = f"{label}: {mine} beside {score(rows[other], 'precision')}"
+        detail = f"{label}: {mine} vs. {score(rows[other], 'precision')}"
         apart = f"; difference {points(difference)}" if difference.measured else ""
-        yield Finding(f"{subject} beside {baseline}", word, detail + apart)
+        yield Finding(f"{subject} vs. {baseline}", word, detail + apart)
 
 
 def verdict(
@@ -199,7 +221,7 @@ def verdict(
     Args:
         rows: its rows of leaderboard.csv, one per encoder.
         trained: the encoders among them that are trained networks; each is set beside its untrained self, raw pixels,
-            chance and the constant answer.
+            chance and the most common class.
         comparisons: the rows of comparisons.csv of this dataset and size.
         labelled: the encoders whose training sees labels; they are marked wherever they are named.
     """
@@ -208,7 +230,8 @@ def verdict(
     names = {metric: METRICS[metric].format(k=rows[0]["k"]) for metric in METRICS}
     scores = {row["encoder"]: score(row, "precision") for row in rows}
     scores = {encoder: one for encoder, one in scores.items() if one.measured}
-    word, heading = _conclusion(scores, names["precision"], comparisons, labelled)
+    chance = next((row["precision_chance"] for row in rows if not missing(row["precision_chance"])), None)
+    word, heading = _conclusion(scores, chance, comparisons, labelled)
 
     findings: list[Finding] = []
     for encoder in trained:
@@ -217,17 +240,17 @@ def verdict(
         chance, mine = row["precision_chance"], score(row, "precision")
         findings.append(
             Finding(
-                f"{subject} beside chance",
+                f"{subject} vs. chance",
                 beside_constant(mine, chance),
-                f"{names['precision']}: {mine} beside {percent(chance)}",
+                f"{names['precision']}: {mine} vs. {percent(chance)}",
             )
         )
         linear = score(row, "svm_accuracy")
         findings.append(
             Finding(
-                f"{subject} beside the constant answer",
+                f"{subject} vs. always guessing the most common class",
                 beside_constant(linear, row["majority"]),
-                f"{names['svm_accuracy']}: {linear} beside {percent(row['majority'])}",
+                f"{names['svm_accuracy']}: {linear} vs. {percent(row['majority'])}",
             )
         )
 
@@ -247,6 +270,6 @@ def verdict(
     if lone:
         caveats.append(
             f"There is one seed of {enumerate_words(lone)}: the intervals cover the choice of query images, not the "
-            "luck of training, so even a resolved difference speaks of this one network only."
+            "luck of training, so even a measurable difference speaks of this one network only."
         )
     return Verdict(word, heading, findings, caveats)

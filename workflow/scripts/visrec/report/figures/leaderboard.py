@@ -39,5 +39,5 @@ def leaderboard(rows: pd.DataFrame, theme: str) -> Figure:
         axis.set_yticks(range(len(rows)), rows["encoder"])
         axis.tick_params(axis="y", length=0, labelcolor=style.INK[theme])
         sns.despine(ax=axis, left=True)
-    caption(figure, "test, 95 % intervals; dashed: chance, solid: the commonest class as constant answer", theme)
+    caption(figure, "test, 95 % intervals; dashed: chance, solid: the most common class", theme)
     return figure

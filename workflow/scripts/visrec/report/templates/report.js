@@ -10,7 +10,7 @@ function sortable(table, choice) {
     const value = (row) => row.cells[column].dataset.value;
     const number = (row) => { const found = parseFloat(value(row)); return Number.isNaN(found) ? -Infinity : found; };
     const order = numeric ? (a, b) => number(a) - number(b) : (a, b) => value(a).localeCompare(value(b));
-    for (const body of bodies) { // chance and the constant answer are bodies of their own, and stay
+    for (const body of bodies) { // chance and the most common class are bodies of their own, and stay
       const rows = [...body.rows].filter((row) => row.dataset.encoder !== undefined);
       body.append(...rows.sort((a, b) => (falling ? -order(a, b) : order(a, b)) || 0));
     }

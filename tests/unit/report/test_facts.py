@@ -1,0 +1,93 @@
+"""Sentences below the verdict, from tables made by hand."""
+
+import math
+
+import pytest
+
+from visrec.report.facts import facts, near_copies
+
+STAGES = {"age": "train", "pca": "fit", "pixels": None}
+
+
+def leader(encoder, precision, seconds, dimensions, speed=100.0):
+    row = {"encoder": encoder, "k": 3, "precision": precision, "precision_low": precision - 0.01}
+    row |= {"precision_high": precision + 0.01, "cost_seconds": seconds, "dimensions": dimensions}
+    return row | {"embed_images_per_second": speed}
+
+
+def leaders(*precisions):
+    rows = zip(STAGES, precisions, (200.0, 2.0, 0.0), (4416, 128, 3072), strict=True)
+    return [leader(*row) for row in rows]
+
+
+def pairs(words, metric="precision"):
+    return [{"a": a, "b": b, "metric": metric, "difference": 0, "low": 0, "high": 0, "word": word}
+            for (a, b), word in words.items()]  # fmt: skip
+
+
+def score(metric, value, features="raw", distance="l2", k=None):
+    about = {"evaluator": "knn", "metric": metric, "k": k, "split": "test", "protocol": "visrec", "average": "micro"}
+    return about | {"duplicates": "kept", "features": features, "distance": distance, "value": value}
+
+
+OPEN = pairs({("age", "pca"): "not resolved", ("age", "pixels"): "identical"})
+
+
+def told(rows, comparisons, scores=None):
+    return facts(rows, comparisons, STAGES, scores or {encoder: [] for encoder in STAGES}, ["age"])
+
+
+def test_the_cheapest_and_the_smallest_of_those_that_are_not_measurably_worse():
+    assert told(leaders(0.9, 0.89, 0.89), OPEN) == [
+        "Of those without measurable difference, pixels is cheapest (no training), pca smallest (128 values "
+        "per picture)."
+    ]
+    behind = pairs({("age", "pca"): "not resolved", ("age", "pixels"): "better"})
+    (sentence,) = told(leaders(0.9, 0.89, 0.6), behind)
+    assert sentence.replace("\N{NO-BREAK SPACE}", " ") == (
+        "Of those without measurable difference, pca is cheapest (2.0 s) and smallest (128 values per picture)."
+    )
+    (alone,) = told(leaders(0.9, 0.6, 0.6), pairs({("age", "pca"): "better", ("age", "pixels"): "better"}))
+    assert alone.replace("\N{NO-BREAK SPACE}", " ") == "Its cost: 3 min 20 s, 4,416 values per picture."
+
+
+def test_where_precision_is_saturated_map_at_r_speaks():
+    scores = {"age": [score("map_at_r", 0.5)], "pca": [score("map_at_r", 0.6)], "pixels": [score("map_at_r", 0.55)]}
+    more = pairs({("age", "pca"): "worse", ("pca", "pixels"): "not resolved"}, "map_at_r")
+    first, _ = told(leaders(0.98, 0.97, 0.97), OPEN + more, scores)
+    assert first.replace("\N{NO-BREAK SPACE}", " ") == (
+        "precision@3 is near its ceiling here and tells little apart. By MAP@R, which looks at the whole "
+        "ranking, pca is "
+        "highest (60.0 %), measurably better than age (trained with labels), with no measurable difference from pixels."
+    )
+    assert not any("ceiling" in each for each in told(leaders(0.9, 0.8, 0.8), OPEN + more, scores))
+
+
+def in_spaces(**values):
+    kinds = [("raw", "l2"), ("raw", "cosine"), ("whitened", "cosine")]
+    return {
+        encoder: [score("precision", value, *kind, k=3) for kind, value in zip(kinds, own, strict=True)]
+        for encoder, own in values.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("age", "words"),
+    [
+        ((0.9, 0.9, 0.9), "age (trained with labels) is highest in all 3 spaces"),
+        ((0.9, 0.6, 0.9), "of 3, age (trained with labels) in 2 and pca in 1 are highest."),
+        ((0.9, math.nan, 0.9), "of 3, age (trained with labels) in 2 and pca in 1 are highest."),
+    ],
+)
+def test_whether_the_order_holds_in_the_other_spaces(age, words):
+    scores = in_spaces(age=age, pca=(0.8, 0.8, 0.8), pixels=(0.7, 0.7, 0.7))
+    assert any(words in each for each in told(leaders(0.9, 0.8, 0.7), OPEN, scores))
+
+
+def test_one_encoder_has_nothing_beside_it():
+    assert facts(leaders(0.9, math.nan, math.nan), [], STAGES, {}) == []
+
+
+def test_many_near_copies_are_named():
+    assert near_copies({"near": 136}, 250).startswith("136 of 250 test pictures have a near duplicate in train.")
+    assert near_copies({"near": 12}, 250) == near_copies(None, 250) == near_copies({"near": 1}, 0) == ""

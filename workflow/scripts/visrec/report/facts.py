@@ -1,0 +1,144 @@
+"""What stands below the conclusion of a verdict: what else a reader needs to choose an encoder, in a sentence each."""
+
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from visrec.report.score_tables import Rows, pick, spaces_of
+from visrec.report.verdict import (
+    BETTER,
+    METRICS,
+    duration,
+    enumerate_words,
+    missing,
+    named,
+    percent,
+    relation,
+    score,
+)
+
+SATURATED = 0.95  # precision above which little is left to tell encoders apart by
+MANY_DUPLICATES = 0.05  # share of test pictures with a near duplicate in train that a verdict has to name
+
+
+def facts(
+    leaders: Sequence[Mapping[str, Any]],
+    comparisons: Sequence[Mapping[str, Any]],
+    stages: Mapping[str, str | None],
+    scores: Rows,
+    labelled: Collection[str] = (),
+) -> list[str]:
+    """Sentences about one dataset and size; none where fewer than two encoders are scored.
+
+    Args:
+        leaders: its rows of leaderboard.csv, one per encoder.
+        comparisons: its rows of comparisons.csv.
+        stages: encoder -> its stage ("fit", "train"), or None.
+        scores: the scores of the chosen trials, from `score_tables.of_chosen`.
+        labelled: the encoders whose training sees labels.
+    """
+    rows = {row["encoder"]: row for row in leaders if score(row, "precision").measured}
+    if len(rows) < 2:
+        return []
+    best = max(rows, key=lambda encoder: rows[encoder]["precision"])
+    found = [
+        _saturated(rows, best, comparisons, scores, labelled),
+        _in_other_spaces(best, scores, rows[best]["k"], labelled),
+        _cheapest(rows, best, comparisons, stages, labelled),
+    ]
+    return [sentence for sentence in found if sentence]
+
+
+def _saturated(
+    rows: Mapping[str, Mapping[str, Any]],
+    best: str,
+    comparisons: Sequence[Mapping[str, Any]],
+    scores: Rows,
+    labelled: Collection[str],
+) -> str:
+    """Where precision is near its ceiling, what MAP@R says, which is of the whole ranking."""
+    if rows[best]["precision"] < SATURATED:
+        return ""
+    whole = {
+        encoder: row["value"]
+        for encoder, row in pick(scores, "knn", "map_at_r").items()
+        if encoder in rows and row is not None and not missing(row["value"])
+    }
+    near = f"{METRICS['precision'].format(k=rows[best]['k'])} is near its ceiling here and tells little apart."
+    if len(whole) < 2:
+        return near
+    first = max(whole, key=whole.__getitem__)
+    words = {encoder: relation(comparisons, first, encoder, "map_at_r") for encoder in whole if encoder != first}
+    behind = [named(encoder, labelled) for encoder, word in words.items() if word == BETTER]
+    equal = [named(encoder, labelled) for encoder, word in words.items() if word != BETTER]
+    said = f"By MAP@R, which looks at the whole ranking, {named(first, labelled)} is highest ({percent(whole[first])})"
+    parts = [f"measurably better than {enumerate_words(behind)}"] if behind else []
+    parts += [f"with no measurable difference from {enumerate_words(equal)}"] if equal else []
+    return f"{near} {said}, {', '.join(parts)}."
+
+
+def _in_other_spaces(best: str, scores: Rows, k: int, labelled: Collection[str]) -> str:
+    """Whether the encoder that is highest in the headline's space is so in the others."""
+    highest = {}
+    for features, distance in spaces_of(scores):
+        found = pick(scores, "knn", "precision", k, features=features, distance=distance)
+        values = {name: row["value"] for name, row in found.items() if row is not None and not missing(row["value"])}
+        if len(values) > 1:
+            highest[features, distance] = max(values, key=values.__getitem__)
+    if len(highest) < 2:
+        return ""
+    times = Counter(highest.values())
+    if len(times) == 1 and best in times:
+        return (
+            f"{named(best, labelled)} is highest in all {len(highest)} spaces (distance and scaling of the features)."
+        )
+    said = [f"{named(name, labelled)} in {count}" for name, count in times.most_common()]
+    return (
+        f"The order depends on the space (distance and scaling of the features): of {len(highest)}, "
+        f"{enumerate_words(said)} {'is' if len(said) == 1 else 'are'} highest."
+    )
+
+
+def _cheapest(
+    rows: Mapping[str, Mapping[str, Any]],
+    best: str,
+    comparisons: Sequence[Mapping[str, Any]],
+    stages: Mapping[str, str | None],
+    labelled: Collection[str],
+) -> str:
+    """The cheapest to train and the smallest of those that are not measurably worse than the best."""
+    equal = [encoder for encoder in rows if encoder == best or relation(comparisons, best, encoder) != BETTER]
+    cheap = min(equal, key=lambda encoder: (_seconds(rows[encoder]), -_speed(rows[encoder])))
+    small = min(equal, key=lambda encoder: rows[encoder]["dimensions"])
+    cost = "no training" if stages[cheap] is None else duration(rows[cheap]["cost_seconds"])
+    values = f"{rows[small]['dimensions']:,} values per picture"
+    if len(equal) == 1:
+        return f"Its cost: {cost}, {values}."
+    one = named(cheap, labelled)
+    if small == cheap:
+        return f"Of those without measurable difference, {one} is cheapest ({cost}) and smallest ({values})."
+    smallest = f"{named(small, labelled)} smallest ({values})"
+    return f"Of those without measurable difference, {one} is cheapest ({cost}), {smallest}."
+
+
+def _seconds(row: Mapping[str, Any]) -> float:
+    return float("inf") if missing(row["cost_seconds"]) else row["cost_seconds"]
+
+
+def _speed(row: Mapping[str, Any]) -> float:
+    return 0.0 if missing(row["embed_images_per_second"]) else row["embed_images_per_second"]
+
+
+def near_copies(duplicates: Mapping[str, Any] | None, queries: int) -> str:
+    """A caveat where many test pictures have a near duplicate in train; else "".
+
+    Args:
+        duplicates: `near`, how many test pictures have one; None where nobody looked.
+        queries: number of test pictures.
+    """
+    if not duplicates or not queries or duplicates["near"] < MANY_DUPLICATES * queries:
+        return ""
+    return (
+        f"{duplicates['near']:,} of {queries:,} test pictures have a near duplicate in train. To find that one is no "
+        "test of an embedding; the table of train-test overlap has the scores without them."
+    )
