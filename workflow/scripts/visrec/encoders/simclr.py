@@ -12,14 +12,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from visrec.networks.bodies import build, unit
+from visrec.networks.any_body import build_encoder
+from visrec.networks.bodies import unit
 from visrec.training.method import Method, Setup
 from visrec.training.views import view
 
 STAGE = "train"
 SIZES = [32, 64]
 ATLAS = True
-OPTIONS_OF = {"train": ["body", "views", "training"], "embed": ["stack"]}
+OPTIONS_OF = {"train": ["any_body", "views", "training"], "embed": ["stack"]}
 OPTIONS = {
     "train": {
         "temperature": {
@@ -55,7 +56,7 @@ class Training(Method):
     def __init__(self, setup: Setup):
         super().__init__(setup)
         options = setup.options
-        self.encoder, _ = build(setup.size, options["latent"], options["architecture"], setup.seed)
+        self.encoder = build_encoder(setup.size, options["latent"], options["architecture"], setup.seed)
         self.projector = nn.Sequential(
             nn.Linear(options["latent"], HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, options["projection"])
         )

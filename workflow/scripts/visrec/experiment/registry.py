@@ -25,6 +25,7 @@ SHARED_OPTIONS = {
     "training": "training/loop.py",
     "views": "training/views.py",
     "body": "networks/bodies.py",
+    "any_body": "networks/any_body.py",
     "stack": "networks/stack.py",
 }
 
