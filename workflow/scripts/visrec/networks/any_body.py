@@ -1,7 +1,7 @@
 """The body of an encoder that has no generator: any network that there is.
 
-Encoders with a generator share the options of group `body` instead, `visrec.networks.bodies`: there `architecture` names
-two networks, and ResNet-18 has no generator that mirrors it.
+Encoders with a generator share the options of group `body` instead, `visrec.networks.bodies`: there `architecture`
+names two networks, and ResNet-18 has no generator that mirrors it.
 """
 
 from torch import nn

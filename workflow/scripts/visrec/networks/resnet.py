@@ -1,8 +1,8 @@
 """ResNet-18 (He et al., arXiv:1512.03385) for small pictures: torchvision's, with another stem.
 
 The stem of the paper takes pictures of 224 px to a quarter of their side, with a 7x7 convolution and a pooling. Here it
-is one 3x3 convolution that leaves 32 x 32, as is usual on CIFAR-10: of stride 1 at 32 px and of stride 2 at 64 px. So the
-maps after the four stages are 32, 16, 8 and 4 wide and the last is as large as that of the other bodies, at both sizes.
+is one 3x3 convolution that leaves 32 x 32: of stride 1 at 32 px, as is usual on CIFAR-10, and of stride 2 at 64 px. So
+the maps after the four stages are 32, 16, 8 and 4 wide, the last as large as that of the other bodies, at both sizes.
 """
 
 import torch
