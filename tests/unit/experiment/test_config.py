@@ -56,6 +56,7 @@ def broken(path: str, value) -> dict:
         ("datasets.digits.sizes", [0], "datasets.digits.sizes.0: 0 is less than the minimum of 8"),
         ("report", {"queries": 101}, "report.queries: 101 is greater than the maximum of 100"),
         ("report", {"neighbours": 51}, "report.neighbours: 51 is greater than the maximum of 50"),
+        ("encoders.age", {"architecture": "resnet18"}, "encoders.age.architecture: unknown value 'resnet18'; "),
         ("datasets.digits.sizes", [40], "has no 40 px; it knows 32, 64"),
         (
             "datasets.digits.encoders",

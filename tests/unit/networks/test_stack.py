@@ -3,6 +3,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from visrec.networks.any_body import build_encoder
 from visrec.networks.bodies import build
 from visrec.networks.stack import POOLING, extractor, feature_maps, members, reestimate_batchnorm, stack, to_unit_range
 
@@ -45,6 +46,20 @@ def test_widths_of_the_stack(size, widths, architecture):
     assert [part.shape for part in layers.values()] == [(3, width) for width in widths]
     assert sum(widths) == {32: 4416, 64: 8704}[size]
     assert [*layers][-1] == "output"
+
+
+def test_stack_of_a_network_with_residuals():
+    """Of four maps the last three; and its batch norms are re-estimated like any others."""
+    encoder, images = build_encoder(32, 8, "resnet18", seed=0), pictures(4, 32)
+    layers = embedder(encoder, images, "reestimated", "average")(images[:2])
+    assert {name: part.shape for name, part in layers.items()} == {
+        "hidden2": (2, 128),
+        "hidden3": (2, 256),
+        "hidden4": (2, 512 * 16),
+        "output": (2, 8),
+    }
+    maps = F.conv2d(to_unit_range(torch.from_numpy(images)), encoder.stem[0].weight, padding=1)
+    assert encoder.stem[1].running_mean.numpy() == pytest.approx(maps.mean(dim=(0, 2, 3)).detach().numpy(), abs=1e-5)
 
 
 def test_values_of_the_stack_by_hand():

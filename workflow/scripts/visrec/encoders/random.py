@@ -8,14 +8,14 @@ import numpy as np
 
 from visrec.data.images import ImageFile, read_image_info
 from visrec.networks import stack
-from visrec.networks.bodies import build
+from visrec.networks.any_body import build_encoder
 
 if TYPE_CHECKING:
     import torch
 
 SIZES = [32, 64]
 ATLAS = True
-OPTIONS_OF = {"embed": ["body", "stack"]}
+OPTIONS_OF = {"embed": ["any_body", "stack"]}
 OPTIONS: dict = {}
 
 
@@ -31,7 +31,8 @@ def maps(
 
     See `visrec.networks.stack.feature_maps`.
     """
-    encoder, _ = build(read_image_info(source.path).size, options["latent"], options["architecture"], seed)
+    size = read_image_info(source.path).size
+    encoder = build_encoder(size, options["latent"], options["architecture"], seed)
     return stack.feature_maps(encoder, source, batchnorm, device)
 
 

@@ -9,17 +9,18 @@ The projections are made of the encoder's output by a small network that is not 
 """
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from visrec.networks.bodies import build, unit
-from visrec.training.method import Method, Setup
-from visrec.training.views import view
+from visrec.networks.bodies import unit
+from visrec.networks.projector import HIDDEN, projector
+from visrec.training.method import Setup
+from visrec.training.two_views import TwoViews
 
 STAGE = "train"
 SIZES = [32, 64]
 ATLAS = True
-OPTIONS_OF = {"train": ["body", "views", "training"], "embed": ["stack"]}
+OPTIONS_OF = {"train": ["any_body", "views", "training"], "embed": ["stack"]}
 OPTIONS = {
     "train": {
         "temperature": {
@@ -46,36 +47,21 @@ READINGS = {
         "collapse_below": 0.01,
     },
 }
-HIDDEN = 512
 
 
-class Training(Method):
+class Training(TwoViews):
     """An encoder and the projector that its loss looks through."""
 
     def __init__(self, setup: Setup):
-        super().__init__(setup)
-        options = setup.options
-        self.encoder, _ = build(setup.size, options["latent"], options["architecture"], setup.seed)
-        self.projector = nn.Sequential(
-            nn.Linear(options["latent"], HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, options["projection"])
-        )
-
-    def optimisers(self) -> dict[str, torch.optim.Optimizer]:
-        """One Adam for both networks."""
-        return {"all": self.adam(self.encoder, self.projector)}
+        super().__init__(setup, projector(setup.options["latent"], HIDDEN, setup.options["projection"]))
 
     def step(self, images: Tensor, labels: Tensor | None) -> dict[str, Tensor]:
         """One update, on two views of each image."""
-        views = torch.cat([view(images, self.options, self.random) for _ in range(2)])
-        projections = unit(self.run(self.project, views))
+        projections = unit(self.projections(images))
         loss, found = nt_xent(projections, self.options["temperature"])
         self.update("all", loss)
         spread = projections.var(dim=0, correction=0).sum().sqrt()
         return {"loss": loss, "found": found, "spread": spread}
-
-    def project(self, images: Tensor) -> Tensor:
-        """Projections (B, P) of images, not on the sphere yet."""
-        return self.projector(self.encoder(images))
 
 
 def nt_xent(projections: Tensor, temperature: float) -> tuple[Tensor, Tensor]:

@@ -11,14 +11,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from visrec.networks.bodies import build
+from visrec.networks.any_body import build_encoder
 from visrec.training.method import Method, Setup
 
 STAGE = "train"
 SIZES = [32, 64]
 ATLAS = True
 LABELS = True
-OPTIONS_OF = {"train": ["body", "labels", "training"], "embed": ["stack"]}
+OPTIONS_OF = {"train": ["any_body", "labels", "training"], "embed": ["stack"]}
 OPTIONS = {
     "train": {
         "flip": {
@@ -43,7 +43,7 @@ class Training(Method):
     def __init__(self, setup: Setup):
         super().__init__(setup)
         options = setup.options
-        self.encoder, _ = build(setup.size, options["latent"], options["architecture"], setup.seed)
+        self.encoder = build_encoder(setup.size, options["latent"], options["architecture"], setup.seed)
         self.classifier = nn.Linear(options["latent"], setup.classes)
         self.scale = math.sqrt(options["latent"])
 

@@ -26,6 +26,7 @@ SHARED_OPTIONS = {
     "views": "training/views.py",
     "body": "networks/bodies.py",
     "labels": "training/labels.py",
+    "any_body": "networks/any_body.py",
     "stack": "networks/stack.py",
 }
 # A reading of every trained encoder that draws reconstructions, see `visrec.training.reconstruction`.

@@ -1,7 +1,8 @@
 """From a trained or untrained encoder to the vectors that are compared: hidden layers and output, stacked.
 
 The seed paper's 4416 values at 32 px are the last three hidden maps and the output, the first two maps pooled to 1x1
-and the third flattened: 64 + 128 + 256*4*4 + 128. At 64 px the same rule gives 128 + 256 + 512*4*4 + 128 = 8704.
+and the third flattened: 64 + 128 + 256*4*4 + 128. At 64 px the same rule gives 128 + 256 + 512*4*4 + 128 = 8704, as it
+does at both sizes with ResNet-18.
 Kept apart from training, so that a change of stacking embeds again and does not train again.
 """
 
@@ -13,7 +14,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from visrec.data.images import ImageFile
-from visrec.networks.bodies import Encoder
 
 # Options of the encoders that embed a stack of layers, see `OPTIONS_OF` in docs/adding-an-encoder.md.
 OPTIONS = {
@@ -68,7 +68,7 @@ def stack(maps: Mapping[str, Tensor], pooling: str) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def reestimate_batchnorm(encoder: Encoder, images: Tensor) -> None:
+def reestimate_batchnorm(encoder: nn.Module, images: Tensor) -> None:
     """Replace the running statistics by averages over real images, uint8 (N, 3, S, S), in equal-weight batches.
 
     In training every real batch is followed by 1 + n_g generated ones, so the running statistics are about 79 %
@@ -86,12 +86,12 @@ def reestimate_batchnorm(encoder: Encoder, images: Tensor) -> None:
 
 
 def feature_maps(
-    encoder: Encoder, source: ImageFile, batchnorm: str, device: torch.device
+    encoder: nn.Module, source: ImageFile, batchnorm: str, device: torch.device
 ) -> Callable[[np.ndarray], dict[str, Tensor]]:
     """A function that gives every map of a batch of images in one pass, in float32 and evaluation mode.
 
     Args:
-        encoder: the network.
+        encoder: the network, with `hidden` and `latent`.
         source: its training images are read only when statistics are re-estimated.
         batchnorm: "running" (as training left them) or "reestimated" (on the training images).
         device: where to compute.
