@@ -150,6 +150,13 @@ def test_a_step_is_one_update_of_the_encoder_and_then_those_of_the_generator(gam
     assert row["latent_cosine"] == pytest.approx(16 * (2 - row["latent_match"]), abs=1e-4)
 
 
+def test_both_networks_have_the_beta1_of_dcgan_and_the_papers_rate():
+    """0.5 (arXiv:1511.06434), also in the AGE authors' code; Adam's own default would be 0.9."""
+    for optimiser in game_of().optimisers().values():
+        (group,) = optimiser.param_groups
+        assert (group["betas"], group["lr"]) == ((0.5, 0.999), 2e-4)
+
+
 def test_the_weight_of_fakes_rises_slowly_falls_fast_and_is_never_negative():
     game = game_of(balance="weight")
     assert game.fake_weight == 0

@@ -337,6 +337,26 @@ def test_an_orphan_whose_half_written_files_are_cleared_away_leaves_as_supersede
     assert names(tmp_path) in (["checkpoints"], ["checkpoints", "history.csv"])
 
 
+def test_who_loses_the_trial_while_the_disk_is_slow_writes_no_state(tmp_path, monkeypatch):
+    other = dataclasses.asdict(dataclasses.replace(Claim.of_this_process(), host="elsewhere"))
+    monkeypatch.setattr(checkpoint, "sync", lambda path: write_json(tmp_path / "claim.json", other))
+    late = Checkpoints(tmp_path, {}, 1, 60)
+    with late, pytest.raises(SupersededError, match="on elsewhere has taken over"):
+        late.keep(1, lambda: ({"a": torch.ones(2)}, {}))
+    assert names(tmp_path) == ["claim.json"]
+
+
+def test_a_record_that_is_not_the_one_written_is_damage(tmp_path, caplog):
+    with Checkpoints(tmp_path, {}, 1, 60) as checkpoints:
+        checkpoints.keep(1, lambda: ({"a": torch.ones(2)}, {"loss": 0.25}))
+    path = tmp_path / "000000001.safetensors"
+    content = path.read_bytes()
+    assert content.count(b"0.25") == 1
+    path.write_bytes(content.replace(b"0.25", b"0.75"))
+    assert Checkpoints(tmp_path, {}, 1, 60).newest() is None
+    assert "its checksum does not fit" in caplog.text
+
+
 def test_states_that_vanish_while_they_are_looked_for_are_not_the_last_ones(tmp_path, monkeypatch):
     """Another machine's process saves twice between the listing of the folder and the reading of its files."""
     state = lambda number: lambda: ({"a": torch.full((2,), number)}, {})  # noqa: E731
