@@ -87,6 +87,12 @@ def test_c_is_chosen_on_val_and_not_on_test():
     assert found[0] == found[1] < found[2]
 
 
+def test_draws_that_are_all_the_same_have_no_interval():
+    mean, low, high, sd = few_labels._summary(np.full(5, 1 / 3))
+    assert (mean, sd) == (pytest.approx(1 / 3), 0)
+    assert np.isnan([low, high]).all()
+
+
 def test_draws_depend_on_ids_and_not_on_rows():
     one, two = run(make()), run(make(order=5))
     for key, row in one.items():

@@ -164,6 +164,22 @@ def test_an_encoder_that_saw_labels_is_marked_wherever_it_is_named():
     assert heading.startswith("No encoder stands out: pixels (trained with labels) scores highest")
 
 
+def test_no_encoder_scores_highest_where_all_have_the_same():
+    rows = [row("pixels", 0.444), row("random", 0.444), row("age", 0.4441)]
+    level = "No encoder stands out: all have 44.4 % at precision@3."
+    assert v.verdict(rows, [], []).heading.replace(v.NO_BREAK, " ") == level
+    heading = v.verdict([*rows, row("pca", 0.3)], [], []).heading
+    assert heading == (
+        "No encoder stands out: age, pixels and random score highest at precision@3, not resolved from any other."
+    )
+
+
+def test_a_difference_of_nothing_has_no_sign():
+    (pair,) = pairs(("pixels", "age", 0.0, -0.001, 0.002, "not resolved"))
+    _, difference = v.compared([pair], "age", "pixels", "precision")  # the other way round, so 0 is negated
+    assert v.points(difference) == "0.0 points [−0.2, +0.1]"
+
+
 def test_an_unstable_training_is_named_with_its_reason():
     reason = "from iteration 9100 on, kl_fake_ratio is 2.50, above the healthy 1.1"
     found = v.verdict([row("age", 0.9, status="unstable", reason=reason)], ["age"], [])
