@@ -336,13 +336,14 @@ def test_one_evaluator_is_enough(tmp_path, evaluator):
     assert "nan" not in Page(text).all_text().lower().split()
 
 
-def test_empty_tables_render(tmp_path):
+def test_empty_tables_render(drawn, tmp_path):
     trials = fixture.standard_trials()
-    results = write(tmp_path, trials, fixture.STANDARD)
+    results = tmp_path / "results/demo"
+    shutil.copytree(drawn, results)
     for name in ("scores", "comparisons", "overall", "selection", "overlap", "atlas"):
         table = pd.read_csv(results / "tables" / f"{name}.csv")
         table.iloc[:0].to_csv(results / "tables" / f"{name}.csv", index=False)
-    text = Page(page_of(results, trials)).all_text()
+    text = Page(page_of(results, trials, drawn=True)).all_text()
     assert text.count("Nothing to show: no trial has these scores.") == 5
     assert "There are no two encoders to compare." in text
     assert "there is nothing to choose" in text

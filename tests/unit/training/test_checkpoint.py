@@ -32,7 +32,6 @@ from visrec.training import checkpoint
 from visrec.training import loop as training
 from visrec.training.checkpoint import Checkpoints
 
-SCRIPTS = Path(__file__).parents[3] / "workflow/scripts"
 SAME = ("model.safetensors",)
 TIMINGS = ["images_per_second"]
 
@@ -72,18 +71,6 @@ class Forked:
             time.sleep(0.002)
         self.stderr.seek(0)
         return self.returncode
-
-
-def start(folder: Path, iterations: int, save_every: int) -> subprocess.Popen:
-    """A training in a process of its own from the start."""
-    folder.mkdir(exist_ok=True)
-    return subprocess.Popen(
-        [sys.executable, training_fixture.__file__, str(folder), str(iterations), str(save_every)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=os.environ | {"PYTHONPATH": str(SCRIPTS)},
-    )
 
 
 def wait_for_iterations(folder: Path, count: int) -> None:
@@ -159,7 +146,7 @@ def test_killed_at_twenty_random_moments_it_ends_as_if_undisturbed(tmp_path):
 
 
 def test_a_signal_saves_and_leaves_with_its_own_status(tmp_path, undisturbed):
-    process = start(tmp_path, 40, 1000)
+    process = Forked(tmp_path, 40, 1000)
     wait_for_iterations(tmp_path, 3)
     process.send_signal(signal.SIGTERM)
     assert process.wait(timeout=60) == 75
