@@ -1,5 +1,6 @@
 """Every dataset, encoder and evaluator found keeps its contract. A new file is picked up by itself."""
 
+import functools
 import json
 
 import h5py
@@ -22,6 +23,7 @@ from visrec.encoders import EmbeddingFiles, Resume
 from visrec.errors import StoppedError, UserError
 from visrec.experiment import registry, trials
 from visrec.experiment.config import encoder_options, options
+from visrec.networks import bodies
 from visrec.recommender.choice import embeds_new_pictures
 from visrec.scoring import atlas
 from visrec.training import models
@@ -151,9 +153,30 @@ def make(name, images, folder, seed=0):
     return read_embeddings(folder / "embeddings.h5")
 
 
+@pytest.fixture(scope="module", autouse=True)
+def narrow_networks():
+    """A sixteenth of the work; the contract is the same."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bodies, "WIDTH", 16)
+        yield
+
+
+@pytest.fixture(scope="module")
+def folder_of(images, tmp_path_factory):
+    """A function of an encoder's name: the folder in which it was made, once for all tests that only look into it."""
+
+    @functools.cache
+    def made(name):
+        folder = tmp_path_factory.mktemp("made") / name
+        make(name, images, folder)
+        return folder
+
+    return made
+
+
 @pytest.mark.parametrize("name", registry.names("encoders"))
-def test_encoder(name, images, tmp_path):
-    made, again = make(name, images, tmp_path / "one"), make(name, images, tmp_path / "two")
+def test_encoder(name, images, folder_of, tmp_path):
+    made, again = read_embeddings(folder_of(name) / "embeddings.h5"), make(name, images, tmp_path / "two")
     assert made.status == "ok"
     width = made.splits["train"].features.shape[1]
     assert [part.start for part in made.layers.values()] == [0, *(part.stop for part in made.layers.values())][:-1]
@@ -173,24 +196,24 @@ def test_encoder(name, images, tmp_path):
 
 
 @pytest.mark.parametrize("name", [name for name in registry.names("encoders") if not sees_labels(name)])
-def test_encoder_never_sees_labels(name, images, tmp_path):
+def test_encoder_never_sees_labels(name, images, folder_of, tmp_path):
     shuffled = tmp_path / "shuffled.h5"
     splits = {}
     for split in SPLITS:
         part = read_images(images, split)
         splits[split] = ImageSource([part.images], part.labels[::-1], part.ids)
     write_images(shuffled, ImageSet(splits, "abcd", "", ""), 32)
-    one, two = make(name, images, tmp_path / "one"), make(name, shuffled, tmp_path / "two")
+    one, two = read_embeddings(folder_of(name) / "embeddings.h5"), make(name, shuffled, tmp_path / "two")
     for split in SPLITS:
         assert np.array_equal(one.splits[split].features, two.splits[split].features)
 
 
 @pytest.mark.parametrize("name", [name for name in registry.names("encoders") if embeds_new_pictures(name)])
-def test_encoder_embeds_pictures_that_are_not_in_its_images(name, images, tmp_path):
+def test_encoder_embeds_pictures_that_are_not_in_its_images(name, images, folder_of):
     """The same pixels under another name have the same features, whatever else is in the batch."""
-    made = make(name, images, tmp_path / "made").splits["test"].features
+    made = read_embeddings(folder_of(name) / "embeddings.h5").splits["test"].features
     trial = trials.make(CONFIG, "digits", 32, name, small_options(name), 0)
-    model = tmp_path / "made/model.safetensors" if trial.stage else None
+    model = folder_of(name) / "model.safetensors" if trial.stage else None
     extract = encoders.extractor(trial.spec(), model, ImageFile(images), CPU)
     batch = read_images(images, "test").images[:3]
     found = np.concatenate([*extract(batch, np.array(["new0", "new1", "new2"])).values()], axis=1)
@@ -225,10 +248,8 @@ def test_a_training_that_was_killed_ends_as_if_undisturbed(name, images, tmp_pat
 
 
 @pytest.mark.parametrize("name", TRAINED)
-def test_readings_are_columns_of_the_history(name, images, tmp_path):
-    spec = trials.make(CONFIG, "digits", 32, name, small_options(name), 0).spec("train")
-    train(spec, images, tmp_path)
-    columns = set(pd.read_csv(tmp_path / "history.csv"))
+def test_readings_are_columns_of_the_history(name, folder_of):
+    columns = set(pd.read_csv(folder_of(name) / "history.csv"))
     assert columns >= SHARED
     declared = registry.declared("encoders", name)["READINGS"]
     for reading, about in declared.items():
@@ -251,18 +272,16 @@ def test_training_with_labels_needs_some_and_says_so(name, images, tmp_path):
 
 
 @pytest.mark.parametrize("name", TRAINED)
-def test_what_an_encoder_draws_is_what_its_method_can_make(name, images, tmp_path):
+def test_what_an_encoder_draws_is_what_its_method_can_make(name, images, folder_of, tmp_path):
     pictures = registry.declared("encoders", name).get("PICTURES", [])
     kind = registry.load("encoders", name).Training
     assert set(pictures) <= {"samples", "reconstructions"}
     assert not pictures or hasattr(kind, "decode")
     assert "samples" not in pictures or hasattr(kind, "latents")
-    if pictures:
-        make(name, images, tmp_path / "made")
     spec = trials.make(CONFIG, "digits", 32, name, small_options(name), 0).spec("train")
     for picture in pictures:
         for out in ("one.png", "two.png"):
-            draw(picture, spec, tmp_path / "made/model.safetensors", images, CPU, tmp_path / out)
+            draw(picture, spec, folder_of(name) / "model.safetensors", images, CPU, tmp_path / out)
         assert (tmp_path / "one.png").read_bytes() == (tmp_path / "two.png").read_bytes()
         shape = np.asarray(Image.open(tmp_path / "one.png")).shape
         assert (
@@ -280,10 +299,10 @@ def test_options_that_name_files_are_text_of_stage_embed(name):
 @pytest.mark.parametrize(
     "name", [name for name in registry.names("encoders") if registry.declared("encoders", name).get("ATLAS")]
 )
-def test_encoder_with_an_atlas(name, images, tmp_path):
-    make(name, images, tmp_path / "made")
+def test_encoder_with_an_atlas(name, images, folder_of, tmp_path):
+    made = folder_of(name)
     trial = trials.make(CONFIG, "digits", 32, name, small_options(name), 0)
-    model = Model(tmp_path / "made/model.safetensors", tmp_path / "made/status.json") if trial.stage else None
+    model = Model(made / "model.safetensors", made / "status.json") if trial.stage else None
     batch = read_images(images, "val").images
     for batchnorm in ("running", "reestimated"):
         maps = models.maps(trial.spec(), model.file if model else None, ImageFile(images), CPU, batchnorm)(batch)

@@ -14,13 +14,18 @@ from visrec.report.tables import tables
 
 
 def draw(root, trials, values):
-    """The files of the figures of made-up results: name -> SVG."""
+    """Draw the figures of made-up results: name -> SVG."""
     results = fixture.build(root, trials, values)
     files = {name: results / "tables" / file for name, file in TABLES.items()}
     tables(fixture.experiment(results, trials, ["knn", "svm"]), files)
     evidence.write_atlas(results / "tables", trials, values)
     figures(results / "tables", results, trials, results / "figures")
-    return {path.name: path.read_text() for path in (results / "figures").rglob("*.svg")}
+    return read(results / "figures")
+
+
+def read(folder):
+    """The figures below a folder: name -> SVG."""
+    return {path.name: path.read_text() for path in folder.rglob("*.svg")}
 
 
 @contextmanager

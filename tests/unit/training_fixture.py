@@ -1,6 +1,5 @@
-"""A training small enough for tests, for several of them; `python training_fixture.py FOLDER` runs it on its own."""
+"""A training small enough for tests, for several of them."""
 
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +11,7 @@ from visrec.training.loop import Data, TrainingFiles, train
 from visrec.training.method import Setup
 
 CPU = torch.device("cpu")
-WIDTH = 16  # of networks in a process of their own: a sixteenth of the work
+WIDTH = 16  # of networks that are trained for the sake of all but their values: a sixteenth of the work
 OPTIONS = {
     "lambda_z": 1000,
     "mu_x": 10,
@@ -48,13 +47,3 @@ def run(folder: Path, images: np.ndarray | None = None, seed: int = 0, save_ever
     checkpoints = Checkpoints(folder / "checkpoints", {"options": options, "seed": seed}, save_every, minutes=60)
     images = pictures(20) if images is None else images
     train(Training, Setup(options, 32, seed, CPU), Data(images), READINGS, files(folder), checkpoints)
-
-
-if __name__ == "__main__":
-    from visrec.jobs.job import job
-    from visrec.networks import bodies
-
-    bodies.WIDTH = WIDTH
-    folder = Path(sys.argv[1])
-    with job(folder / "train.log", threads=1):
-        run(folder, iterations=int(sys.argv[2]), save_every=int(sys.argv[3]))

@@ -81,6 +81,11 @@ def test_tables_hold_the_trials_scores(finished):
     assert one.lift[perfect].notna().sum() > 100
 
 
+def test_the_atlas_has_as_many_queries_as_the_config_says(finished):
+    rows = pd.read_csv(finished.results / f"digits/32px/age/{HEALTHY}/atlas.csv")
+    assert set(rows.n) == {TINY["atlas"]["queries"]}  # and not so many as its `images`, of which val has fewer
+
+
 def test_the_report_asks_for_nothing_from_outside(finished):
     html = (finished.results / "report/index.html").read_text()
     assert not re.findall(r"""(?:src|href|url)\s*[=(]\s*["']?(?:https?:)?//""", html)

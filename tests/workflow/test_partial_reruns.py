@@ -11,6 +11,7 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
+from safetensors.numpy import load_file
 from tiny import DIVERGED, HEALTHY, TINY
 
 from visrec.data.embeddings import read_embeddings
@@ -53,6 +54,12 @@ def test_a_new_seed_trains_only_new_trials(copy):
     assert plan["fit", "pca"] == 1
     assert plan["embed", "random"] == 1
     assert plan["embed", "pixels"] == 0
+    # And each is trained from its own seed.
+    folder = copy.results / "digits/32px/age"
+    other = folder / HEALTHY.replace("seed~0", "seed~1") / "model.safetensors"
+    copy.make(str(other.relative_to(copy.folder)))
+    one, two = (load_file(path)["encoder.head.weight"] for path in (folder / HEALTHY / "model.safetensors", other))
+    assert not np.array_equal(one, two)
 
 
 def test_a_changed_stacking_option_embeds_again_without_training(copy):

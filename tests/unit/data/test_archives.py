@@ -144,15 +144,14 @@ def test_a_zip_bomb_is_refused_by_its_ratio(tmp_path):
 
 
 def test_a_zip_whose_members_overlap_is_refused(tmp_path):
-    """Many entries of the index share one block of packed data."""
+    """Two entries of the index share one block of packed data."""
     path = tmp_path / "x.zip"
     with zipfile.ZipFile(path, "w") as file:
         file.writestr("kernel", bytes(range(256)) * 400)
         first = file.infolist()[0]
-        for number in range(1, 5):
-            file.filelist.append(copy := zipfile.ZipInfo(f"copy{number}"))
-            for name in ("header_offset", "file_size", "compress_size", "CRC", "compress_type"):
-                setattr(copy, name, getattr(first, name))
+        file.filelist.append(copy := zipfile.ZipInfo("copy"))
+        for name in ("header_offset", "file_size", "compress_size", "CRC", "compress_type"):
+            setattr(copy, name, getattr(first, name))
         file._didModify = True
     refused(names_of, path, match="members overlap")
 

@@ -108,6 +108,14 @@ def test_a_pickle_that_would_do_something_is_refused_even_with_the_right_checksu
         assert (tmp_path / "owned").exists()
 
 
+def nested(depth):
+    """A list whose text would have 2^depth parts."""
+    found = []
+    for _ in range(depth):
+        found = [found, found]
+    return found
+
+
 def batch(count=20, **changes):
     data = small_archives.pixels(count, 32, 32).reshape(count, -1)
     return python2_pickle({"data": data, "labels": [row % 10 for row in range(count)]} | changes)
@@ -122,10 +130,13 @@ def batch(count=20, **changes):
         ({"data_batch_1": batch()[:1000]}, "data_batch_1' cannot be read"),
         ({"data_batch_1": python2_pickle([1, 2])}, "is not a dict"),
         ({"data_batch_1": batch(data=np.zeros((20, 100), np.uint8))}, r"'data' as uint8 \(n, 3072\)"),
-        ({"data_batch_1": batch(data=np.zeros((20, 3072)))}, r"'data' as uint8 \(n, 3072\)"),
+        ({"data_batch_1": batch(data=np.zeros((20, 3072)))}, "data_batch_1' cannot be read"),
+        ({"data_batch_1": batch(data=np.zeros((20, 3072)).tolist())}, r"'data' as uint8 \(n, 3072\)"),
         ({"test_batch": batch(labels=[0] * 19)}, "test_batch must hold 'labels', a list of 20"),
         ({"test_batch": batch(labels=[0] * 19 + [10])}, "test_batch has the label 10; labels are 0 to 9"),
         ({"test_batch": batch(labels=[0] * 19 + [-1])}, "test_batch has the label -1"),
+        ({"test_batch": batch(labels=[0] * 19 + [10**5000])}, "test_batch has a label that is none"),
+        ({"test_batch": batch(labels=[0] * 19 + [nested(60)])}, "test_batch has a label that is none"),
         ({"test_batch": batch(labels=[row % 9 for row in range(20)])}, "class 'truck' has no image"),
         ({"batches__meta": python2_pickle({"label_names": 3})}, "no list 'label_names'"),
     ],
@@ -133,6 +144,39 @@ def batch(count=20, **changes):
 def test_another_content_is_refused(paths, tmp_path, contents, match):
     changed(paths, **contents)
     small_archives.refused("cifar10", paths, tmp_path, match, **SMALL)
+
+
+DTYPE = b"cnumpy\ndtype\n(U\x02u1K\x00K\x01tR"
+STATE = b"(K\x03U\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb"
+ARRAY = b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\nK\x00\x85U\x01btR"
+
+
+@pytest.mark.parametrize(
+    ("program", "match"),
+    [
+        # A data type that is told it has objects, a field or another size; NumPy's own would believe it.
+        (DTYPE + STATE.replace(b"K\x00tb", b"K\x3ftb"), "not of uint8"),
+        (DTYPE + STATE.replace(b"NNNJ\xff\xff\xff\xff", b"NNNJ\xff\xff\xff\x7f"), "not of uint8"),
+        (DTYPE.replace(b"u1", b"O8"), "another way"),
+        # An array over a buffer, or of another state than its bytes; a data type that was never told what it is.
+        (b"cnumpy\nndarray\n(K\x02\x85" + DTYPE + STATE + b"U\x01atR", "another way"),
+        (ARRAY.replace(b"U\x01b", b"U\x01O"), "another way"),
+        (ARRAY + b"(K\x01M\xff\xff\x85" + DTYPE + STATE + b"\x89U\x02abtb", "more or fewer values"),
+        (ARRAY + b"(K\x01J\xff\xff\xff\xff\x85" + DTYPE + STATE + b"\x89U\x02abtb", "no shape"),
+        (ARRAY + b"(K\x01K\x02\x85" + DTYPE + b"\x89U\x02abtb", "not of uint8"),
+        (ARRAY + b"(K\x01K\x02\x85Ntb", "cannot be read"),
+        # A change of what all pickles share; a class that is made without being called.
+        (b"cnumpy\ndtype\nN}U\x04makeNs\x86b", "changes what it names"),
+        (b"cnumpy\nndarray\n)\x81", "cannot be read"),
+        # The last place of a memo of 64 GB.
+        (b"Nr\xff\xff\xff\xff", "is not a dict"),
+    ],
+)
+def test_crafted_programs_are_one_line_and_break_nothing(paths, tmp_path, program, match):
+    changed(paths, data_batch_1=b"\x80\x02" + program + b".")
+    small_archives.refused("cifar10", paths, tmp_path, match, **SMALL)
+    changed(paths, data_batch_1=batch())
+    assert len(small_archives.read("cifar10", 32, paths, **SMALL).splits["test"].ids) == 20
 
 
 def test_truncated_archives_are_refused(paths, tmp_path):

@@ -150,6 +150,13 @@ def test_a_step_is_one_update_of_the_encoder_and_then_those_of_the_generator(gam
     assert row["latent_cosine"] == pytest.approx(16 * (2 - row["latent_match"]), abs=1e-4)
 
 
+def test_both_networks_have_the_beta1_of_dcgan_and_the_papers_rate():
+    """0.5 (arXiv:1511.06434), also in the AGE authors' code; Adam's own default would be 0.9."""
+    for optimiser in game_of().optimisers().values():
+        (group,) = optimiser.param_groups
+        assert (group["betas"], group["lr"]) == ((0.5, 0.999), 2e-4)
+
+
 def test_the_weight_of_fakes_rises_slowly_falls_fast_and_is_never_negative():
     game = game_of(balance="weight")
     assert game.fake_weight == 0
@@ -242,28 +249,26 @@ def course(precision: str, layout: torch.memory_format, seed: int, steps: int) -
     return np.array(rows).mean(0)
 
 
-FACTOR = 2
-
-
-def assert_bf16_stays_near_fp32(iterations: int) -> None:
-    """After so many iterations bf16 is within FACTOR times the spread between fp32's seeds and memory layouts."""
+def assert_bf16_stays_near_fp32(iterations: int, seeds: int, factor: float) -> None:
+    """After so many iterations bf16 is within so many times the spread between fp32's seeds and memory layouts."""
     plain, last = torch.contiguous_format, torch.channels_last
-    fp32 = np.array([[course("fp32", layout, seed, iterations) for layout in (plain, last)] for seed in range(3)])
-    bf16 = np.array([course("bf16", last, seed, iterations) for seed in range(3)])
+    fp32 = np.array([[course("fp32", layout, seed, iterations) for layout in (plain, last)] for seed in range(seeds)])
+    bf16 = np.array([course("bf16", last, seed, iterations) for seed in range(seeds)])
     spread = np.ptp(fp32.reshape(-1, 4), axis=0)
-    assert (np.abs(bf16 - fp32[:, 1]) <= FACTOR * spread).all(), (bf16, fp32)
+    assert (np.abs(bf16 - fp32[:, 1]) <= factor * spread).all(), (bf16, fp32)
 
 
 def test_bf16_stays_near_fp32(monkeypatch):
     monkeypatch.setattr(bodies, "WIDTH", 8)
-    assert_bf16_stays_near_fp32(60)
+    # Where bf16 is emulated, an iteration takes long. 0.09 of the spread was seen, and as much after 60.
+    assert_bf16_stays_near_fp32(20, seeds=2, factor=0.5)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(2400)
 @pytest.mark.skipif(not _cpu_multiplies_bf16(), reason="this CPU has no bf16 arithmetic: emulated, it takes an hour")
 def test_bf16_stays_near_fp32_at_full_width():
-    assert_bf16_stays_near_fp32(200)
+    assert_bf16_stays_near_fp32(200, seeds=3, factor=2)
 
 
 def test_a_state_put_back_makes_the_same_iterations(monkeypatch):

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -67,6 +69,28 @@ def test_equals_scikit_learn_on_the_same_draws(monkeypatch):
         assert (row["n"], row["chance"], row["split"], row["status"]) == (
             len(found), 0.1, "test", "ok",
         )  # fmt: skip
+
+
+def test_c_is_chosen_on_val_and_not_on_test():
+    """Labels of val are those that a weak SVM gives them, those of test a strong one's."""
+    embeddings = make()
+    train = embeddings.splits["train"]
+    C = [1e-6, 1e-1]
+    scaler = StandardScaler().fit(train.features.astype(float))
+    models = [LinearSVC(C=each, tol=1e-8, max_iter=100_000) for each in C]
+    weak, strong = (model.fit(scaler.transform(train.features), train.labels) for model in models)
+    splits = dict(embeddings.splits)
+    for split, model in (("val", weak), ("test", strong)):
+        splits[split] = replace(splits[split], labels=model.predict(scaler.transform(splits[split].features)))
+    embeddings = replace(embeddings, splits=splits)
+    found = [run(embeddings, labels=400, draws=2, C=each)["ali", "accuracy"]["value"] for each in (C, C[:1], C[1:])]
+    assert found[0] == found[1] < found[2]
+
+
+def test_draws_that_are_all_the_same_have_no_interval():
+    mean, low, high, sd = few_labels._summary(np.full(5, 1 / 3))
+    assert (mean, sd) == (pytest.approx(1 / 3), 0)
+    assert np.isnan([low, high]).all()
 
 
 def test_draws_depend_on_ids_and_not_on_rows():

@@ -253,6 +253,8 @@ def test_near_duplicates_are_dropped_from_the_gallery():
     rows = run(embeddings, [1])
     assert value(rows, "precision", "test", 1)["value"] == 1.0
     assert value(rows, "precision", "test", 1, duplicates="dropped")["value"] == 0.5
+    # In train a query finds neither its copy nor itself: 0 finds 1, 1 finds 0 and 3 finds 2, all wrong; 2 finds 0.
+    assert value(rows, "precision", "train", 1, duplicates="dropped")["value"] == 0.25
     # A picture of which all others are copies has no score without them.
     same = np.array([(0, 0, 2, 0, 1.0), (0, 0, 0, 1, 1.0), (0, 0, 0, 2, 1.0), (0, 0, 0, 3, 1.0)], duplicates.PAIR)
     rows = run(replace(embeddings, duplicates=same), [1])
@@ -288,6 +290,23 @@ def test_attributes_and_identities():
     assert value(rows, "ndcg", "test", 2)["value"] == pytest.approx(expected)
     identity = value(rows, "identity_precision", "test", 2)
     assert (identity["value"], identity["chance"]) == ((0.5 + 0.5) / 2, (2 / 4 + 1 / 4) / 2)
+
+
+def test_votes_weigh_one_over_the_distance():
+    """One of class 1 at distance 1, two of class 0 at 3/2: 2/3 + 2/3 > 1, but 4/9 + 4/9 < 1."""
+    features = {"train": [[1.0, 0], [0, 1.5], [0, -1.5], [50, 50]], "val": [[0.0, 0]], "test": [[0.0, 0]]}
+    rows = run(make(features, {"train": [1, 0, 0, 1], "val": [0], "test": [0]}, 2), [3])
+    assert value(rows, "accuracy_weighted", "test", 3)["value"] == 1
+
+
+@pytest.mark.parametrize("cosine, right", [(0.62, 1), (0.56, 0)])
+def test_votes_in_cosine_weigh_one_over_one_less_the_cosine(cosine, right):
+    """1 / 0.2 for class 1 against 2 / 0.38 for class 0, which is more, or 2 / 0.44, which is less."""
+    two = [[cosine, sign * (1 - cosine**2) ** 0.5] for sign in (1, -1)]
+    features = {"train": [[0.8, 0.6], *two, [-1.0, 0]], "val": [[1.0, 0]], "test": [[1.0, 0]]}
+    embeddings = make(features, {"train": [1, 0, 0, 1], "val": [0], "test": [0]}, 2)
+    rows = run(embeddings, [3], distances=["cosine"])
+    assert value(rows, "accuracy_weighted", "test", 3, distance="cosine")["value"] == right
 
 
 def test_health_by_hand():
@@ -400,6 +419,8 @@ def test_evaluate_writes_csv(tmp_path, status):
         assert queries.ids.tolist() == sorted(embeddings.splits["test"].ids)
         (at,) = [i for i, row in enumerate(queries.rows) if (row["metric"], row["k"]) == ("hit", 3)]
         assert queries.scores[at].mean() == pytest.approx(value(rows, "hit", "test", 3)["value"])
+        labels = dict(zip(embeddings.splits["test"].ids, embeddings.splits["test"].labels, strict=True))
+        assert queries.labels.tolist() == [labels[name] for name in queries.ids]
         ids, listed = read_lists(files[1])
         assert set(ids) == set(embeddings.splits["test"].ids)
         assert listed.shape == (7, 10)

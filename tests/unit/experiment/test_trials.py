@@ -39,6 +39,21 @@ def test_folder_and_options():
     assert trial.options_of("embed") == {"batchnorm": "reestimated", "pooling": "average"}
 
 
+def test_a_datasets_own_options_win_over_the_experiments():
+    config = copy.deepcopy(CONFIG)
+    config["datasets"]["digits"]["encoders"]["age"]["iterations"] = 7
+    assert {trial.options["iterations"] for trial in trials.grid(config) if trial.encoder == "age"} == {7}
+    assert trials.base_options(config, "svhn", "age")["iterations"] == 300
+
+
+def test_what_makes_a_trial_has_its_encoder_its_options_and_its_seed():
+    trial = trials.make(CONFIG, "digits", 32, "age", {"kl": "exact"}, 3)
+    for spec in (trial.spec("train"), trial.spec()):
+        assert (spec.encoder, spec.options["kl"], spec.seed) == ("age", "exact", 3)
+    assert trial.spec("embed").options == {"batchnorm": "reestimated", "pooling": "average"}
+    assert trial.spec().options == trial.options
+
+
 def test_a_new_axis_renames_no_old_trial():
     config = copy.deepcopy(CONFIG)
     config["encoders"]["age"]["grid"]["latent"] = [128, 64]

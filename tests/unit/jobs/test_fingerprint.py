@@ -59,6 +59,7 @@ def package(tmp_path, monkeypatch):
         ("visrec/high.py", "import math", "import cmath as math"),
         ("visrec/low.py", "x + LIMIT", "x - LIMIT"),
         ("visrec/low.py", "LIMIT = 3", "LIMIT = 4"),
+        ("visrec/low.py", "LIMIT = 3", 'LIMIT = "3"'),
         ("visrec/low.py", "def used(x):", "@cache\ndef used(x):"),
         ("visrec/low.py", "LIMIT = 3", "LIMIT = 3\nif True:\n    LIMIT = 5"),
     ],

@@ -1,15 +1,15 @@
-import contextlib
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import disk_fixture
 import pytest
 import torch
 
 from visrec.errors import UserError
 from visrec.jobs import attempts
-from visrec.jobs.job import device
+from visrec.jobs.job import THREAD_VARIABLES, device
 
 SCRIPTS = Path(__file__).parents[3] / "workflow/scripts"
 
@@ -17,9 +17,8 @@ SCRIPTS = Path(__file__).parents[3] / "workflow/scripts"
 def run(body: str, log: Path) -> subprocess.CompletedProcess:
     imports = "from visrec.errors import UserError\nfrom visrec.jobs.job import job, log"
     program = f"{imports}\nwith job({str(log)!r}, 1):\n    {body}\n"
-    return subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(SCRIPTS)}
-    )
+    env = os.environ | {"PYTHONPATH": str(SCRIPTS)} | dict.fromkeys(THREAD_VARIABLES, "3")  # as some clusters have them
+    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=env)
 
 
 def test_a_user_error_is_one_line_on_screen_and_in_the_log(tmp_path):
@@ -40,14 +39,8 @@ def test_a_stop_is_not_a_failure_in_the_log(tmp_path):
     assert (attempt.ended, attempt.last) == ("stopped", "saved")
 
 
-def fill(folder):
-    with contextlib.suppress(OSError), (folder / "rest").open("wb", buffering=0) as file:
-        while True:
-            file.write(bytes(4096))
-
-
 def test_where_no_log_can_be_begun_there_is_one_line(small_disk):
-    fill(small_disk)
+    disk_fixture.fill(small_disk)
     done = run("1 / 0", small_disk / "a.log")
     assert done.returncode == 1
     assert done.stderr == f"error: {small_disk}/a.log: the disk is full; make room and run again\n"
@@ -55,8 +48,8 @@ def test_where_no_log_can_be_begun_there_is_one_line(small_disk):
 
 def test_what_there_is_to_say_is_on_the_screen_though_the_logs_disk_is_full(small_disk):
     body = (
-        f"import sys; sys.path.append({str(Path(__file__).parent)!r}); import pathlib, test_job; "
-        f"test_job.fill(pathlib.Path({str(small_disk)!r})); "
+        f"import sys; sys.path.append({str(Path(disk_fixture.__file__).parent)!r}); import pathlib, disk_fixture; "
+        f"disk_fixture.fill(pathlib.Path({str(small_disk)!r})); "
         "log.info('reading ' * 1000); raise UserError('x.h5: is empty; delete it')"
     )
     done = run(body, small_disk / "a.log")
@@ -82,15 +75,21 @@ def test_another_error_has_its_traceback_in_the_log(tmp_path):
 
 
 def test_threads_are_those_given_and_messages_are_logged(tmp_path):
-    done = run("import torch; log.info('threads %d', torch.get_num_threads())", tmp_path / "a.log")
+    variables = f"{{os.environ[name] for name in {THREAD_VARIABLES}}}"
+    body = f"import os, torch; log.info('threads %d, %s', torch.get_num_threads(), {variables})"
+    done = run(body, tmp_path / "a.log")
     assert done.returncode == 0
-    assert "threads 1" in (tmp_path / "a.log").read_text()
+    assert "threads 1, {'1'}" in (tmp_path / "a.log").read_text()
     assert (tmp_path / "a.log").read_text().splitlines()[-1].startswith("done after ")
     assert (tmp_path / "a.1.log").read_text() == (tmp_path / "a.log").read_text()
 
 
-def test_device():
+def test_device(monkeypatch):
+    for name, other in (("allow_tf32", True), ("deterministic", False)):
+        monkeypatch.setattr(torch.backends.cudnn, name, other)
     assert device("cpu").type == "cpu"
+    assert not torch.backends.cudnn.allow_tf32  # 10 bits of a float32's 23
+    assert torch.backends.cudnn.deterministic
     if not torch.cuda.is_available():
         assert device("auto").type == "cpu"
         with pytest.raises(UserError, match="torch sees no GPU here; set `device: auto`"):

@@ -34,9 +34,11 @@ def test_without_a_folder_nothing_is_shown(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)  # to import it would be an error
     board = progress.board(None, 0)
-    board.show({"iteration": 1})
+    board.show({"iteration": 1, "loss": 0.5})
     board.close()
     assert list(tmp_path.iterdir()) == []  # TensorBoard's own default is the folder runs/ here
+    with pytest.raises(UserError):  # with a folder it would have been imported
+        progress.board(tmp_path / "logs", 0)
 
 
 def test_tensorboard_that_is_not_installed_is_one_line(tmp_path, monkeypatch):

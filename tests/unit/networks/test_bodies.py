@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from visrec.networks.bodies import Encoder, build, unit
+from visrec.networks.bodies import Encoder, _From1x1, _To1x1, build, unit
 
 
 @pytest.mark.parametrize(
@@ -49,6 +49,17 @@ def test_reference_encoder_head_averages_four_positions():
     head = torch.nn.functional.conv2d(last, e.head.weight, e.head.bias, stride=2, padding=1)
     assert head.shape[2:] == (2, 2)
     assert torch.allclose(e.latent(last), unit(head.mean(dim=(2, 3))), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "own, theirs, x",
+    [(_To1x1, torch.nn.Conv2d, torch.randn(2, 5, 4, 4)), (_From1x1, torch.nn.ConvTranspose2d, torch.randn(2, 5, 1, 1))],
+)
+def test_products_of_matrices_are_the_convolutions_they_stand_for(own, theirs, x):
+    """Kernels are not symmetric, so one turned or transposed gives something else."""
+    fast, plain = own(5, 3, 4, bias=False), theirs(5, 3, 4, bias=False)
+    plain.load_state_dict(fast.state_dict())
+    assert torch.allclose(fast(x), plain(x), atol=1e-6)
 
 
 def test_initial_weights_have_the_stated_moments():

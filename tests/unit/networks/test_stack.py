@@ -3,6 +3,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from visrec.networks import stack as networks_stack
 from visrec.networks.any_body import build_encoder
 from visrec.networks.bodies import build
 from visrec.networks.stack import POOLING, extractor, feature_maps, members, reestimate_batchnorm, stack, to_unit_range
@@ -87,6 +88,11 @@ def test_members_of_the_stack():
     ]
 
 
+def test_layers_are_stacked_in_their_order_and_not_in_that_of_their_names():
+    maps = {f"hidden{i}": torch.full((1, 1, 2, 2), float(i)) for i in range(8, 12)} | {"output": torch.ones(1, 1)}
+    assert [*stack(maps, "average")] == ["hidden9", "hidden10", "hidden11", "output"]
+
+
 def test_poolings_by_hand():
     maps = torch.arange(64.0).reshape(1, 1, 8, 8)
     flat = POOLING["flatten"](maps)
@@ -137,6 +143,16 @@ def test_reestimated_statistics_are_those_of_the_images():
     assert torch.allclose(norm.running_mean, before.mean(dim=(0, 2, 3)), atol=1e-6)
     assert torch.allclose(norm.running_var, before.var(dim=(0, 2, 3)), rtol=1e-4)
     assert not encoder.training
+
+
+def test_a_small_last_batch_is_left_out_of_the_statistics(monkeypatch):
+    monkeypatch.setattr(networks_stack, "BATCH", 20)
+    images = torch.from_numpy(pictures(45, 32))
+    some, full = (build(32, 8, "dcgan", seed=0)[0] for _ in range(2))
+    reestimate_batchnorm(some, images)
+    reestimate_batchnorm(full, images[:40])
+    assert torch.equal(some.blocks[1][1].running_mean, full.blocks[1][1].running_mean)
+    assert torch.equal(some.blocks[1][1].running_var, full.blocks[1][1].running_var)
 
 
 def test_an_embedding_does_not_depend_on_its_batch():

@@ -20,6 +20,7 @@ from visrec.recommender.recommend import (
     UNLIKE,
     UNUSUAL,
     TrialChoice,
+    as_text,
     recommend,
     spelled,
     typicality,
@@ -200,10 +201,22 @@ def test_the_same_features_but_for_rounding():
     assert typicality(np.arange(1.0, 201.0), 0.5, 1.0, rounded=0.4) == LIKE
 
 
-@pytest.mark.parametrize("path", ["=1.png", "+1.png", "-1.png", "@x.png", "\t.png"])
-def test_a_path_is_no_formula(path):
+@pytest.mark.parametrize("path", ["=1.png", "+1.png", "-1.png", "@x.png", "\t.png", "\r.png", "\n.png", "＝1.png"])
+def test_a_path_or_a_word_is_no_formula(path):
     assert spelled(path) == f"./{path}"
     assert spelled(f"photos/{path}") == f"photos/{path}"
+    assert as_text(path) == f"'{path}"
+    for word in (path, "boots", "", "'80s", "''", "a=b"):
+        written = as_text(word)
+        assert written.removeprefix("'") == word
+        assert (written == word) == (word in ("boots", "", "a=b"))
+
+
+def test_labels_in_the_csv_are_no_formulas(ask, made):
+    save(made / "hostile/=cmd|calc/a.png", 300)
+    rows, page = ask("photos/boots/0.png", {"path": "photos", "labels": ""}, gallery="hostile")
+    assert [(row["label"], row["path"]) for row in rows] == [("'=cmd|calc", "hostile/=cmd|calc/a.png")]
+    assert "'=cmd" not in html.unescape(page)  # which no spreadsheet reads
 
 
 def test_thumbnails_are_upright_and_small(tmp_path):

@@ -1,6 +1,7 @@
 import json
 import re
 import shlex
+import shutil
 from html.parser import HTMLParser
 
 import numpy as np
@@ -14,7 +15,6 @@ from visrec.data.files import write_json, write_text
 from visrec.errors import UserError
 from visrec.experiment import registry
 from visrec.report import FIGURES, TABLES, html, tables
-from visrec.report.figures.write import figures
 from visrec.report.ladder import COLUMNS
 
 VOID = {"meta", "img", "input", "source", "br", "link"}
@@ -57,14 +57,12 @@ def write(root, trials, values, *, evaluators=("knn", "svm"), full=False, attrib
     return results
 
 
-def make(root, trials, values, *, config=None, commit="abc1234", configfiles=(), drawn=False, **more):
-    return page_of(write(root, trials, values, **more), trials, config, commit, configfiles, drawn)
+def make(root, trials, values, *, config=None, commit="abc1234", configfiles=(), **more):
+    return page_of(write(root, trials, values, **more), trials, config, commit, configfiles)
 
 
 def page_of(results, trials, config=None, commit="abc1234", configfiles=(), drawn=False, ladder_csv=None):
-    if drawn:
-        figures(results / "tables", results, trials, results / "figures")
-    else:  # drawing is slow, and tested elsewhere
+    if not drawn:  # drawing is slow, and tested elsewhere
         for dataset, size in {(one.dataset, one.size) for one in trials}:
             for name in FIGURES:
                 write_text(results / "figures" / dataset / f"{size}px" / name, "<svg/>")
@@ -75,8 +73,12 @@ def page_of(results, trials, config=None, commit="abc1234", configfiles=(), draw
 
 
 @pytest.fixture(scope="module")
-def standard(tmp_path_factory):
-    return make(tmp_path_factory.mktemp("html"), fixture.standard_trials(), fixture.STANDARD, full=True, drawn=True)
+def standard(drawn, tmp_path_factory):
+    """The page of all that the evaluators measure, with its real figures."""
+    results = tmp_path_factory.mktemp("html") / "results/demo"
+    shutil.copytree(drawn, results)
+    evidence.write_scores(results / "tables", fixture.standard_trials(), fixture.STANDARD)
+    return page_of(results, fixture.standard_trials(), drawn=True)
 
 
 def test_is_well_formed_and_small(standard):
@@ -336,13 +338,14 @@ def test_one_evaluator_is_enough(tmp_path, evaluator):
     assert "nan" not in Page(text).all_text().lower().split()
 
 
-def test_empty_tables_render(tmp_path):
+def test_empty_tables_render(drawn, tmp_path):
     trials = fixture.standard_trials()
-    results = write(tmp_path, trials, fixture.STANDARD)
+    results = tmp_path / "results/demo"
+    shutil.copytree(drawn, results)
     for name in ("scores", "comparisons", "overall", "selection", "overlap", "atlas"):
         table = pd.read_csv(results / "tables" / f"{name}.csv")
         table.iloc[:0].to_csv(results / "tables" / f"{name}.csv", index=False)
-    page = page_of(results, trials)
+    page = page_of(results, trials, drawn=True)
     text = Page(page).all_text()
     assert text.count("Nothing to show: no trial has these scores.") == 5
     assert "There are no two encoders to compare." in text

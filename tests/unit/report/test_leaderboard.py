@@ -69,6 +69,16 @@ def test_references_are_those_that_no_filter_hides():
     assert [one["reference"] for one in shown([row("age"), row("random"), row("pixels")])] == [False, True, True]
 
 
+def test_a_tie_is_a_difference_from_the_best_that_is_not_resolved():
+    board = [row("age"), row("pca", precision=0.6), row("pixels"), row("random", precision=math.nan)]
+    about = {"metric": "precision", "b": "pca", "difference": -0.1, "low": -0.2, "high": 0.0}
+    pairs = [about | {"a": "age", "word": "not resolved"}, about | {"a": "pixels", "word": "worse"}]
+    found = leaderboard.rows(board, pairs, {one["encoder"]: "train" for one in board})
+    assert {one["encoder"]: (one["best"], one["tie"]) for one in found} == {
+        "pca": (True, False), "age": (False, True), "pixels": (False, False), "random": (False, False)
+    }  # fmt: skip
+
+
 def test_what_saw_labels_is_marked():
     marks = {one["encoder"]: one["labelled"] for one in shown([row("supcon"), row("age")], labelled={"supcon"})}
     assert marks == {"supcon": True, "age": False}

@@ -182,6 +182,20 @@ def test_an_encoder_that_saw_labels_is_marked_wherever_it_is_named():
     assert f"against 50 with {marked}, the next" in v.verdict(rows, [], [pair], {"supcon"}).heading
 
 
+def test_no_encoder_scores_highest_where_all_have_the_same():
+    rows = [row("pixels", 0.444), row("random", 0.444), row("age", 0.4441)]
+    of_100 = "of 100 recommended pictures show the query's class (guessing: 10), whichever is taken."
+    assert v.verdict(rows, [], []).heading == f"No encoder stands out: 44.4 {of_100}"
+    heading = v.verdict([*rows, row("pca", 0.3)], [], []).heading
+    assert heading == f"No encoder stands out: 30 to 44 {of_100}"
+
+
+def test_a_difference_of_nothing_has_no_sign():
+    (pair,) = pairs(("pixels", "age", 0.0, -0.001, 0.002, "not resolved"))
+    _, difference = v.compared([pair], "age", "pixels", "precision")  # the other way round, so 0 is negated
+    assert v.points(difference) == "0.0 points [−0.2, +0.1]"
+
+
 def test_an_unstable_training_is_named_with_its_reason():
     reason = "from iteration 9100 on, kl_fake_ratio is 2.50, above the healthy 1.1"
     found = v.verdict([row("age", 0.9, status="unstable", reason=reason)], ["age"], [])

@@ -57,9 +57,13 @@ def test_constant_features_stay_finite_and_say_nothing(name):
 @pytest.mark.parametrize("name", list(transforms.TRANSFORMS)[1:])
 def test_only_train_is_fitted_and_inputs_stay(name, train):
     before, change = train.copy(), transforms.fit(name, train, LAYERS)
-    one = change(np.full((1, 6), 1e3, np.float32))
-    assert np.array_equal(one, change(np.full((2, 6), 1e3, np.float32))[:1])
+    far = np.array([[1e3] * 6, [-1e3] * 6], np.float32)
+    asked = np.concatenate([train[:5], far])
+    together, alone = change(asked), change(train[:5])
+    # What is far from train would move a mean and a scale of what is asked for.
+    np.testing.assert_allclose(together[:5], alone, rtol=1e-5, atol=1e-6)
     assert np.array_equal(train, before)
+    assert np.array_equal(asked, np.concatenate([before[:5], far]))
 
 
 @pytest.mark.parametrize("name", ["standardised", "blocks"])

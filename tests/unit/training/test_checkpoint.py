@@ -32,7 +32,6 @@ from visrec.training import checkpoint
 from visrec.training import loop as training
 from visrec.training.checkpoint import Checkpoints
 
-SCRIPTS = Path(__file__).parents[3] / "workflow/scripts"
 SAME = ("model.safetensors",)
 TIMINGS = ["images_per_second"]
 
@@ -72,18 +71,6 @@ class Forked:
             time.sleep(0.002)
         self.stderr.seek(0)
         return self.returncode
-
-
-def start(folder: Path, iterations: int, save_every: int) -> subprocess.Popen:
-    """A training in a process of its own from the start."""
-    folder.mkdir(exist_ok=True)
-    return subprocess.Popen(
-        [sys.executable, training_fixture.__file__, str(folder), str(iterations), str(save_every)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=os.environ | {"PYTHONPATH": str(SCRIPTS)},
-    )
 
 
 def wait_for_iterations(folder: Path, count: int) -> None:
@@ -159,7 +146,7 @@ def test_killed_at_twenty_random_moments_it_ends_as_if_undisturbed(tmp_path):
 
 
 def test_a_signal_saves_and_leaves_with_its_own_status(tmp_path, undisturbed):
-    process = start(tmp_path, 40, 1000)
+    process = Forked(tmp_path, 40, 1000)
     wait_for_iterations(tmp_path, 3)
     process.send_signal(signal.SIGTERM)
     assert process.wait(timeout=60) == 75
@@ -335,6 +322,26 @@ def test_an_orphan_whose_half_written_files_are_cleared_away_leaves_as_supersede
     with pytest.raises(SupersededError, match="on elsewhere has taken over this trial"):
         run(tmp_path, iterations=3)
     assert names(tmp_path) in (["checkpoints"], ["checkpoints", "history.csv"])
+
+
+def test_who_loses_the_trial_while_the_disk_is_slow_writes_no_state(tmp_path, monkeypatch):
+    other = dataclasses.asdict(dataclasses.replace(Claim.of_this_process(), host="elsewhere"))
+    monkeypatch.setattr(checkpoint, "sync", lambda path: write_json(tmp_path / "claim.json", other))
+    late = Checkpoints(tmp_path, {}, 1, 60)
+    with late, pytest.raises(SupersededError, match="on elsewhere has taken over"):
+        late.keep(1, lambda: ({"a": torch.ones(2)}, {}))
+    assert names(tmp_path) == ["claim.json"]
+
+
+def test_a_record_that_is_not_the_one_written_is_damage(tmp_path, caplog):
+    with Checkpoints(tmp_path, {}, 1, 60) as checkpoints:
+        checkpoints.keep(1, lambda: ({"a": torch.ones(2)}, {"loss": 0.25}))
+    path = tmp_path / "000000001.safetensors"
+    content = path.read_bytes()
+    assert content.count(b"0.25") == 1
+    path.write_bytes(content.replace(b"0.25", b"0.75"))
+    assert Checkpoints(tmp_path, {}, 1, 60).newest() is None
+    assert "its checksum does not fit" in caplog.text
 
 
 def test_states_that_vanish_while_they_are_looked_for_are_not_the_last_ones(tmp_path, monkeypatch):

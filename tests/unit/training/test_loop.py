@@ -5,15 +5,23 @@ import pandas as pd
 import pytest
 import safetensors.torch
 import torch
-from training_fixture import CPU, OPTIONS, files, pictures, run
+from training_fixture import CPU, OPTIONS, WIDTH, files, pictures, run
 
 from visrec.encoders.age import READINGS, Training
 from visrec.errors import UserError
+from visrec.networks import bodies
 from visrec.networks.bodies import build
-from visrec.training import readings
+from visrec.training import loop, readings
 from visrec.training.batches import Batches
 from visrec.training.loop import learning_rate
 from visrec.training.method import Setup, make
+
+
+@pytest.fixture(scope="module", autouse=True)
+def narrow_networks():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bodies, "WIDTH", WIDTH)
+        yield
 
 
 def test_a_halved_learning_rate_halves_by_iterations():
@@ -107,12 +115,24 @@ def test_fewer_images_than_a_batch_is_one_line(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_progress_is_the_share_of_the_training_that_is_done(tmp_path, monkeypatch):
-    seen = []
-    step = Training.step
-    monkeypatch.setattr(Training, "step", lambda self, *batch: seen.append(float(self.progress)) or step(self, *batch))
-    run(tmp_path, iterations=4)
-    assert seen == [0, 0.25, 0.5, 0.75]
+def test_a_step_is_made_at_its_own_share_of_the_training_and_its_own_learning_rate(tmp_path, monkeypatch):
+    seen, step = [], Training.step
+
+    def watched(self, *batch):
+        rates = {group["lr"] for optimiser in self._optimisers.values() for group in optimiser.param_groups}
+        seen.append((float(self.progress), *rates))
+        return step(self, *batch)
+
+    monkeypatch.setattr(Training, "step", watched)
+    run(tmp_path, iterations=4, learning_rate=8e-4, halve_every=1)
+    assert seen == [(0, 8e-4), (0.25, 4e-4), (0.5, 2e-4), (0.75, 1e-4)]
+    assert pd.read_csv(files(tmp_path).history).learning_rate.tolist() == [8e-4, 4e-4, 2e-4, 1e-4]
+
+
+def test_the_last_iteration_is_read_whatever_is_left_of_an_interval(tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "ROWS", 2)  # every third of five
+    run(tmp_path, iterations=5)
+    assert pd.read_csv(files(tmp_path).history).iteration.tolist() == [3, 5]
 
 
 def test_weight_decay_is_decoupled_from_the_gradient():

@@ -62,6 +62,15 @@ def test_an_optimiser_that_could_not_be_restored_is_refused(monkeypatch):
         make(Small, Setup(OPTIONS, 32, 0, CPU)).begin()
 
 
+def test_adams_averages_follow_its_betas():
+    method = make(Small, Setup(OPTIONS, 32, 0, CPU))
+    method._optimisers = {"all": method.adam(method.encoder, betas=(0.25, 0.75))}
+    method.update("all", method.encoder.weight.sum())  # every gradient is 1
+    (averages,) = method._optimisers["all"].state.values()
+    assert (averages["exp_avg"] == 0.75).all()
+    assert (averages["exp_avg_sq"] == 0.25).all()
+
+
 def test_weights_come_from_the_seed_alone_and_global_state_is_left():
     torch.manual_seed(5)
     before = torch.rand(1)

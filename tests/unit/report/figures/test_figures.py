@@ -6,7 +6,7 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 import report_fixture as fixture
-from figures_fixture import draw
+from figures_fixture import draw, read
 
 from visrec.report import FIGURES, style
 from visrec.report.figures import write
@@ -14,8 +14,8 @@ from visrec.report.figures.drawing import wrapped
 
 
 @pytest.fixture(scope="module")
-def standard(tmp_path_factory):
-    return draw(tmp_path_factory.mktemp("figures"), fixture.standard_trials(), fixture.STANDARD)
+def standard(drawn):
+    return read(drawn / "figures")
 
 
 def test_every_figure_is_there_is_svg_and_small(standard):
@@ -43,18 +43,19 @@ def test_each_figure_is_of_the_results_it_is_named_for(standard):
     assert "66.7" in standard["layers.svg"]
 
 
-def test_figures_differ_with_the_data_and_repeat_without(tmp_path, monkeypatch):
-    monkeypatch.setattr(write, "FIGURES", [name for name in FIGURES if "-" not in name])  # drawing is slow
-    trials = [fixture.trial("pixels", {}), fixture.age(500, 10), fixture.age(1000, 10)]
-    first = draw(tmp_path / "a", trials, fixture.STANDARD)
+def test_figures_differ_with_the_data_and_repeat_without(standard, drawn, tmp_path, monkeypatch):
+    plain = [name for name in FIGURES if "-" not in name]  # drawing is slow
+    monkeypatch.setattr(write, "FIGURES", plain)
+    write.figures(drawn / "tables", drawn, fixture.standard_trials(), tmp_path / "again")
+    assert read(tmp_path / "again") == {name: standard[name] for name in plain}
+    monkeypatch.setattr(write, "FIGURES", ["heatmap.svg", "leaderboard.svg", "layers.svg"])
     # Neither changes which trials are chosen, so the layers stay.
-    values = {("age", trials[2].name): (0.5, 0.4, 0.6, 0.7), ("pixels", "seed~0"): (0.5, 0.4, 0.6, 0.7)}
-    again = draw(tmp_path / "b", trials, fixture.STANDARD)
-    other = draw(tmp_path / "c", trials, fixture.STANDARD | values)
-    assert first == again
-    assert first["heatmap.svg"] != other["heatmap.svg"]
-    assert first["leaderboard.svg"] != other["leaderboard.svg"]
-    assert first["layers.svg"] == other["layers.svg"]
+    few = (0.5, 0.4, 0.6, 0.7)
+    values = {("age", fixture.age(1000, 10).name): few, ("pixels", "seed~0"): few}
+    other = draw(tmp_path / "other", fixture.standard_trials(), fixture.STANDARD | values)
+    assert standard["heatmap.svg"] != other["heatmap.svg"]
+    assert standard["leaderboard.svg"] != other["leaderboard.svg"]
+    assert standard["layers.svg"] == other["layers.svg"]
 
 
 def test_without_training_figures_say_so(tmp_path):

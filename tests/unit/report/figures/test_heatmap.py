@@ -1,10 +1,9 @@
 import numpy as np
 import pytest
 import report_fixture as fixture
-from figures_fixture import draw, grid_rows, look, many_settings
+from figures_fixture import grid_rows, look, many_settings, read
 
 from visrec.report.figures import heatmap as drawn_by
-from visrec.report.figures import write
 from visrec.report.figures.heatmap import heatmap
 
 
@@ -61,10 +60,9 @@ def test_one_thing_at_a_time_is_a_row_per_setting():
     assert words == ["90.0 %", "92.0 %", "93.0 %", "94.0 %", "95.0 %, chosen", "collapsed"]
 
 
-def test_every_headline_metric_has_a_heat_map_with_the_choices_without_labels(tmp_path, monkeypatch):
-    monkeypatch.setattr(write, "FIGURES", ["heatmap.svg", "heatmap-narrow.svg"])
-    drawn = draw(tmp_path, fixture.standard_trials(), fixture.STANDARD)
-    for svg in drawn.values():
+def test_every_headline_metric_has_a_heat_map_with_the_choices_without_labels(drawn):
+    figures = read(drawn / "figures")
+    for svg in (figures["heatmap.svg"], figures["heatmap-narrow.svg"]):
         for words in ("age: precision@3", "age: k-NN accuracy@3", "age: SVM accuracy", "A C", "chosen", "collapsed"):
             assert words in svg
         # On validation: k-NN accuracy 97.2 and SVM accuracy 96.2 of the chosen setting.

@@ -5,8 +5,9 @@ https://www.cs.toronto.edu/~kriz/cifar.html. The checksum is that of torchvision
 """
 
 import io
+import math
 import pickle
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -92,14 +93,64 @@ def read(size: int, options: Mapping[str, Any], archives: Mapping[str, Path], th
     )
 
 
-class _Unpickler(pickle.Unpickler):
-    """Reads dicts, lists, numbers, bytes, text and NumPy arrays; anything else is refused before it is created."""
+class _Pixels:
+    """Stands for a NumPy array in a pickle, and becomes one only after all that makes it is checked."""
 
-    ALLOWED: Mapping[tuple[str, str], Any] = {
-        ("numpy.core.multiarray", "_reconstruct"): np.empty(0).__reduce__()[0],
-        ("numpy._core.multiarray", "_reconstruct"): np.empty(0).__reduce__()[0],
-        ("numpy", "ndarray"): np.ndarray,
-        ("numpy", "dtype"): np.dtype,
+    array: np.ndarray | None = None
+
+    def __setstate__(self, state: Any) -> None:
+        version, shape, kind, fortran, data = state
+        if not (version == 1 and isinstance(kind, _Bytes) and kind.whole and isinstance(data, bytes)):
+            raise pickle.UnpicklingError("an array is not of uint8")
+        if not (isinstance(shape, tuple) and all(type(side) is int and side >= 0 for side in shape)):
+            raise pickle.UnpicklingError("an array has no shape")
+        if math.prod(shape) != len(data) or len(shape) > 2:
+            raise pickle.UnpicklingError("an array has more or fewer values than its shape")
+        self.array = np.frombuffer(data, np.uint8).reshape(shape, order="F" if fortran else "C")
+
+
+class _Bytes:
+    """Stands for the data type uint8 in a pickle."""
+
+    whole = False
+
+    def __setstate__(self, state: Any) -> None:
+        if state != (3, b"|", None, None, None, -1, -1, 0):
+            raise pickle.UnpicklingError("an array is not of uint8")
+        self.whole = True
+
+
+class _Named:
+    """Stands for a function or class that a pickle names: it can be called in one way, and not be changed."""
+
+    __slots__ = ("arguments", "make")
+
+    def __init__(self, make: Callable[[], Any], *arguments: Any) -> None:
+        self.make, self.arguments = make, arguments
+
+    def __call__(self, *arguments: Any) -> Any:
+        if arguments != self.arguments:
+            raise pickle.UnpicklingError("it makes an array in another way than the official batches do")
+        return self.make()
+
+    def __setstate__(self, state: Any) -> None:
+        raise pickle.UnpicklingError("it changes what it names")
+
+
+class _Unpickler(pickle._Unpickler):
+    """Reads dicts, lists, numbers, bytes, text and arrays of uint8; anything else is refused before it is created.
+
+    A crafted pickle can break NumPy's arrays and data types from inside, so none is made by the pickle's words. And it
+    can ask the unpickler written in C for a memo of 64 GB: this is the one written in Python.
+    """
+
+    NDARRAY = _Named(_Pixels, None)  # is handed around, and never called
+    RECONSTRUCT = _Named(_Pixels, NDARRAY, (0,), b"b")
+    ALLOWED: Mapping[tuple[str, str], _Named] = {
+        ("numpy.core.multiarray", "_reconstruct"): RECONSTRUCT,
+        ("numpy._core.multiarray", "_reconstruct"): RECONSTRUCT,
+        ("numpy", "ndarray"): NDARRAY,
+        ("numpy", "dtype"): _Named(_Bytes, b"u1", 0, 1),
     }
 
     def find_class(self, module: str, name: str) -> Any:
@@ -120,6 +171,7 @@ BROKEN = (
     EOFError,
     MemoryError,
     OverflowError,
+    RecursionError,
 )
 
 
@@ -149,11 +201,13 @@ def _batch(path: Path, members: Mapping[str, bytes], name: str, classes: int) ->
     """Pixels uint8 (n, 3072), a red, a green and a blue plane each, and labels int64 (n,)."""
     content = _load(path, members, name)
     data, labels = content.get(b"data"), content.get(b"labels")
-    if not (isinstance(data, np.ndarray) and data.dtype == np.uint8 and data.ndim == 2 and data.shape[1] == PIXELS):
+    data = data.array if isinstance(data, _Pixels) else None
+    if data is None or data.ndim != 2 or data.shape[1] != PIXELS:
         raise UserError(f"{path}: {name} must hold 'data' as uint8 (n, {PIXELS}); fetch the official archive")
     if not isinstance(labels, list) or len(labels) != len(data):
         raise UserError(f"{path}: {name} must hold 'labels', a list of {len(data)}; fetch the official archive")
     wrong = [label for label in labels if not (type(label) is int and 0 <= label < classes)]
     if wrong:
-        raise UserError(f"{path}: {name} has the label {wrong[0]!r}; labels are 0 to {classes - 1}")
+        what = f"the label {wrong[0]}" if type(wrong[0]) is int and abs(wrong[0]) < 2**63 else "a label that is none"
+        raise UserError(f"{path}: {name} has {what}; labels are 0 to {classes - 1}")
     return data, np.array(labels, np.int64)

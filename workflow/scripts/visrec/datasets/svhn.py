@@ -4,17 +4,13 @@ Source: Y. Netzer et al., Reading Digits in Natural Images with Unsupervised Fea
 http://ufldl.stanford.edu/housenumbers/. The checksums are those of torchvision.datasets.SVHN.
 """
 
-import zlib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import scipy.io
-from scipy.io.matlab import MatReadError
 
-from visrec.data import splits
+from visrec.data import matlab, splits
 from visrec.data.images import ImageSet, ImageSource
 from visrec.datasets import _arrays
 from visrec.errors import UserError
@@ -55,8 +51,6 @@ DIGITS = list("0123456789")
 PAPER_TRAIN, PAPER_TEST = 70_000, 16_000
 SIDE = 32
 MOST = 1_000_000  # images in one file: 3 GB of pixels
-# Errors of scipy on a file that is damaged or of another kind.
-BROKEN = (MatReadError, ValueError, TypeError, LookupError, OSError, EOFError, OverflowError, MemoryError, zlib.error)
 
 
 def read(size: int, options: Mapping[str, Any], archives: Mapping[str, Path], threads: int) -> ImageSet:
@@ -101,40 +95,28 @@ def read(size: int, options: Mapping[str, Any], archives: Mapping[str, Path], th
     )
 
 
-@contextmanager
-def _reading(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except NotImplementedError as error:  # MATLAB 7.3 writes HDF5
-        raise UserError(f"{path}: is a MATLAB 7.3 file, not one like SVHN's; fetch the official file again") from error
-    except BROKEN as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(f"{path}: cannot be read as a MATLAB file ({reason}); fetch it again") from error
-
-
 def _labels(path: Path) -> np.ndarray:
     """The labels, int64 (N,) in 0..9 (the file has 10 for the digit 0), after the shapes of both arrays are checked."""
-    with _reading(path):
-        found = {name: (shape, kind) for name, shape, kind in scipy.io.whosmat(path)}
-    shape, kind = found.get("X", ((), "nothing"))
+    found = matlab.arrays(path)
+    shape, kind = (found["X"].shape, found["X"].kind) if "X" in found else ((), "nothing")
     if shape[:3] != (SIDE, SIDE, 3) or len(shape) != 4 or kind != "uint8" or not 0 < shape[3] <= MOST:
         raise UserError(f"{path}: X must be uint8 (32, 32, 3, N), not {kind} {shape}; fetch the official file again")
     count = shape[3]
-    shape, kind = found.get("y", ((), "nothing"))
-    if tuple(shape) not in ((count, 1), (1, count)):
+    shape = found["y"].shape if "y" in found else ()
+    if shape not in ((count, 1), (1, count)):
         raise UserError(
             f"{path}: y must have {count} labels as X has images, not {shape}; fetch the official file again"
         )
-    with _reading(path):
-        labels = scipy.io.loadmat(path, variable_names=["y"])["y"].ravel()
-    if labels.dtype.kind not in "uif" or (labels != np.rint(labels)).any() or labels.min() < 0 or labels.max() > 10:
-        wrong = next((str(each) for each in labels if each not in range(11)), str(labels[0]))
-        raise UserError(f"{path}: y has the label {wrong}; labels are 1 to 9, and 10 for the digit 0")
+    labels = matlab.values(path, found["y"]).ravel()
+    wrong = labels[~np.isin(labels, range(11))]  # what is not a number is none of these
+    if len(wrong):
+        raise UserError(f"{path}: y has the label {wrong[0]}; labels are 1 to 9, and 10 for the digit 0")
     return labels.astype(np.int64) % 10
 
 
 def _batches(path: Path, rows: np.ndarray, size: int) -> Iterator[np.ndarray]:
     """Batches of a file, which is read when its first batch is needed, so that only one of the two is in memory."""
-    with _reading(path):
-        pixels = scipy.io.loadmat(path, variable_names=["X"])["X"].transpose(3, 2, 0, 1)
-    yield from _arrays.batches(pixels, rows, size)
+    pixels = matlab.values(path, matlab.arrays(path)["X"])
+    if pixels.dtype != np.uint8:
+        raise UserError(f"{path}: X must be stored as uint8, not {pixels.dtype}; fetch the official file again")
+    yield from _arrays.batches(pixels.transpose(3, 2, 0, 1), rows, size)

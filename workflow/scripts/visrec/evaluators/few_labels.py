@@ -104,8 +104,13 @@ def evaluate(embeddings: Embeddings, options: Mapping[str, Any], seed: int, devi
 
 
 def _summary(found: np.ndarray) -> tuple[float, float, float, float]:
-    """Mean over draws, Student's 95 % interval of it cut to [0, 1], and standard deviation."""
+    """Mean over draws, Student's 95 % interval of it cut to [0, 1], and standard deviation.
+
+    Draws that are all the same have no interval: they do not say how far apart others would be.
+    """
     mean, sd = found.mean(), found.std(ddof=1)
+    if np.ptp(found) == 0:
+        return float(mean), np.nan, np.nan, 0.0
     half = t.ppf((1 + CONFIDENCE) / 2, len(found) - 1) * sd / np.sqrt(len(found))
     return float(mean), float(max(mean - half, 0)), float(min(mean + half, 1)), float(sd)
 

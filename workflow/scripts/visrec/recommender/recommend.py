@@ -35,7 +35,8 @@ ON_PAGE = 1000  # recommendations on the page at most: at about 3 kB each, a few
 QUERY_SIDE, ANSWER_SIDE = 160, 112  # longer sides of pictures on the page, pixels
 QUALITY = 72  # of WebP
 TOLERANCE = 1e-4  # of the median distance between neighbours, ten times the distance that rounding gives equal features
-FORMULA = "=+-@\t\r"  # a cell that begins with one of these is a formula for a spreadsheet
+# A cell that begins with one of these, or their full-width forms, is a formula for some spreadsheet.
+FORMULA = tuple("=+-@\t\r\n＝＋－＠")
 
 LIKE, UNUSUAL, UNLIKE = "looks like the gallery", "unusual", "unlike anything in the gallery"
 SAME, UNKNOWN = "same features as a gallery picture", "gallery too small to tell"
@@ -89,7 +90,7 @@ def recommend(
     """Write recommend/recommendations.csv and .html of all pictures in `query`.
 
     The CSV has a line per query and rank: query, rank (1..k), id, path, distance (L2), label. File names are unchanged,
-    in quotes; a path that a spreadsheet would take for a formula is written with ./ before it, which is the same file.
+    in quotes; what a spreadsheet would take for a formula is written as `spelled` and `as_text` say.
 
     Args:
         results_dir: results/{experiment}.
@@ -176,7 +177,15 @@ def _same(a: str, b: str) -> bool:
 
 def spelled(path: str | Path) -> str:
     """A path as it is in the CSV: with ./ before what a spreadsheet would calculate."""
-    return f"./{path}" if str(path).startswith(tuple(FORMULA)) else str(path)
+    return f"./{path}" if str(path).startswith(FORMULA) else str(path)
+
+
+def as_text(word: str) -> str:
+    """An id or a label as it is in the CSV: with ' before what a spreadsheet would calculate, and before its own '.
+
+    So who takes the first ' away has the word again.
+    """
+    return f"'{word}" if word.startswith((*FORMULA, "'")) else word
 
 
 def _embedded(
@@ -233,7 +242,7 @@ def _lines(answers: Answers) -> Iterator[tuple]:
     for row, query in enumerate(answers.queries):
         for rank, distance in enumerate(found.distances[row]):
             path = found.paths[row][rank]
-            identity, label = str(found.ids[row, rank]), found.labels[row][rank]
+            identity, label = as_text(str(found.ids[row, rank])), as_text(found.labels[row][rank])
             yield spelled(query), rank + 1, identity, spelled(path) if path else "", float(f"{distance:.7g}"), label
 
 

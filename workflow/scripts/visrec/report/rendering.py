@@ -1,5 +1,6 @@
 """Pages from Jinja templates."""
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,18 @@ def render(template: Path, **values: Any) -> str:
         template: the file; others in its folder can be included.
         values: by the names that the template uses.
     """
+    return _environment(template.parent).get_template(template.name).render(**values)
+
+
+@functools.cache
+def _environment(folder: Path) -> jinja2.Environment:
+    """Of the templates in a folder: each is compiled once per process."""
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(template.parent),
+        loader=jinja2.FileSystemLoader(folder),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.globals["USABLE"] = USABLE
-    return environment.get_template(template.name).render(**values)
+    return environment

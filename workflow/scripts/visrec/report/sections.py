@@ -12,7 +12,7 @@ from visrec.report.headline import HEADLINE
 from visrec.report.score_names import named
 from visrec.report.score_tables import DASH, MINUS, Rows, decimal, group, line, pick, spaces_of
 from visrec.report.verdict import METRICS as LEADERBOARD
-from visrec.report.verdict import Score, compared, missing, percent, span
+from visrec.report.verdict import Score, compared, missing, percent, signed, span
 from visrec.scoring.metrics import ATTRIBUTES_AND_IDENTITY, HEALTH, METRICS
 from visrec.scoring.protocols import PROTOCOLS
 
@@ -179,9 +179,7 @@ def overlaps(rows: pd.DataFrame) -> list[dict[str, str]]:
 
 def points(value: float | None) -> str:
     """A difference of fractions in percentage points with its sign, "+1.3"; what rounds to 0 keeps its sign."""
-    if missing(value):
-        return DASH
-    return "0.0" if value == 0 else f"{100 * value:+.1f}".replace("-", MINUS)
+    return DASH if missing(value) else signed(value)
 
 
 def duels(comparisons: Sequence[Mapping[str, Any]], encoders: Sequence[str], k: int) -> list[dict[str, Any]]:

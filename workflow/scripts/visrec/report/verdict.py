@@ -113,8 +113,13 @@ def points(difference: Score) -> str:
     """A difference of fractions in percentage points, "+1.3 points [+0.4, +2.2]"; empty where there is none."""
     if not difference.measured:
         return ""
-    value, low, high = (f"{100 * part:+.1f}" for part in (difference.value, difference.low, difference.high))
-    return f"{value} points [{low}, {high}]".replace("-", "\N{MINUS SIGN}")
+    value, low, high = (signed(part) for part in (difference.value, difference.low, difference.high))
+    return f"{value} points [{low}, {high}]"
+
+
+def signed(difference: float) -> str:
+    """A difference of fractions in percentage points, "+1.3"; 0 has no sign, what rounds to it keeps its own."""
+    return "0.0" if difference == 0 else f"{100 * difference:+.1f}".replace("-", "\N{MINUS SIGN}")
 
 
 def beside_constant(a: Score, constant: float | None) -> str:
