@@ -112,10 +112,11 @@ class _Pixels:
 class _Bytes:
     """Stands for the data type uint8 in a pickle."""
 
+    STATES = ((3, b"|", None, None, None, -1, -1, 0), (2, b"|", None, None, None, -1, -1))  # of NumPy since 1.2, before
     whole = False
 
     def __setstate__(self, state: Any) -> None:
-        if state != (3, b"|", None, None, None, -1, -1, 0):
+        if state not in self.STATES:
             raise pickle.UnpicklingError("an array is not of uint8")
         self.whole = True
 
