@@ -121,7 +121,7 @@ def interrupted(server, out, at=6 * BLOCK, **options):
 def test_an_archive_without_an_address_says_what_to_run(tmp_path):
     archive = {"command": "npm pack thing@1.0.0", "checksum": "sha256:" + "0" * 64}
     with pytest.raises(
-        UserError, match=r"run `npm pack thing@1.0.0` in .*/data/thing/, or name .* `archives:`"
+        UserError, match=r"run `npm pack thing@1.0.0` and move the file there, or name .* `archives:`"
     ) as error:
         module.fetch(archive, tmp_path / "data/thing/thing-1.0.0.tgz")
     assert "\n" not in str(error.value)

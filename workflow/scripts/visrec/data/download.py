@@ -50,7 +50,7 @@ def fetch(archive: Mapping[str, Any], out: str | Path) -> None:
     out = Path(out)
     if "url" not in archive:
         raise UserError(
-            f"{out}: has to be fetched by hand; run `{archive['command']}` in {out.parent}/, or name the file's folder "
+            f"{out}: has to be fetched by hand; run `{archive['command']}` and move the file there, or name its folder "
             "under `archives:`"
         )
     download(archive["url"], out, archive["checksum"], archive.get("bytes"))
