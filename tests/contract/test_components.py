@@ -72,6 +72,7 @@ FEW = {
     "cifar10": {"train": 60, "val": 20, "test": 20},
     "celeba": {"train": 12, "val": 6, "test": 6},
     "tiny_imagenet": {"val": 8, "test": 16},
+    "emoji": {"val": 6},
 }
 
 

@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import io
+import json
 import pickle
 import tarfile
 import zipfile
@@ -57,11 +58,12 @@ def write_zip(path: Path, members: dict[str, bytes], compression: int = zipfile.
     return path
 
 
-def write_tar(path: Path, members: dict[str, bytes]) -> Path:
+def write_tar(path: Path, members: dict[str, bytes], folder: str = "") -> Path:
     with gzip.GzipFile(path, "wb", mtime=0) as packed, tarfile.open(fileobj=packed, mode="w") as tar:
-        folder = tarfile.TarInfo("cifar-10-batches-py")
-        folder.type, folder.mode = tarfile.DIRTYPE, 0o755
-        tar.addfile(folder)
+        if folder:
+            info = tarfile.TarInfo(folder)
+            info.type, info.mode = tarfile.DIRTYPE, 0o755
+            tar.addfile(info)
         for name, data in members.items():
             info = tarfile.TarInfo(name)
             info.size = len(data)
@@ -124,7 +126,11 @@ def cifar10_members(per_batch: int = 20) -> dict[str, bytes]:
 
 
 def cifar10(folder: Path, per_batch: int = 20) -> dict[str, Path]:
-    return {"cifar-10-python.tar.gz": write_tar(folder / "cifar-10-python.tar.gz", cifar10_members(per_batch))}
+    return {
+        "cifar-10-python.tar.gz": write_tar(
+            folder / "cifar-10-python.tar.gz", cifar10_members(per_batch), "cifar-10-batches-py"
+        )
+    }
 
 
 # CelebA
@@ -182,6 +188,58 @@ def tiny_imagenet_members(train: int = 6, val: int = 4) -> dict[str, bytes]:
 
 def tiny_imagenet(folder: Path, train: int = 6, val: int = 4) -> dict[str, Path]:
     return {"tiny-imagenet-200.zip": write_zip(folder / "tiny-imagenet-200.zip", tiny_imagenet_members(train, val))}
+
+
+# Emoji
+
+
+def emoji_table(count: int = 24) -> list[dict[str, object]]:
+    """Entries of emoji.json: three categories of two subcategories each, and an entry that only Google has."""
+    table = []
+    for number in range(count + 1):
+        category = number % 3
+        unified = f"{0x1F600 + number:X}" + ("-FE0F" if number % 2 else "")
+        table.append(
+            {
+                "name": f"THING {number}",
+                "unified": unified,
+                "image": f"{unified.lower()}.png",
+                "short_name": f"thing_{number}",
+                "category": ["Smileys & Emotion", "Flags", "Objects"][category],
+                "subcategory": f"part-{category}{number // 3 % 2}",
+                "has_img_google": True,
+                "has_img_twitter": number != count,
+                # A tone of skin has a picture of its own, and is no entry.
+                "skin_variations": {"1F3FB": {"image": f"{unified.lower()}-1f3fb.png", "has_img_google": True}},
+            }
+        )
+    return table
+
+
+def emoji_members(kind: str, count: int = 24) -> dict[str, bytes]:
+    """One artist's package: palettes, grey with transparency, and the third and sixth thing drawn alike by Twitter."""
+    members = {"package/package.json": b"{}", "package/emoji.json": json.dumps(emoji_table(count)).encode()}
+    base, own = pixels(count + 1, 64, 64, 3), pixels(count + 1, 64, 64, 4 if kind == "google" else 5)
+    for number, entry in enumerate(emoji_table(count)):
+        if not entry[f"has_img_{kind}"]:
+            continue
+        alike = 2 if (kind, number) == ("twitter", 5) else number
+        picture = Image.fromarray(((3 * base[alike].astype(int) + own[alike]) // 4).astype(np.uint8)).convert("RGBA")
+        picture.putalpha(Image.fromarray(np.tri(64, dtype=np.uint8) * 255))  # upper right is transparent
+        mode = {1: "LA", 2: "P"}.get(alike % 6, "RGBA")
+        stream = io.BytesIO()
+        (picture.quantize(32) if mode == "P" else picture.convert(mode)).save(stream, "PNG")
+        members[f"package/img/{kind}/64/{entry['image']}"] = stream.getvalue()
+        members[f"package/img/{kind}/64/{entry['image'].removesuffix('.png')}-1f3fb.png"] = stream.getvalue()
+    return members
+
+
+def emoji(folder: Path, count: int = 24) -> dict[str, Path]:
+    paths = {}
+    for kind in ("google", "twitter"):
+        name = f"emoji-datasource-{kind}-16.0.0.tgz"
+        paths[name] = write_tar(folder / name, emoji_members(kind, count))
+    return paths
 
 
 # Reading them

@@ -3,7 +3,6 @@
 from visrec.jobs.job import job
 
 with job(snakemake.log[0], snakemake.threads):
-    from visrec.data.download import download
+    from visrec.data.download import fetch
 
-    archive = snakemake.params.archive
-    download(archive["url"], snakemake.output[0], archive["checksum"], archive.get("bytes"))
+    fetch(snakemake.params.archive, snakemake.output[0])

@@ -118,6 +118,16 @@ def interrupted(server, out, at=6 * BLOCK, **options):
     return out.with_name("x.zip.part")
 
 
+def test_an_archive_without_an_address_says_what_to_run(tmp_path):
+    archive = {"command": "npm pack thing@1.0.0", "checksum": "sha256:" + "0" * 64}
+    with pytest.raises(
+        UserError, match=r"run `npm pack thing@1.0.0` and move the file there, or name .* `archives:`"
+    ) as error:
+        module.fetch(archive, tmp_path / "data/thing/thing-1.0.0.tgz")
+    assert "\n" not in str(error.value)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_file_is_fetched_and_nothing_else_is_left(server, tmp_path):
     fetch(server, tmp_path / "deep" / "x.zip")
     assert (tmp_path / "deep" / "x.zip").read_bytes() == DATA

@@ -309,6 +309,31 @@ def test_votes_in_cosine_weigh_one_over_one_less_the_cosine(cosine, right):
     assert value(rows, "accuracy_weighted", "test", 3, distance="cosine")["value"] == right
 
 
+def test_hits_of_an_identity_by_hand():
+    # To all, train 1 and 2 are equally far: to query 0 farther than train 0, to query 1 nearest. Nobody else is a 9.
+    features = {"train": [[0.0], [2.0], [2.0], [9.0]], "val": [[9.0]], "test": [[0.5], [2.0], [0.5]]}
+    embeddings = make(features, {"train": [0, 0, 1, 1], "val": [0], "test": [0, 1, 1]}, 2)
+    people = {"train": [5, 6, 7, 7], "val": [5], "test": [6, 7, 9]}
+    splits = {split: replace(part, identity=np.array(people[split])) for split, part in embeddings.splits.items()}
+    rows = run(replace(embeddings, splits=splits), [1, 2, 3], ["raw"], ["l2", "cosine"])
+    expected = {  # value and chance: of 4 pictures one is a 6, two are a 7
+        1: ((0 + 1 / 2 + 0) / 3, (1 / 4 + 2 / 4 + 0) / 3),
+        2: ((1 / 2 + 1 + 0) / 3, (2 / 4 + (1 - 1 / 6) + 0) / 3),
+        3: ((1 + 1 + 0) / 3, (3 / 4 + 1 + 0) / 3),
+    }
+    for k, (score, chance) in expected.items():
+        row = value(rows, "identity_hit", "test", k)
+        assert (row["value"], row["chance"], row["n"]) == (pytest.approx(score), pytest.approx(chance), 3)
+    precision = value(rows, "identity_precision", "test", 2)
+    assert precision["value"] == pytest.approx((1 / 4 + 1 / 2 + 0) / 3)
+    # In every space, never on train, and never without near duplicates.
+    found = [row for row in rows if row["metric"] == "identity_hit"]
+    assert {(row["split"], row["distance"]) for row in found} == {
+        (s, d) for s in ("val", "test") for d in ("l2", "cosine")
+    }
+    assert {row["duplicates"] for row in found} == {"kept"}
+
+
 def test_health_by_hand():
     # Both queries get train 0; nobody gets the others.
     features = {"train": [[0.0], [9.0], [20.0], [30.0]], "val": [[1.0], [2.0]], "test": [[1.0], [1.0]]}

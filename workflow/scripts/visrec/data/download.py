@@ -4,7 +4,9 @@ import contextlib
 import logging
 import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import requests
@@ -33,6 +35,25 @@ class _BrokenOffError(Exception):
     def __init__(self, reason: str, pause: float = 0.0) -> None:
         super().__init__(reason)
         self.pause = pause
+
+
+def fetch(archive: Mapping[str, Any], out: str | Path) -> None:
+    """Download an archive as a dataset declares it, or say how it is fetched by hand.
+
+    Args:
+        archive: with `checksum`, and `url` or else `command`, which writes the file where it is run; `bytes`, optional.
+        out: the file.
+
+    Raises:
+        UserError: as `download`; or the archive has no `url`.
+    """
+    out = Path(out)
+    if "url" not in archive:
+        raise UserError(
+            f"{out}: has to be fetched by hand; run `{archive['command']}` and move the file there, or name its folder "
+            "under `archives:`"
+        )
+    download(archive["url"], out, archive["checksum"], archive.get("bytes"))
 
 
 def download(

@@ -31,7 +31,7 @@ class EmbeddingSplit:
         labels: int64 (N,), -1 = none.
         ids: str (N,).
         attributes: uint8 (N, A), 0 or 1, or None.
-        identity: int64 (N,), the person in the picture, or None.
+        identity: int64 (N,), the number of the person or thing in the picture, or None.
     """
 
     features: np.ndarray

@@ -46,7 +46,7 @@ class ImageSource:
         labels: int64 (N,), -1 = none.
         ids: str (N,), stable and unique in the dataset.
         attributes: uint8 (N, A), 0 or 1, or None.
-        identity: int64 (N,), the person in the picture, or None.
+        identity: int64 (N,), the number of the person or thing in the picture, or None.
         broken: (row, reason) of pictures that could not be read, appended while the batches are consumed; these rows
             are left out of the file.
     """

@@ -10,7 +10,7 @@ import torch
 from visrec.data import duplicates
 from visrec.data.embeddings import Embeddings, EmbeddingSplit
 from visrec.scoring import health, neighbours
-from visrec.scoring.metrics import HEADLINE_ONLY, RANKING, Metric
+from visrec.scoring.metrics import HEADLINE_ONLY, LABELS, RANKING, Metric
 from visrec.scoring.retrieved import Retrieved
 from visrec.scoring.transforms import DISTANCES, Change
 
@@ -28,7 +28,7 @@ class Pass:
         """Whether a metric is measured in this pass."""
         if metric.needs in HEADLINE_ONLY and not self.first:
             return False
-        return self.split != "train" or metric.needs not in (*HEADLINE_ONLY, RANKING)
+        return self.split != "train" or metric.needs == LABELS
 
 
 class Wanted(NamedTuple):

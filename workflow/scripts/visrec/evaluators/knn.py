@@ -13,7 +13,8 @@ Metrics are the entries of `visrec.scoring.metrics.METRICS`; all but coverage, g
     r_precision, map_at_r, mrr                     of the whole ranking; val and test only
     precision of ATTRIBUTE, attribute_precision    share of the k nearest that have an attribute which the query has;
                                                    one by one, and their mean (macro)
-    ndcg, identity_precision                       attributes shared, as a graded relevance; the same person
+    ndcg                                           attributes shared, as a graded relevance
+    identity_precision, identity_hit               the same person or thing: share of the k nearest, and whether one is
     coverage, gini, hubness, diversity             what the lists of all queries recommend; all but the last without
                                                    intervals
 """

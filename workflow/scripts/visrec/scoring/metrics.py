@@ -8,7 +8,7 @@ they are expected values under random order, so they do not depend on the order 
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -21,13 +21,14 @@ from visrec.scoring.votes import expected_accuracy, expected_hit, expected_preci
 
 __all__ = ["METRICS", "Metric", "chance", "expected_precision", "lift", "over_classes", "unbounded"]
 
-# What a metric needs. The first two are measured in all spaces; the others in the headline's alone, and not on train.
+# What a metric needs. Of train only `LABELS` are asked; what needs one of `HEADLINE_ONLY` is measured in the headline's
+# space alone, all else in every space.
 LABELS = "labels of the k nearest"
 RANKING = "the whole ranking"  # so not on train, which has most queries and is no test
 LISTS = "the k nearest"
 ATTRIBUTES = "attributes"
 IDENTITY = "identity"
-HEADLINE_ONLY = (LISTS, ATTRIBUTES, IDENTITY)
+HEADLINE_ONLY = (LISTS, ATTRIBUTES)
 
 # Groups of the page.
 RECOMMENDATION = "Recommendation"
@@ -137,10 +138,22 @@ def _each_attribute(found: Retrieved, k: int) -> np.ndarray:
     return np.where(found.queries.attributes.astype(bool), share, np.nan).T
 
 
-def _same_identity(found: Retrieved, k: int) -> np.ndarray:
+def _same_identity(found: Retrieved) -> np.ndarray:
+    """Which entries of the lists have their query's identity, bool (E,)."""
     lists = found.neighbours
-    same = found.gallery.identity[lists.rows] == np.repeat(found.queries.identity, np.diff(lists.starts))
-    return expected_share(lists.starts, lists.squared, same, k)
+    return found.gallery.identity[lists.rows] == np.repeat(found.queries.identity, np.diff(lists.starts))
+
+
+def _identity_precision(found: Retrieved, k: int) -> np.ndarray:
+    lists = found.neighbours
+    return expected_share(lists.starts, lists.squared, _same_identity(found), k)
+
+
+def _identity_hit(found: Retrieved, k: int) -> np.ndarray:
+    """`expected_hit` of two classes, the query's identity (1) and all others (0)."""
+    lists, number = found.neighbours, len(found.queries.ids)
+    entries = replace(lists, rows=np.arange(len(lists.rows)))
+    return expected_hit(*entries.count(_same_identity(found).astype(np.int64), 2, k), np.ones(number, np.int64), k)
 
 
 def _random_lists(function: Callable[[int, int, int], float]) -> Callable[[Asked, int], float]:
@@ -148,11 +161,16 @@ def _random_lists(function: Callable[[int, int, int], float]) -> Callable[[Asked
     return lambda asked, k: float(function(len(asked.queries.ids), k, len(asked.gallery.ids)))
 
 
-def _random_identity(asked: Asked, k: int) -> float:
-    queries, gallery = asked.queries.identity, asked.gallery.identity
-    people, of = np.unique(np.concatenate([gallery, queries]), return_inverse=True)
-    pictures = np.bincount(of[: len(gallery)], minlength=len(people))
-    return float((pictures[of[len(gallery) :]] / len(gallery)).mean())
+def _random_identity(function: Callable) -> Callable[[Asked, int], float]:
+    """Chance of identities: the mean over queries of a function of classes, each identity being one."""
+
+    def expected(asked: Asked, k: int) -> float:
+        queries, gallery = asked.queries.identity, asked.gallery.identity
+        identities, of = np.unique(np.concatenate([gallery, queries]), return_inverse=True)
+        pictures = np.bincount(of[: len(gallery)], minlength=len(identities))
+        return float(function(pictures, k)[of[len(gallery) :]].mean())
+
+    return expected
 
 
 BOTH = ("micro", "macro")
@@ -288,8 +306,16 @@ _ENTRIES: Iterable[Metric] = (
         label="identity precision@{k}",
         group=ATTRIBUTES_AND_IDENTITY,
         needs=IDENTITY,
-        score=_same_identity,
-        chance=_random_identity,
+        score=_identity_precision,
+        chance=_random_identity(random_order.precision),
+    ),
+    Metric(
+        name="identity_hit",
+        label="identity hit@{k}",
+        group=ATTRIBUTES_AND_IDENTITY,
+        needs=IDENTITY,
+        score=_identity_hit,
+        chance=_random_identity(random_order.hit),
     ),
 )
 METRICS: dict[str, Metric] = {metric.name: metric for metric in _ENTRIES}
