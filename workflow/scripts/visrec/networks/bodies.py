@@ -41,6 +41,11 @@ def unit(x: Tensor) -> Tensor:
     return x / x.norm(dim=1, keepdim=True)
 
 
+def flat(maps: Tensor) -> Tensor:
+    """A head's maps (B, M, H, W), mostly 1x1, averaged over their positions: (B, M), float32."""
+    return maps.mean(dim=(2, 3)).float()
+
+
 def _down(inputs: int, outputs: int, batchnorm: bool = True) -> nn.Sequential:
     """A block that halves the map: (B, inputs, S, S) -> (B, outputs, S/2, S/2)."""
     layers = [nn.Conv2d(inputs, outputs, 4, stride=2, padding=1, bias=False)]
@@ -119,7 +124,7 @@ class Encoder(nn.Module):
 
     def latent(self, last: Tensor) -> Tensor:
         """The output (B, M) from the last hidden map (B, C, 4, 4), computed in float32 on the sphere."""
-        return unit(self.head(last).mean(dim=(2, 3)).float())
+        return unit(flat(self.head(last)))
 
     def forward(self, x: Tensor) -> Tensor:
         """The latents (B, M) of the images (B, 3, S, S)."""

@@ -1,7 +1,7 @@
 """Choosing hyper-parameters without labels: how good is a trained trial, if no class may be looked at?
 
 The seed paper chose lambda and mu by the quality of what is generated and named no measure. These are measures of the
-samples and reconstructions, of methods that have them (`latents`, `decode`), and of the embedding, each of val images
+samples and reconstructions, of encoders that draw them (PICTURES), and of the embedding, each of val images
 or train images and never of test. Only `fid_torchvision` needs a network trained by others, and it is left out where
 its weights are not given.
 
@@ -36,11 +36,11 @@ from visrec.training.method import Method
 log = logging.getLogger(__name__)
 
 COLUMNS = ["selector", "value", "better", "status"]
-# What a method must have to be measured so; all others need the embedding alone.
+# What an encoder must draw (PICTURES) to be measured so; all others need the embedding alone.
 NEEDS = {
-    "sliced_wasserstein": ("decode", "latents"),
-    "reconstruction_error": ("decode",),
-    "fid_torchvision": ("decode", "latents"),
+    "sliced_wasserstein": "samples",
+    "reconstruction_error": "reconstructions",
+    "fid_torchvision": "samples",
 }
 BETTER = {
     "sliced_wasserstein": "lower",
@@ -114,9 +114,8 @@ def write(
 
 
 def _can(spec: Spec, selector: str) -> bool:
-    """Whether a method has what a selector needs."""
-    kind = registry.load("encoders", spec.encoder).Training
-    return all(hasattr(kind, name) for name in NEEDS.get(selector, ()))
+    """Whether an encoder draws what a selector needs."""
+    return NEEDS.get(selector) in (None, *registry.declared("encoders", spec.encoder).get("PICTURES", ()))
 
 
 def _measure(
@@ -137,13 +136,14 @@ def _measure(
         "rankme_stack": rankme(train.features[rows], device),
         "hubness": hubness(val.features[choose(val.ids, HUB_QUERIES)], train.features, HUB_K, device),
     }
-    if not _can(spec, "reconstruction_error"):
+    if not any(_can(spec, name) for name in NEEDS):
         return values
     net = frechet.load_inception(inception, device) if inception else None
     chosen = choose(val.ids, IMAGES)
     real, method = pictures.images[chosen], models.load(spec, model, read_image_info(images), device)
-    decoded = _finite(decode(method, torch.from_numpy(val.features[chosen, output])), model)
-    values["reconstruction_error"] = reconstruction_error(decoded, real)
+    if _can(spec, "reconstruction_error"):
+        decoded = _finite(decode(method, torch.from_numpy(val.features[chosen, output])), model)
+        values["reconstruction_error"] = reconstruction_error(decoded, real)
     if _can(spec, "sliced_wasserstein"):
         random = torch.Generator().manual_seed(spec.seed)  # of the CPU: the same latents on every device
         samples = to_bytes(_finite(decode(method, method.latents(len(chosen), random)), model))
