@@ -24,7 +24,7 @@ from visrec.experiment.trials import Trial
 from visrec.report import PROVENANCE, TABLES, ladder, leaderboard, provenance, score_tables, sections, sheets, style
 from visrec.report.examples import examples
 from visrec.report.grid import grid
-from visrec.report.inputs import TEXT, UNFINISHED, State, statuses, with_labels
+from visrec.report.inputs import TEXT, UNFINISHED, State, disclosures, statuses
 from visrec.report.layer_sections import layers
 from visrec.report.map import embedding_map
 from visrec.report.paper import paper
@@ -95,7 +95,7 @@ def _chapter(
     states = statuses(experiment, tables["scores"])
     stages = {trial.encoder: trial.stage for trial in trials}
     trained = [encoder for encoder, stage in stages.items() if stage == "train"]
-    labelled = with_labels(trials)
+    disclosed = disclosures(trials)
     images = experiment.images(dataset, size)
     absent = [name for name in ("random", "pixels") if name not in stages]
     columns = [*shown, *absent]
@@ -105,8 +105,8 @@ def _chapter(
         "kind": config["datasets"].get(dataset, {}).get("kind", dataset),
         "title": f"{dataset}, {size} px",
         "info": read_image_info(images),
-        "verdict": verdict(leaders, trained, pairs, labelled),
-        "rows": leaderboard.rows(leaders, pairs, stages, labelled),
+        "verdict": verdict(leaders, trained, pairs, disclosed),
+        "rows": leaderboard.rows(leaders, pairs, stages, disclosed),
         "constants": leaderboard.constants(leaders),
         "absent": absent,
         "columns": columns,
