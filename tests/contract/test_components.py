@@ -19,7 +19,7 @@ from visrec.data.hdf5 import SPLITS
 from visrec.data.images import ImageFile, ImageSet, ImageSource, read_image_info, read_images, write_images
 from visrec.data.models import Model
 from visrec.data.query_scores import read_query_scores
-from visrec.encoders import EmbeddingFiles, Resume
+from visrec.encoders import EmbeddingFiles, Resume, pretrained
 from visrec.errors import StoppedError, UserError
 from visrec.experiment import registry, trials
 from visrec.experiment.config import encoder_options, options
@@ -53,8 +53,18 @@ def features_of(images, path):
         file["features"] = np.random.default_rng(0).normal(size=(len(ids), 3))
 
 
+def weights_of(images, path):
+    """The weights that `pretrained` has without a file, in a file."""
+    state = pretrained.load(small_defaults("pretrained")).state_dict()
+    torch.save(state, path)
+
+
+def small_defaults(name):
+    return {key: option["default"] for key, option in encoder_options(name).items()} | small_options(name)
+
+
 # What makes the files that an encoder's options name (its FILES), from images.h5.
-GIVEN = {"precomputed": {"path": features_of}}
+GIVEN = {"precomputed": {"path": features_of}, "pretrained": {"weights": weights_of}}
 
 
 @pytest.mark.parametrize("kind", registry.KINDS)

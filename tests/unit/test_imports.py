@@ -22,6 +22,7 @@ HEAVY = {
     "matplotlib",
     "faiss",
     "requests",
+    "timm",
 }
 WITHOUT_DRAWING = {"torchvision", "sklearn", "scipy.stats", "seaborn", "matplotlib", "faiss", "requests"}
 
@@ -37,6 +38,7 @@ CASES = [
     ("embed", "encoders.pixels", HEAVY - {"pandas"}),
     ("embed", "encoders.precomputed", HEAVY - {"pandas"}),
     ("embed", "encoders.pca", HEAVY - {"pandas"}),
+    ("embed", "encoders.pretrained", HEAVY - {"pandas", "torch"}),
     ("embed", "encoders.age", HEAVY - {"pandas", "torch"}),
     ("train", "encoders.age", HEAVY - {"pandas", "torch"}),
     ("draw", "encoders.age", HEAVY - {"pandas", "torch", "torchvision"}),

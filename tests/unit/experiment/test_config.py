@@ -184,6 +184,16 @@ def test_files_are_no_axis_of_a_grid(grid):
         check(config)
 
 
+def test_text_on_a_grid_has_to_fit_the_name_of_a_folder():
+    check(broken("encoders", {"pretrained": {"grid": {"layers": ["pooled", "blocks.2-bn2"]}}}))
+    for text in ("blocks.2+bn2", "ImageNet-1k, with labels", "../other", ""):
+        config = broken("encoders", {"pretrained": {"grid": {"trained_on": [text]}}})
+        with pytest.raises(
+            UserError, match=r"encoders\.pretrained\.grid\.trained_on: '.*' cannot be in the name of a folder"
+        ):
+            check(config)
+
+
 @pytest.mark.parametrize(
     "grid, message",
     [

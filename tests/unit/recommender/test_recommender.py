@@ -12,9 +12,11 @@ import visrec
 from visrec.data.embeddings import write_embeddings
 from visrec.data.hdf5 import SPLITS
 from visrec.data.images import ImageSet, ImageSource, write_images
+from visrec.encoders import digests
 from visrec.errors import UserError
 from visrec.experiment import registry
 from visrec.experiment.registry import PACKAGE
+from visrec.experiment.trials import Spec
 from visrec.jobs import fingerprint
 from visrec.recommender import catalogue
 
@@ -136,6 +138,25 @@ def test_embeddings_of_other_pictures_are_refused(made, tmp_path):
     splits = {split: ImageSource([shade(9)[None]], np.array([0]), np.array([split])) for split in SPLITS}
     write_images(tmp_path / "16px/images.h5", ImageSet(splits, ["a"], "", ""), 16)
     with pytest.raises(UserError, match="was made from other pictures than"):
+        visrec.load(folder)
+
+
+def test_a_network_from_another_file_than_the_galleries_is_refused(made, tmp_path):
+    folder, weights = (made / PIXELS).parents[1] / "pretrained/seed~0", tmp_path / "weights.pth"
+    weights.write_bytes(b"one network")
+    spec = Spec("pretrained", {"weights": str(weights)}, 0)
+    batches = {split: [{"x": np.zeros((count, 2))}] for split, count in (("train", 30), ("val", 4), ("test", 4))}
+    made_by = spec._asdict() | {"files": digests(spec)}
+    write_embeddings(folder / "embeddings.h5", folder.parents[1] / "images.h5", batches, spec=made_by)
+    before = visrec.load(folder).identity
+    weights.write_bytes(b"another network")
+    with pytest.raises(UserError, match="was made with another file than `weights` names now"):
+        visrec.load(folder)
+    made_by["files"] = digests(spec)
+    write_embeddings(folder / "embeddings.h5", folder.parents[1] / "images.h5", batches, spec=made_by)
+    assert visrec.load(folder).identity != before
+    weights.unlink()
+    with pytest.raises(UserError, match=r"weights\.pth: there is no such file; correct `weights` in the config"):
         visrec.load(folder)
 
 

@@ -34,7 +34,9 @@ OPEN = pairs({("age", "pca"): "not resolved", ("age", "pixels"): "identical"})
 
 
 def told(rows, comparisons, scores=None):
-    return facts(rows, comparisons, STAGES, scores or {encoder: [] for encoder in STAGES}, ["age"])
+    return facts(
+        rows, comparisons, STAGES, scores or {encoder: [] for encoder in STAGES}, {"age": "trained with labels"}
+    )
 
 
 def test_the_cheapest_and_the_smallest_of_those_that_are_not_measurably_worse():
@@ -85,7 +87,7 @@ def test_whether_the_order_holds_in_the_other_spaces(age, words):
 
 
 def test_one_encoder_has_nothing_beside_it():
-    assert facts(leaders(0.9, math.nan, math.nan), [], STAGES, {}) == []
+    assert facts(leaders(0.9, math.nan, math.nan), [], STAGES, {}, {}) == []
 
 
 def test_many_near_copies_are_named():

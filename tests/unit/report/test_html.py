@@ -2,6 +2,7 @@ import json
 import re
 import shlex
 import shutil
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -468,16 +469,18 @@ def test_no_text_from_outside_becomes_a_tag(tmp_path):
     assert {attrs.get("type", "") for tag, attrs in page.tags if tag == "script"} <= {"", "application/json"}
 
 
-def test_an_encoder_that_declares_labels_is_marked_in_leaderboard_and_verdict(tmp_path, monkeypatch):
+def test_what_an_encoder_declares_of_its_training_is_said_in_leaderboard_and_verdict(tmp_path, monkeypatch):
     declared = registry.declared
-
-    def labelled(kind, name):
-        return declared(kind, name) | ({"LABELS": True} if name == "pca" else {})
-
-    monkeypatch.setattr(registry, "declared", labelled)
+    more = {"pca": {"LABELS": True}, "pixels": {"PRETRAINED": "photos"}}
+    monkeypatch.setattr(registry, "declared", lambda kind, name: declared(kind, name) | more.get(name, {}))
     trials = fixture.standard_trials()[:3]
+    trials[0] = replace(trials[0], options={"weights": "a.pth", "trained_on": "photos & texts"})
     results = write(tmp_path, trials, fixture.STANDARD)
     page = page_of(results, trials)
-    assert section(page, "leaderboard").count("trained with labels") == 1
+    for mark in ("trained with labels", "pretrained on photos & texts"):
+        assert section(page, "leaderboard").count(mark) == 1
     assert "pca (trained with labels)" in section(page, "verdict")
-    assert "pca (trained with labels)" in (results / "tables/leaderboard.html").read_text()
+    assert "pixels (pretrained on photos & texts)" in section(page, "verdict")
+    plain = (results / "tables/leaderboard.html").read_text()
+    assert "pca (trained with labels)" in plain
+    assert "pixels (pretrained on photos &amp; texts)" in plain

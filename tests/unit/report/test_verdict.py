@@ -168,10 +168,10 @@ def test_percent_and_span():
     assert v.enumerate_words(["a"]) == "a"
 
 
-def test_an_encoder_that_saw_labels_is_marked_wherever_it_is_named():
+def test_what_has_to_be_said_of_an_encoder_is_said_wherever_it_is_named():
     rows = [row("supcon", 0.9, n_seeds=1, trials=2), row("age", 0.5), row("pixels", 0.4)]
     known = pairs(("supcon", "age", 0.4, 0.3, 0.5, "better"), ("supcon", "pixels", 0.5, 0.4, 0.6, "better"))
-    found = v.verdict(rows, ["supcon", "age"], known, labelled={"supcon"})
+    found = v.verdict(rows, ["supcon", "age"], known, disclosed={"supcon": "trained with labels"})
     marked = "supcon (trained with labels)"
     assert found.heading.startswith(f"{marked} recommends best: 90 of 100")
     assert {one.subject.partition(" vs. ")[0] for one in found.findings} == {marked, "age"}
@@ -179,7 +179,9 @@ def test_an_encoder_that_saw_labels_is_marked_wherever_it_is_named():
     assert found.caveats[1].startswith(f"There is one seed of {marked}:")
     rows = [row("pixels", 0.9), row("supcon", 0.5)]
     (pair,) = pairs(("pixels", "supcon", 0.4, 0.3, 0.5, "better"))
-    assert f"against 50 with {marked}, the next" in v.verdict(rows, [], [pair], {"supcon"}).heading
+    assert (
+        f"against 50 with {marked}, the next" in v.verdict(rows, [], [pair], {"supcon": "trained with labels"}).heading
+    )
 
 
 def test_no_encoder_scores_highest_where_all_have_the_same():

@@ -275,3 +275,14 @@ def test_a_method_that_makes_no_pictures_is_measured_by_its_embedding_alone(tria
     table = write(folder, model="not needed", spec=Spec("supervised", {}, 5))
     assert table.index.tolist() == ["rankme_output", "rankme_stack", "hubness"]
     assert table.equals(full.loc[table.index])
+
+
+def test_an_encoder_is_measured_by_what_it_draws():
+    measured = {
+        name: {selector for selector in selection.NEEDS if selection._can(Spec(name, {}, 0), selector)}
+        for name in ("age", "dcgan", "simclr")
+    }
+    # DCGAN's output is made by a head that no loss has trained: there is nothing to find again from it.
+    assert measured["age"] == set(selection.NEEDS)
+    assert measured["dcgan"] == {"sliced_wasserstein", "fid_torchvision"}
+    assert measured["simclr"] == set()

@@ -1,5 +1,6 @@
 """Encoders: one file each, found by name. See docs/adding-an-encoder.md for the contract."""
 
+import hashlib
 import importlib
 import logging
 import platform
@@ -149,6 +150,23 @@ def extractor(
     return encoder.extractor(Path(model) if model else None, source, spec.options, spec.seed, device)
 
 
+def digests(spec: Spec) -> dict[str, str]:
+    """SHA-256 of the files that make features of new pictures, by the option that names them (FILES).
+
+    Raises:
+        UserError: a file is missing.
+    """
+    declared, found = registry.declared("encoders", spec.encoder), {}
+    for option in declared.get("FILES", ()) if declared.get("NEW_PICTURES", True) else ():
+        path = Path(spec.options[option])
+        if spec.options[option] and not path.is_file():
+            raise UserError(f"{spec.encoder}: {path}: there is no such file; correct `{option}` in the config")
+        if spec.options[option]:
+            with path.open("rb") as file:
+                found[option] = hashlib.file_digest(file, "sha256").hexdigest()
+    return found
+
+
 def embed(
     spec: Spec,
     images: str | Path,
@@ -191,6 +209,7 @@ def embed(
     else:
         log.warning("training ended as '%s': no features", status)
     made_by = {"encoder": spec.encoder, "options": dict(spec.options), "seed": spec.seed, "seen": "train"}
+    made_by["files"] = digests(spec)
     write_embeddings(files.embeddings, images, batches, spec=made_by, status=status, dtype=dtype)
     layers.write(files.embeddings, files.layers)
     gpu_memory = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else 0

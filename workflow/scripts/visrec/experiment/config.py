@@ -113,6 +113,15 @@ def check(config: Mapping[str, Any]) -> dict[str, Any]:
                 f"config: encoders.{encoder}.grid: '{files.pop()}' names a file, and values of a grid become names of "
                 "folders; make one experiment per file"
             )
+        for key, values in (item for one in grids(config, encoder) for item in one.items()):
+            text = next(
+                (each for each in values if isinstance(each, str) and not re.fullmatch(r"[A-Za-z0-9_.\-]+", each)), None
+            )
+            if text is not None:
+                raise UserError(
+                    f"config: encoders.{encoder}.grid.{key}: '{text}' cannot be in the name of a folder, as values of "
+                    "a grid are; they have letters, digits, `_`, `.` and `-` only"
+                )
     for dataset, size, encoder in combinations(config):
         try:
             check_size(encoder, size)

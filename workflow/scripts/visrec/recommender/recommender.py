@@ -12,7 +12,7 @@ import torch
 
 from visrec.data.hdf5 import EMBEDDINGS, reading
 from visrec.data.images import ImageFile, read_image_info
-from visrec.encoders import extractor
+from visrec.encoders import digests, extractor
 from visrec.errors import UserError
 from visrec.experiment import registry
 from visrec.experiment.trials import Spec
@@ -101,6 +101,12 @@ class Recommender:
                 f"{path}: was made from other pictures than those in {self.images} now; run `snakemake` again"
             )
         self.size = info.size
+        for option, digest in digests(self._made_by).items():
+            if digest != self.spec.get("files", {}).get(option):
+                raise UserError(
+                    f"{path}: was made with another file than `{option}` names now, {self.spec['options'][option]}; "
+                    "run `snakemake` again"
+                )
 
     @property
     def _model(self) -> Path | None:
@@ -118,8 +124,11 @@ class Recommender:
 
     @functools.cached_property
     def _extract(self) -> Callable[[np.ndarray, np.ndarray], dict[str, np.ndarray]]:
-        spec = Spec(self.spec["encoder"], self.spec["options"], self.spec["seed"])
-        return extractor(spec, self._model, ImageFile(self.images), self._device)
+        return extractor(self._made_by, self._model, ImageFile(self.images), self._device)
+
+    @property
+    def _made_by(self) -> Spec:
+        return Spec(self.spec["encoder"], self.spec["options"], self.spec["seed"])
 
     def features(self, images: np.ndarray) -> np.ndarray:
         """Uint8 (N, 3, S, S), RGB, of the trial's size -> float32 (N, D).

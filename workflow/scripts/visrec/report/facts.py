@@ -1,7 +1,7 @@
 """What stands below the conclusion of a verdict: what else a reader needs to choose an encoder, in a sentence each."""
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from visrec.report.score_tables import Rows, pick, spaces_of
@@ -26,7 +26,7 @@ def facts(
     comparisons: Sequence[Mapping[str, Any]],
     stages: Mapping[str, str | None],
     scores: Rows,
-    labelled: Collection[str] = (),
+    disclosed: Mapping[str, str],
 ) -> list[str]:
     """Sentences about one dataset and size; none where fewer than two encoders are scored.
 
@@ -35,16 +35,16 @@ def facts(
         comparisons: its rows of comparisons.csv.
         stages: encoder -> its stage ("fit", "train"), or None.
         scores: the scores of the chosen trials, from `score_tables.of_chosen`.
-        labelled: the encoders whose training sees labels.
+        disclosed: encoder -> what has to be said wherever it is named, see `visrec.report.inputs.disclosures`.
     """
     rows = {row["encoder"]: row for row in leaders if score(row, "precision").measured}
     if len(rows) < 2:
         return []
     best = max(rows, key=lambda encoder: rows[encoder]["precision"])
     found = [
-        _saturated(rows, best, comparisons, scores, labelled),
-        _in_other_spaces(best, scores, rows[best]["k"], labelled),
-        _cheapest(rows, best, comparisons, stages, labelled),
+        _saturated(rows, best, comparisons, scores, disclosed),
+        _in_other_spaces(best, scores, rows[best]["k"], disclosed),
+        _cheapest(rows, best, comparisons, stages, disclosed),
     ]
     return [sentence for sentence in found if sentence]
 
@@ -54,7 +54,7 @@ def _saturated(
     best: str,
     comparisons: Sequence[Mapping[str, Any]],
     scores: Rows,
-    labelled: Collection[str],
+    disclosed: Mapping[str, str],
 ) -> str:
     """Where precision is near its ceiling, what MAP@R says, which is of the whole ranking."""
     if rows[best]["precision"] < SATURATED:
@@ -69,15 +69,15 @@ def _saturated(
         return near
     first = max(whole, key=whole.__getitem__)
     words = {encoder: relation(comparisons, first, encoder, "map_at_r") for encoder in whole if encoder != first}
-    behind = [named(encoder, labelled) for encoder, word in words.items() if word == BETTER]
-    equal = [named(encoder, labelled) for encoder, word in words.items() if word != BETTER]
-    said = f"By MAP@R, which looks at the whole ranking, {named(first, labelled)} is highest ({percent(whole[first])})"
+    behind = [named(encoder, disclosed) for encoder, word in words.items() if word == BETTER]
+    equal = [named(encoder, disclosed) for encoder, word in words.items() if word != BETTER]
+    said = f"By MAP@R, which looks at the whole ranking, {named(first, disclosed)} is highest ({percent(whole[first])})"
     parts = [f"measurably better than {enumerate_words(behind)}"] if behind else []
     parts += [f"with no measurable difference from {enumerate_words(equal)}"] if equal else []
     return f"{near} {said}, {', '.join(parts)}."
 
 
-def _in_other_spaces(best: str, scores: Rows, k: int, labelled: Collection[str]) -> str:
+def _in_other_spaces(best: str, scores: Rows, k: int, disclosed: Mapping[str, str]) -> str:
     """Whether the encoder that is highest in the headline's space is so in the others."""
     highest = {}
     for features, distance in spaces_of(scores):
@@ -90,9 +90,9 @@ def _in_other_spaces(best: str, scores: Rows, k: int, labelled: Collection[str])
     times = Counter(highest.values())
     if len(times) == 1 and best in times:
         return (
-            f"{named(best, labelled)} is highest in all {len(highest)} spaces (distance and scaling of the features)."
+            f"{named(best, disclosed)} is highest in all {len(highest)} spaces (distance and scaling of the features)."
         )
-    said = [f"{named(name, labelled)} in {count}" for name, count in times.most_common()]
+    said = [f"{named(name, disclosed)} in {count}" for name, count in times.most_common()]
     return (
         f"The order depends on the space (distance and scaling of the features): of {len(highest)}, "
         f"{enumerate_words(said)} {'is' if len(said) == 1 else 'are'} highest."
@@ -104,7 +104,7 @@ def _cheapest(
     best: str,
     comparisons: Sequence[Mapping[str, Any]],
     stages: Mapping[str, str | None],
-    labelled: Collection[str],
+    disclosed: Mapping[str, str],
 ) -> str:
     """The cheapest to train and the smallest of those that are not measurably worse than the best."""
     equal = [encoder for encoder in rows if encoder == best or relation(comparisons, best, encoder) != BETTER]
@@ -114,10 +114,10 @@ def _cheapest(
     values = f"{rows[small]['dimensions']:,} values per picture"
     if len(equal) == 1:
         return f"Its cost: {cost}, {values}."
-    one = named(cheap, labelled)
+    one = named(cheap, disclosed)
     if small == cheap:
         return f"Of those without measurable difference, {one} is cheapest ({cost}) and smallest ({values})."
-    smallest = f"{named(small, labelled)} smallest ({values})"
+    smallest = f"{named(small, disclosed)} smallest ({values})"
     return f"Of those without measurable difference, {one} is cheapest ({cost}), {smallest}."
 
 

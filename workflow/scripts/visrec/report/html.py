@@ -25,7 +25,7 @@ from visrec.report import PROVENANCE, TABLES, ladder, leaderboard, provenance, s
 from visrec.report.examples import examples
 from visrec.report.facts import facts, near_copies
 from visrec.report.grid import grid
-from visrec.report.inputs import TEXT, UNFINISHED, State, statuses, with_labels
+from visrec.report.inputs import TEXT, UNFINISHED, State, disclosures, statuses
 from visrec.report.layer_sections import layers
 from visrec.report.map import embedding_map
 from visrec.report.paper import paper
@@ -125,7 +125,7 @@ def _chapter(
     states = statuses(experiment, tables["scores"])
     stages = {trial.encoder: trial.stage for trial in trials}
     trained = [encoder for encoder, stage in stages.items() if stage == "train"]
-    labelled = with_labels(trials)
+    disclosed = disclosures(trials)
     images = experiment.images(dataset, size)
     absent = [name for name in ("random", "pixels") if name not in stages]
     columns = [*shown, *absent]
@@ -135,10 +135,10 @@ def _chapter(
         "kind": config["datasets"].get(dataset, {}).get("kind", dataset),
         "title": f"{dataset}, {size} px",
         "info": read_image_info(images),
-        "verdict": verdict(leaders, trained, pairs, labelled),
-        "facts": facts(leaders, pairs, stages, scores, labelled),
+        "verdict": verdict(leaders, trained, pairs, disclosed),
+        "facts": facts(leaders, pairs, stages, scores, disclosed),
         "near_copies": near_copies(_duplicates(images), max(row["queries"] for row in leaders)),
-        "rows": leaderboard.rows(leaders, pairs, stages, labelled),
+        "rows": leaderboard.rows(leaders, pairs, stages, disclosed),
         "constants": leaderboard.constants(leaders),
         "absent": absent,
         "columns": columns,

@@ -22,6 +22,7 @@ SCORES += ["duplicates", "value", "low", "high", "n", "chance", "majority", "lif
 LAYERS = [*GROUP, "trial", *layers.COLUMNS]
 ATLAS = [*GROUP, "trial", "seed"]  # in front of the atlas's own columns
 UNFINISHED = "unfinished"
+UNKNOWN_PICTURES = "unknown pictures"
 
 
 class State(NamedTuple):
@@ -43,9 +44,21 @@ def columns_of(trial: Trial, names: Iterable[str]) -> dict[str, Any]:
     return {name: known[name] for name in names}
 
 
-def with_labels(trials: Iterable[Trial]) -> set[str]:
-    """The encoders whose training sees labels, as they declare by LABELS."""
-    return {trial.encoder for trial in trials if trial.declared.get("LABELS")}
+def disclosures(trials: Iterable[Trial]) -> dict[str, str]:
+    """Encoder -> what has to be said wherever its scores stand; nothing of those that learn here without labels.
+
+    "trained with labels" of one that declares LABELS; "pretrained on ..." of one that declares PRETRAINED, whose own
+    weights these are unless its option `weights` names others, and then by its option `trained_on`.
+    """
+    found: dict[str, dict[str, None]] = {}
+    for trial in trials:
+        if trial.declared.get("LABELS"):
+            found.setdefault(trial.encoder, {})["trained with labels"] = None
+        if "PRETRAINED" in trial.declared:
+            given = trial.options["trained_on"] or UNKNOWN_PICTURES
+            on = given if trial.options["weights"] else trial.declared["PRETRAINED"]
+            found.setdefault(trial.encoder, {})[f"pretrained on {on}"] = None
+    return {encoder: "; ".join(texts) for encoder, texts in found.items()}
 
 
 def read_status(experiment: Experiment, trial: Trial) -> dict[str, Any]:

@@ -4,7 +4,8 @@
 """
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from visrec.report.verdict import (
@@ -65,7 +66,7 @@ def rows(
     leaders: Sequence[Mapping[str, Any]],
     comparisons: Sequence[Mapping[str, Any]],
     stages: Mapping[str, str | None],
-    labelled: Collection[str] = (),
+    disclosed: Mapping[str, str] = MappingProxyType({}),
 ) -> list[dict[str, Any]]:
     """The rows of one dataset and size.
 
@@ -73,7 +74,7 @@ def rows(
         leaders: its rows of leaderboard.csv.
         comparisons: its rows of comparisons.csv.
         stages: encoder -> its stage ("fit", "train"), or None.
-        labelled: the encoders whose training sees labels.
+        disclosed: encoder -> what has to be said of it, see `visrec.report.inputs.disclosures`.
     """
     scored = [row for row in leaders if score(row, "precision").measured]
     best = max(scored, key=lambda row: row["precision"], default={"encoder": None})["encoder"]
@@ -110,7 +111,7 @@ def rows(
                 "memory": _parted(row["peak_memory_mb"], "MB"),
                 "gpu": "" if missing(gpu) or not gpu else f"GPU {amount(gpu, 'MB')}",
                 "trained": stages[encoder] == "train",
-                "labelled": encoder in labelled,
+                "disclosed": disclosed.get(encoder, ""),
                 "reference": encoder in REFERENCES,
                 "tie": encoder != best and relation(comparisons, encoder, best) in (NOT_RESOLVED, IDENTICAL),
                 "best": encoder == best,

@@ -5,7 +5,7 @@ evaluated yet ("unfinished"), keeps its rows with that status and NaN, and is ch
 """
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from visrec.experiment.layout import Experiment
 from visrec.experiment.trials import Trial
 from visrec.report import comparisons
 from visrec.report.headline import GROUP, SOURCES
-from visrec.report.inputs import columns_of, read_atlas, with_labels
+from visrec.report.inputs import columns_of, disclosures, read_atlas
 from visrec.report.leaders import Group, Measured, grouped, headline, leaderboard, limits, measure
 from visrec.report.settings import by_setting, setting, varied
 from visrec.report.verdict import METRICS, duration, named, percent, span
@@ -79,10 +79,10 @@ def _grid_rows(measured: Measured, group: Group, members: Sequence[Trial]) -> li
     return rows
 
 
-def _plain(leaders: pd.DataFrame, labelled: Collection[str]) -> str:
-    """The leaderboard as a plain HTML table, escaped; encoders in `labelled` are marked as trained with labels."""
+def _plain(leaders: pd.DataFrame, disclosed: Mapping[str, str]) -> str:
+    """The leaderboard as a plain HTML table, escaped; `disclosed` stands behind the encoders' names."""
     table = leaders[[*GROUP, "setting"]].copy()
-    table["encoder"] = [named(encoder, labelled) for encoder in table["encoder"]]
+    table["encoder"] = [named(encoder, disclosed) for encoder in table["encoder"]]
     for name, template in METRICS.items():
         heading = template.format(k=leaders["k"].iloc[0] if len(leaders) else 3)
         table[heading] = [
@@ -132,7 +132,7 @@ def tables(experiment: Experiment, out: Mapping[str, str | Path]) -> None:
 
     _write_csv(measured.scores, out["scores"])
     _write_csv(leaders, out["leaderboard"])
-    write_text(out["leaderboard_html"], _plain(leaders, with_labels(experiment.trials)))
+    write_text(out["leaderboard_html"], _plain(leaders, disclosures(experiment.trials)))
     _write_csv(_grid(measured), out["grid"])
     _write_csv(measured.layers, out["layers"])
     _write_csv(pd.DataFrame(pairs, columns=comparisons.COMPARISONS).astype({"k": "Int64"}), out["comparisons"])

@@ -7,8 +7,9 @@ that leaves it out.
 """
 
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 BETTER, WORSE, NOT_RESOLVED, NOT_MEASURED = "better", "worse", "not resolved", "not measured"
@@ -51,9 +52,9 @@ def duration(seconds: float | None) -> str:
     return f"{minutes // 60}{NO_BREAK}h {minutes % 60:02d}{NO_BREAK}min"
 
 
-def named(encoder: str, labelled: Collection[str]) -> str:
-    """An encoder's name, with a mark if its training sees labels."""
-    return f"{encoder} (trained with labels)" if encoder in labelled else encoder
+def named(encoder: str, disclosed: Mapping[str, str]) -> str:
+    """An encoder's name, with what has to be said of it: "supervised (trained with labels)"."""
+    return f"{encoder} ({disclosed[encoder]})" if encoder in disclosed else encoder
 
 
 def enumerate_words(words: Sequence[str]) -> str:
@@ -160,19 +161,19 @@ def _conclusion(
     scores: Mapping[str, Score],
     chance: float | None,
     comparisons: Sequence[Mapping[str, Any]],
-    labelled: Collection[str],
+    disclosed: Mapping[str, str],
 ) -> tuple[str, str]:
     """The word and the answer in a sentence, with numbers that need no statistics to be read."""
     if not scores:
         return NOT_MEASURED, "No encoder gave an embedding that could be scored."
     best = max(scores, key=lambda encoder: scores[encoder].value)
     others = [encoder for encoder in scores if encoder != best]
-    first = named(best, labelled)
+    first = named(best, disclosed)
     if not others:
         return NOT_MEASURED, f"Only {first} could be scored ({scores[best]}): there is nothing to compare it with."
     open_, behind = [], []
     for encoder in others:
-        (behind if relation(comparisons, best, encoder) == BETTER else open_).append(named(encoder, labelled))
+        (behind if relation(comparisons, best, encoder) == BETTER else open_).append(named(encoder, disclosed))
     show = "of 100 recommended pictures show the query's class"
     show += "" if missing(chance) else f" (guessing: {of_hundred(chance)[0]})"
     ranked = sorted(scores, key=lambda encoder: -scores[encoder].value)
@@ -180,7 +181,7 @@ def _conclusion(
     if not open_:
         return (
             BETTER,
-            f"{first} recommends best: {most} {show}, against {second} with {named(ranked[1], labelled)}, the next. "
+            f"{first} recommends best: {most} {show}, against {second} with {named(ranked[1], disclosed)}, the next. "
             "It is measurably better than all others.",
         )
     if behind:
@@ -219,7 +220,7 @@ def verdict(
     rows: Sequence[Mapping[str, Any]],
     trained: Iterable[str],
     comparisons: Sequence[Mapping[str, Any]],
-    labelled: Collection[str] = (),
+    disclosed: Mapping[str, str] = MappingProxyType({}),
 ) -> Verdict:
     """The verdict on one dataset and size.
 
@@ -228,7 +229,7 @@ def verdict(
         trained: the encoders among them that are trained networks; each is set beside its untrained self, raw pixels,
             chance and the most common class.
         comparisons: the rows of comparisons.csv of this dataset and size.
-        labelled: the encoders whose training sees labels; they are marked wherever they are named.
+        disclosed: encoder -> what has to be said wherever it is named, see `visrec.report.inputs.disclosures`.
     """
     by_encoder = {row["encoder"]: row for row in rows}
     trained = [encoder for encoder in trained if encoder in by_encoder]
@@ -236,11 +237,11 @@ def verdict(
     scores = {row["encoder"]: score(row, "precision") for row in rows}
     scores = {encoder: one for encoder, one in scores.items() if one.measured}
     chance = next((row["precision_chance"] for row in rows if not missing(row["precision_chance"])), None)
-    word, heading = _conclusion(scores, chance, comparisons, labelled)
+    word, heading = _conclusion(scores, chance, comparisons, disclosed)
 
     findings: list[Finding] = []
     for encoder in trained:
-        row, subject = by_encoder[encoder], named(encoder, labelled)
+        row, subject = by_encoder[encoder], named(encoder, disclosed)
         findings += _beside_baselines(by_encoder, comparisons, encoder, subject, row["k"])
         chance, mine = row["precision_chance"], score(row, "precision")
         findings.append(
@@ -264,14 +265,14 @@ def verdict(
         caveats.append("No trained network is in this report.")
     for row in rows:
         if row["trials"] > row["trials_ok"]:
-            lost = f"{row['trials'] - row['trials_ok']} of {row['trials']} trials of {named(row['encoder'], labelled)}"
+            lost = f"{row['trials'] - row['trials_ok']} of {row['trials']} trials of {named(row['encoder'], disclosed)}"
             caveats.append(f"{lost} gave no score: collapsed, diverged or unfinished, see the runs.")
         if row.get("status") == "unstable":
             caveats.append(
-                f"The training of {named(row['encoder'], labelled)} is unstable ({row['reason']}): its scores are "
+                f"The training of {named(row['encoder'], disclosed)} is unstable ({row['reason']}): its scores are "
                 "those of networks that no longer do what they are trained for."
             )
-    lone = [named(encoder, labelled) for encoder in trained if by_encoder[encoder]["n_seeds"] == 1]
+    lone = [named(encoder, disclosed) for encoder in trained if by_encoder[encoder]["n_seeds"] == 1]
     if lone:
         caveats.append(
             f"There is one seed of {enumerate_words(lone)}: the intervals cover the choice of query images, not the "
