@@ -9,6 +9,7 @@ import pytest
 import report_fixture as fixture
 
 from visrec.data.files import write_json
+from visrec.data.hdf5 import seal
 from visrec.data.query_scores import read_query_scores
 from visrec.errors import UserError
 from visrec.report import TABLES, inputs, leaders
@@ -200,6 +201,7 @@ def test_a_missing_file_of_query_scores_is_an_error(tmp_path):
     path.write_bytes(kept)
     with h5py.File(path, "r+") as file:
         file["test/ids"][3] = "another"
+    seal(path)
     with pytest.raises(UserError, match=r"svm\.h5: scores other test images than the other trials"):
         t.tables(fixture.experiment(results, trials), out)
 

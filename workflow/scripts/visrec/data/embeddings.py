@@ -16,8 +16,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from visrec.data.files import atomic
-from visrec.data.hdf5 import EMBEDDINGS, IMAGES, SPLITS, reading, strings
+from visrec.data.hdf5 import EMBEDDINGS, IMAGES, SPLITS, reading, strings, writing
 from visrec.data.images import read_image_info
 from visrec.errors import UserError
 
@@ -89,7 +88,7 @@ def write_embeddings(
     """
     info = read_image_info(images)
     layers: dict[str, list[int]] = {}
-    with atomic(path) as temporary, h5py.File(temporary, "w") as file:
+    with writing(path, EMBEDDINGS) as file:
         with reading(images, IMAGES) as source:
             for split in SPLITS:
                 group = file.create_group(split)
@@ -121,7 +120,6 @@ def write_embeddings(
             if status == "ok" and start != len(ids):
                 raise UserError(f"{path}: {split} has {len(ids)} images but {start} embeddings")
         file.attrs.update(
-            kind=EMBEDDINGS,
             layers=json.dumps(layers),
             classes=json.dumps(info.classes),
             attributes=json.dumps(info.attributes),

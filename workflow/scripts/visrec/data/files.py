@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from visrec.errors import FULL, REFUSED, writing
+from visrec.errors import FULL, REFUSED, UserError, writing
 
 
 @contextmanager
@@ -60,6 +60,23 @@ def write_text(path: str | Path, text: str) -> None:
     """Write UTF-8 text atomically."""
     with atomic(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def read_json(path: str | Path) -> dict[str, Any]:
+    """A JSON object from a file in UTF-8.
+
+    Raises:
+        UserError: the file is missing, or holds something else.
+    """
+    try:
+        found = json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: is missing; run again") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{path}: is not JSON ({error}); delete it and run again") from error
+    if not isinstance(found, dict):
+        raise UserError(f"{path}: holds no names and values; delete it and run again")
+    return found
 
 
 def write_json(path: str | Path, data: Any) -> None:

@@ -54,6 +54,8 @@ def choose(leaderboard: str | Path, trials: Sequence[Trial], dataset: str, size:
             }
     except FileNotFoundError as error:
         raise UserError(f"{leaderboard}: is not there; let `snakemake` make it, or name a trial") from error
+    except (KeyError, csv.Error, UnicodeDecodeError) as error:
+        raise UserError(f"{leaderboard}: is no table of trials ({error}); delete it and run again") from error
     able = [
         trial
         for trial in trials

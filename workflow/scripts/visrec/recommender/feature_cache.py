@@ -20,11 +20,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-import h5py
 import numpy as np
 
-from visrec.data.files import atomic, write_text
-from visrec.data.hdf5 import reading
+from visrec.data.files import write_text
+from visrec.data.hdf5 import reading, writing
 from visrec.errors import UserError
 from visrec.jobs import progress
 
@@ -99,10 +98,10 @@ class FeatureCache:
         if not len(hashes):
             self.path(shard).unlink(missing_ok=True)
             return
-        with atomic(self.path(shard)) as temporary, h5py.File(temporary, "w") as file:
+        with writing(self.path(shard), SHARD) as file:
             file["hashes"] = np.array(hashes, dtype="S64")
             file["features"] = features
-            file.attrs.update(kind=SHARD, identity=self.identity)
+            file.attrs["identity"] = self.identity
 
     def file_hashes(
         self, root: Path, files: Sequence[str], threads: int

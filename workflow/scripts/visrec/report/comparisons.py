@@ -15,6 +15,7 @@ from scipy.stats import spearmanr
 
 from visrec.data.images import read_image_info
 from visrec.data.query_scores import read_lists
+from visrec.data.tables import read_table
 from visrec.errors import UserError
 from visrec.experiment import layout
 from visrec.experiment.layout import Experiment
@@ -157,7 +158,7 @@ def rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
 
 def _selectors(path: Path, trial: Trial) -> pd.DataFrame:
     """A trial's selectors.csv with its setting."""
-    table = pd.read_csv(path).assign(setting=setting(trial))
+    table = read_table(path, needed=["selector", "value", "better", "status"]).assign(setting=setting(trial))
     unknown = set(table["better"]) - set(SIGN)
     if unknown:
         raise UserError(f"{path}: 'better' is '{unknown.pop()}', not 'lower' or 'higher'; delete it and run again")

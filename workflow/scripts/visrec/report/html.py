@@ -17,6 +17,7 @@ from visrec.data.files import write_text
 from visrec.data.hdf5 import IMAGES, reading
 from visrec.data.images import read_image_info
 from visrec.data.models import USABLE
+from visrec.data.tables import read_table
 from visrec.errors import UserError
 from visrec.experiment import layout
 from visrec.experiment.layout import Experiment
@@ -24,28 +25,16 @@ from visrec.experiment.trials import Trial
 from visrec.report import PROVENANCE, TABLES, ladder, leaderboard, provenance, score_tables, sections, sheets, style
 from visrec.report.examples import examples
 from visrec.report.grid import grid
-from visrec.report.inputs import TEXT, UNFINISHED, State, statuses, with_labels
+from visrec.report.inputs import UNFINISHED, State, statuses, with_labels
 from visrec.report.layer_sections import layers
 from visrec.report.map import embedding_map
 from visrec.report.paper import paper
 from visrec.report.rendering import render
+from visrec.report.settings import varied_names
 from visrec.report.sprites import Pictures
 from visrec.report.verdict import NOT_RESOLVED, enumerate_words, verdict
 
 TEMPLATES = Path(__file__).parent / "templates"
-# Columns of the tables that are text even where all of them are empty.
-TEXT_COLUMNS = [
-    *TEXT,
-    "reason",
-    "setting",
-    "chosen_by",
-    "beside_chosen",
-    "trial",
-    "best_trial",
-    "note",
-    "variant",
-    "pooling",
-]
 NUMBERS = ("scores", "leaderboard", "grid", "comparisons", "overall", "selection", "overlap", "atlas")  # tables read
 UNQUOTED = ",;?=@&$+!*[]{}|'"  # allowed in a data: URI inside srcset; what HTML minds is escaped on top
 
@@ -177,13 +166,10 @@ def _open_settings(grid: pd.DataFrame) -> list[str]:
     return sentences
 
 
-def _read(tables: Path) -> dict[str, pd.DataFrame]:
+def _read(tables: Path, trials: Sequence[Trial]) -> dict[str, pd.DataFrame]:
     """The tables that the page is made of, missing text as ""."""
-    found = {name: pd.read_csv(tables / TABLES[name], dtype=dict.fromkeys(TEXT_COLUMNS, "string")) for name in NUMBERS}
-    for table in found.values():
-        text = table.select_dtypes("string").columns
-        table[text] = table[text].fillna("")
-    return found
+    text = {"grid": varied_names(trials)}
+    return {name: read_table(tables / TABLES[name], text=text.get(name, ())) for name in NUMBERS}
 
 
 def report(
@@ -211,7 +197,7 @@ def report(
         UserError: ladder_csv is malformed; a figure, images.h5 or an image of the examples is missing or damaged.
     """
     out, trials = Path(out), experiment.trials
-    tables, figures = _read(out / layout.TABLES), out / layout.FIGURES
+    tables, figures = _read(out / layout.TABLES, experiment.trials), out / layout.FIGURES
     published = ladder.read(ladder_csv) if ladder_csv else []
     most = sheets.bytes_per_sheet(trials)
     chapters = []

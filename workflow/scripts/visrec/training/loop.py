@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import safetensors.torch
 import torch
 
 from visrec.data.files import atomic, remove_unfinished, sync, write_text
+from visrec.data.models import packed
 from visrec.errors import UserError
 from visrec.jobs import progress
 from visrec.training import capture, symptoms
@@ -287,8 +287,8 @@ def _publish(method: Method, course: Course, files: TrainingFiles, checkpoints: 
     with ExitStack() as stack:  # leaves in reverse: status.json, which says that all is there, comes last
         paths = {name: stack.enter_context(atomic(path)) for name, path in reversed(vars(files).items())}
         # Copies: tensors that two networks share cannot be written otherwise.
-        weights = {name: tensor.to("cpu", copy=True).contiguous() for name, tensor in method.state_dict().items()}
-        paths["model"].write_bytes(safetensors.torch.save(weights))
+        weights = {name: tensor.numpy(force=True).copy() for name, tensor in method.state_dict().items()}
+        paths["model"].write_bytes(packed(weights))
         paths["history"].write_text(_csv(course.history), encoding="utf-8")
         paths["status"].write_text(json.dumps(_status(method, course), indent=2) + "\n", encoding="utf-8")
         for path in paths.values():
