@@ -141,9 +141,10 @@ def make(name, images, folder, seed=0):
         encoders.fit(trial.spec("fit"), images, model)
     elif trial.stage == "train":
         train(trial.spec("train"), images, folder)
-        assert not (folder / "checkpoints").exists()
+        assert len([*(folder / "checkpoints").iterdir()]) == 1  # the last, until the model is read
     files = EmbeddingFiles(folder / "embeddings.h5", folder / "layers.csv", folder / "embed.json")
     encoders.embed(trial.spec(), images, model, CPU, files, commit="abc1234")
+    assert not (folder / "checkpoints").exists()
     cost = json.loads(files.cost.read_text())
     counts = read_image_info(images).counts
     assert (cost["images"], cost["device"], cost["commit"]) == (sum(counts.values()), "cpu", "abc1234")

@@ -7,6 +7,7 @@ one is refused.
 import hashlib
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from visrec.errors import UserError
 
 # How a training may have ended for its features to be scored: they are finite, and differ from picture to picture.
 USABLE = ("ok", "unstable")
+CHECKPOINTS = "checkpoints"  # the folder beside a trained model
 ENDED = (*USABLE, "collapsed", "diverged")
 # What status.json and embed.json may hold beside `status`, all of it optional: null where it is not known.
 TEXTS = ("reason", "device", "precision", "host", "torch", "commit")
@@ -48,6 +50,18 @@ class Model:
         if status is None:
             raise UserError(f"{self.status}: does not say how the training ended; delete it and run again")
         return "ok" if status in USABLE else status
+
+    def forget_checkpoints(self) -> None:
+        """Remove what a finished training has left to be safe, unless it is trained again at this moment.
+
+        Jobs that read the model run only after Snakemake has accepted it.
+        """
+        folder = self.file.parent / CHECKPOINTS
+        if folder.is_dir() and not (folder / "claim.json").exists():
+            for path in [*folder.glob("[0-9]*.safetensors"), *folder.glob(".*.tmp*")]:
+                path.unlink(missing_ok=True)
+            with suppress(OSError):  # not empty: what others put there stays
+                folder.rmdir()
 
 
 def read_facts(path: str | Path) -> dict[str, Any]:

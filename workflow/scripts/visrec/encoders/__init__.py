@@ -200,6 +200,8 @@ def embed(
             "gpu_memory_mb": round(gpu_memory / 1e6),
         },
     )
+    if model:
+        model.forget_checkpoints()
 
 
 def _batches(

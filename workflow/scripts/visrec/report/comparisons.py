@@ -13,9 +13,9 @@ import numpy as np
 import pandas as pd
 from scipy.stats import spearmanr
 
+from visrec.data.csv_files import read_table
 from visrec.data.images import read_image_info
 from visrec.data.query_scores import read_lists
-from visrec.data.tables import read_table
 from visrec.errors import UserError
 from visrec.experiment import layout
 from visrec.experiment.layout import Experiment

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from visrec.data.csv_files import read_table
 from visrec.data.images import ImageInfo
-from visrec.data.tables import read_table
 from visrec.experiment import layout
 from visrec.experiment.layout import Experiment
 from visrec.report.sprites import Pictures

@@ -13,11 +13,11 @@ import pandas as pd
 import yaml
 
 from visrec.data import duplicates
+from visrec.data.csv_files import read_table
 from visrec.data.files import write_text
 from visrec.data.hdf5 import IMAGES, reading
 from visrec.data.images import read_image_info
 from visrec.data.models import USABLE
-from visrec.data.tables import read_table
 from visrec.errors import UserError
 from visrec.experiment import layout
 from visrec.experiment.layout import Experiment

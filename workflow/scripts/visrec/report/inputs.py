@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from visrec.data.csv_files import read_table, read_text
 from visrec.data.models import USABLE, read_facts
-from visrec.data.tables import read_table, read_text
 from visrec.experiment import layout
 from visrec.experiment.layout import Experiment
 from visrec.experiment.trials import Trial

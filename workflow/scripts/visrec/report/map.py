@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from visrec.data.tables import read_table
+from visrec.data.csv_files import read_table
 from visrec.experiment import layout
 from visrec.experiment.layout import Experiment
 from visrec.report import style

@@ -228,8 +228,9 @@ def train(
             remove_unfinished(path)
         course.start()
         log.info("training on %d images of %d px, %s on %s", *data.images.shape[::3], method.dtype, method.device)
+        last = iterations if course.status == "ok" else course.iteration  # it had collapsed or diverged
         bar = progress.bar(
-            range(course.iteration + 1, iterations + 1),
+            range(course.iteration + 1, last + 1),
             desc="training",
             unit="it",
             initial=course.iteration,
@@ -256,10 +257,10 @@ def train(
             checkpoints.keep(iteration, lambda: (method.state(), course.record()))
         bar.close()
         board.close()
+        checkpoints.finish(course.iteration, lambda: (method.state(), course.record()))
         course.end(readings)
         course.record()
         _publish(method, course, files, checkpoints)
-        checkpoints.remove()
 
 
 def _name(dtype: torch.dtype) -> str:

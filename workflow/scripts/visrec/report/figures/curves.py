@@ -26,7 +26,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullLocator
 
-from visrec.data.tables import read_table
+from visrec.data.csv_files import read_table
 from visrec.experiment.trials import Trial
 from visrec.report import style
 from visrec.report.figures.drawing import DASHED, nothing, wrapped

@@ -14,9 +14,9 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
+from visrec.data.csv_files import read_table
 from visrec.data.files import write_text
 from visrec.data.models import USABLE
-from visrec.data.tables import read_table
 from visrec.experiment.trials import Trial
 from visrec.report import FIGURES, style
 from visrec.report.figures.atlas import atlas

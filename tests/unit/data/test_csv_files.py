@@ -3,7 +3,7 @@ import math
 import pandas as pd
 import pytest
 
-from visrec.data.tables import read_table, read_text
+from visrec.data.csv_files import read_table, read_text
 from visrec.errors import UserError
 
 
