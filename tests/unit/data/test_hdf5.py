@@ -51,6 +51,9 @@ def test_any_damage_is_one_line_that_says_what_to_delete(kinds, kind, tmp_path):
     target = tmp_path / path.name
     for content in damaged(path.read_bytes(), np.random.default_rng(0), 40):
         target.write_bytes(content)
+        if kind == SHARD and not hdf5.sealed(target):  # as of an earlier version: it is embedded again
+            assert read(target) == {}
+            continue
         with pytest.raises(UserError) as caught:
             read(target)
         assert str(caught.value).startswith(f"{target}: ") and "\n" not in str(caught.value)

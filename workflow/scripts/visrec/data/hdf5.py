@@ -57,6 +57,12 @@ def seal(path: str | Path) -> None:
         file.write(line)
 
 
+def sealed(path: str | Path) -> bool:
+    """Whether a file begins like one with a checksum."""
+    with Path(path).open("rb") as file:
+        return file.read(len(SEAL)) == SEAL.encode()
+
+
 @contextmanager
 def reading(path: str | Path, kind: str) -> Iterator[h5py.File]:
     """Open a file of a kind, such as `IMAGES`, to read parts of it.
