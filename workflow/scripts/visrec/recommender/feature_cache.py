@@ -6,8 +6,8 @@ They are kept in at most 256 files (shards), one for all hashes that begin with 
                      features float32 (n, D)
                      attributes `kind` and `identity`: what features depend on beside the pictures, such as the network
 
-A shard of another `identity`, or of an earlier version that wrote no checksums, counts as empty. Each shard is written atomically: a process that is killed loses at most
-one shard, and two processes at once only do the same work twice.
+A shard of another `identity`, or of an earlier version that wrote no checksums, counts as empty. Each shard is written
+atomically: a process that is killed loses at most one shard, and two processes at once only do the same work twice.
 
 `files.json` keeps the hash of each file with its size, dates and inode, so that an unchanged file is not read again.
 """
