@@ -49,8 +49,12 @@ def _figure(figures: Path, dataset: str, size: int, stem: str, narrow: bool = Fa
         path = figures / dataset / f"{size}px" / f"{stem}{end}.svg"
         if not path.exists():
             raise UserError(f"{path}: figure is missing; run the rule figures")
+        try:
+            svg = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise UserError(f"{path}: is damaged ({error}); delete it and run again") from error
         # Percent-encoding makes SVG text a quarter shorter than base64 does.
-        found[variant] = f"data:image/svg+xml,{quote(path.read_text(encoding='utf-8'), safe=UNQUOTED)}"
+        found[variant] = f"data:image/svg+xml,{quote(svg, safe=UNQUOTED)}"
     return found
 
 
