@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 import report_fixture as fixture
 
+from visrec.data.csv_files import read_table
 from visrec.data.files import write_json
 from visrec.data.hdf5 import seal
 from visrec.data.query_scores import read_query_scores
@@ -317,3 +318,10 @@ def test_an_unstable_trial_keeps_its_scores_and_its_reason(tmp_path):
     words = cells(grid, trials)["words"].to_numpy().ravel()
     assert len(words) == 1
     assert words[0].endswith("unstable")
+
+
+@pytest.mark.parametrize("name", ["2024", "NA", "1e5", "True"])
+def test_a_dataset_may_be_called_like_a_number_or_nothing(tmp_path, name):
+    results = write(tmp_path, [fixture.trial("pixels", {}, dataset=name)], fixture.STANDARD)
+    for table in ("scores", "leaderboard", "layers"):
+        assert set(read_table(results / "tables" / f"{table}.csv")["dataset"]) == {name}

@@ -110,6 +110,8 @@ def train(
     pictures = read_images(images, "train")
     if declared.get("LABELS") and not (pictures.labels >= 0).any():
         raise UserError(f"{spec.encoder}: is trained with labels, and no training image has one; leave it out")
+    if declared.get("LABELS") and len(np.unique(pictures.labels[pictures.labels >= 0])) == 1:
+        raise UserError(f"{spec.encoder}: is trained with labels, and all are of one class; leave it out")
     loop.train(
         registry.load("encoders", spec.encoder).Training,
         models.setup(spec, info, device),
