@@ -567,3 +567,26 @@ def test_thumbnails_of_programs_are_no_pictures(folder, caplog):
     assert list(images.classes) == ["a", "b"]
     assert "left out 5 folders that programs make (" in caplog.text
     assert "@eaDir 2" in caplog.text and "first #recycle" in caplog.text
+
+
+def test_what_cannot_be_opened_is_skipped_too(folder, tmp_path):
+    root = folder(*many(9, "a", "b"))
+    Image.new("RGB", (4, 4)).save(tmp_path / "outside.png")
+    (root / "a/nowhere.png").symlink_to("none.png")
+    (root / "a/out.png").symlink_to(tmp_path / "outside.png")
+    (root / "b/again").symlink_to(root / "a")
+    fails(r"pictures/a/nowhere.png: the link leads nowhere", root)
+    images = read(root, on_error="skip", val=4, test=4)
+    assert count(images) == 18
+    assert [path for path, _ in images.skipped] == ["a/nowhere.png", "a/out.png", "b/again"]
+
+
+def test_what_is_no_picture_stops_nothing(folder, tmp_path):
+    root = folder(*many(9, "a", "b"))
+    (tmp_path / "README").touch()
+    (root / "README").symlink_to(tmp_path / "README")
+    (root / "old.txt").symlink_to("gone.txt")
+    (root / os.fsdecode(b"caf\xe9.txt")).touch()
+    for on_error in ("stop", "skip"):
+        images = read(root, val=4, test=4, on_error=on_error)
+        assert (count(images), list(images.skipped)) == (18, [])

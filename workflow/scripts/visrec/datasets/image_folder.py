@@ -99,11 +99,11 @@ def read(size: int, options: Mapping[str, Any], archives: Mapping[str, Path], th
     if not options["path"]:
         raise UserError("image_folder: no `path` is set; set it to the folder that holds your pictures")
     root = Path(options["path"]).expanduser()
-    files, folders = _scan(root)
+    files, folders, left_out = _scan(root, options["on_error"] == "skip")
     if not files:
         raise UserError(f"{root}: no picture is in it; known suffixes: {' '.join(sorted(SUFFIXES))}")
     if options["labels"]:
-        pictures = _from_csv(root, files, Path(options["labels"]).expanduser())
+        pictures = _from_csv(root, files, Path(options["labels"]).expanduser(), {path for path, _ in left_out})
     else:
         pictures = _from_folders(root, files, folders)
     pictures, skipped = _readable(root, pictures, size, threads) if options["on_error"] == "skip" else (pictures, [])
@@ -127,7 +127,7 @@ def read(size: int, options: Mapping[str, Any], archives: Mapping[str, Path], th
             ids=np.array([picture.id for picture in part]),
         )
     source = f"pictures in the folder {options['path']}"
-    return ImageSet(sources, classes, rule, source, skipped=skipped)
+    return ImageSet(sources, classes, rule, source, skipped=[*left_out, *skipped])
 
 
 def _readable(
@@ -153,27 +153,37 @@ def _readable(
     return kept, [(pictures[row].id, reason) for row, reason in broken]
 
 
-def _scan(root: Path) -> tuple[list[str], list[str]]:
-    """Paths of pictures and of folders, relative to root, sorted; whatever cannot be opened is an error."""
+def _scan(root: Path, skip: bool) -> tuple[list[str], list[str], list[tuple[str, str]]]:
+    """Paths of pictures and of folders, relative to root, sorted; and (path, reason) of what is left out.
+
+    A picture or a folder that cannot be opened is an error, unless it is to be skipped. Other files do not matter.
+    """
     contents = scan(root)
-    for path in contents.links:
-        _check_link(root, path)
-    for path, reason in contents.skipped:
-        raise UserError(f"{printable(root / path)}: {reason}")
+    wrong = {path: reason for path in contents.links if (reason := _wrong_link(root, path))}
+    for path, reason in {**dict(contents.skipped), **wrong}.items():
+        closed = path == "." or path in contents.folders  # there is no telling what is in it
+        if not closed and PurePosixPath(path).suffix.lower() not in SUFFIXES and not (root / path).is_dir():
+            log.info("%s: left out, %s", printable(root / path), reason)
+            wrong.pop(path, None)
+        elif closed or not skip:
+            raise UserError(f"{printable(root / path)}: {reason}")
+        else:
+            wrong[path] = reason
     for path in contents.special:
-        log.warning("%s: left out, it %s", root / path, SPECIAL)
-    return contents.pictures, contents.folders
+        log.warning("%s: left out, it %s", printable(root / path), SPECIAL)
+    left_out = [(path, reason) for path, reason in sorted(wrong.items()) if skip]
+    return [path for path in contents.pictures if path not in wrong], contents.folders, left_out
 
 
-def _check_link(root: Path, path: str) -> None:
+def _wrong_link(root: Path, path: str) -> str:
+    """Why a link is not followed, "" if it is."""
     try:
         target = (root / path).resolve(strict=True)
-    except (OSError, RuntimeError) as error:  # before Python 3.13 a loop is a RuntimeError
-        raise UserError(f"{root / path}: the link leads nowhere; fix or remove it") from error
+    except (OSError, RuntimeError):  # before Python 3.13 a loop is a RuntimeError
+        return "the link leads nowhere; fix or remove it"
     if not target.is_relative_to(root.resolve()):
-        raise UserError(f"{root / path}: the link leads out of the folder, to {target}; put the files themselves there")
-    if target.is_dir():
-        raise UserError(f"{root / path}: the link leads to a folder, which would be read twice; remove the link")
+        return f"the link leads out of the folder, to {printable(target)}; put the files themselves there"
+    return "the link leads to a folder, which would be read twice; remove the link" if target.is_dir() else ""
 
 
 def _from_folders(root: Path, files: Sequence[str], folders: Sequence[str]) -> list[Picture]:
@@ -236,12 +246,14 @@ def _one_split(root: Path, folder: str, split: str, files: Sequence[str], folder
     return [Picture(path, label, path, split) for path, label in labels.items()]
 
 
-def _from_csv(root: Path, files: Sequence[str], table: Path) -> list[Picture]:
+def _from_csv(root: Path, files: Sequence[str], table: Path, left_out: set[str]) -> list[Picture]:
     rows = table_rows(table)
     known, pictures, line_of = set(files), {}, {}
     for line, row in rows:
         where = f"{table} line {line}"
         path = str(PurePosixPath(row["path"]))
+        if path in left_out:
+            continue
         if path not in known:
             raise UserError(f"{where}: '{row['path']}' is not a picture in {root}; correct the path or remove the row")
         if path in pictures:
