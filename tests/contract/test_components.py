@@ -154,9 +154,10 @@ def make(name, images, folder, seed=0):
         encoders.fit(trial.spec("fit"), images, model)
     elif trial.stage == "train":
         train(trial.spec("train"), images, folder)
-        assert not (folder / "checkpoints").exists()
+        assert len([*(folder / "checkpoints").iterdir()]) == 1  # the last, until the model is read
     files = EmbeddingFiles(folder / "embeddings.h5", folder / "layers.csv", folder / "embed.json")
     encoders.embed(trial.spec(), images, model, CPU, files, commit="abc1234")
+    assert not (folder / "checkpoints").exists()
     cost = json.loads(files.cost.read_text())
     counts = read_image_info(images).counts
     assert (cost["images"], cost["device"], cost["commit"]) == (sum(counts.values()), "cpu", "abc1234")
@@ -270,16 +271,17 @@ def test_readings_are_columns_of_the_history(name, folder_of):
         assert len(about.get("healthy", (0, 0))) == 2
 
 
+@pytest.mark.parametrize("label, message", [(-1, "no training image has one"), (2, "all are of one class")])
 @pytest.mark.parametrize("name", [name for name in TRAINED if sees_labels(name)])
-def test_training_with_labels_needs_some_and_says_so(name, images, tmp_path):
+def test_training_with_labels_needs_some_and_says_so(name, images, tmp_path, label, message):
     splits = {}
     for split in SPLITS:
         part = read_images(images, split)
-        splits[split] = ImageSource([part.images], np.full(len(part.ids), -1), part.ids)
-    write_images(tmp_path / "unlabelled.h5", ImageSet(splits, "abcd", "", ""), 32)
+        splits[split] = ImageSource([part.images], np.full(len(part.ids), label), part.ids)
+    write_images(tmp_path / "others.h5", ImageSet(splits, "abcd", "", ""), 32)
     spec = trials.make(CONFIG, "digits", 32, name, small_options(name), 0).spec("train")
-    with pytest.raises(UserError, match=f"{name}: is trained with labels, and no training image has one"):
-        train(spec, tmp_path / "unlabelled.h5", tmp_path)
+    with pytest.raises(UserError, match=f"{name}: is trained with labels, and {message}"):
+        train(spec, tmp_path / "others.h5", tmp_path)
 
 
 @pytest.mark.parametrize("name", TRAINED)

@@ -87,6 +87,19 @@ def test_rules_do_not_read_the_command_line():
         assert "argv" not in path.read_text(), path
 
 
+def test_tables_and_weights_are_read_in_one_place():
+    """`pd.read_csv` guesses types, and h5py and safetensors read what is damaged: each has one reader that does not."""
+    alone = {
+        "read_csv(": set(),
+        "h5py.File(": {"data/hdf5.py", "encoders/precomputed.py"},
+        "load_file(": {"scoring/frechet.py"},
+        "safe_open(": {"data/models.py", "training/checkpoint.py"},
+    }
+    for call, files in alone.items():
+        found = {str(path.relative_to(PACKAGE)) for path in sources() if call in path.read_text()}
+        assert found == files, call
+
+
 @pytest.mark.parametrize("path", sources(), ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_the_library_knows_nothing_of_snakemake(path):
     for node in ast.walk(ast.parse(path.read_text())):
@@ -139,3 +152,4 @@ def test_scripts_are_those_of_the_rules_and_thin():
         assert len(path.read_text().splitlines()) < 40, f"{name}.py is no longer thin"
         tree = ast.parse(path.read_text())
         assert not [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.For)], name
+        assert "with job(snakemake.log[0], snakemake.threads, snakemake.input, snakemake.output):" in path.read_text()

@@ -2,7 +2,7 @@
 
 from visrec.jobs.job import device, job
 
-with job(snakemake.log[0], snakemake.threads):
+with job(snakemake.log[0], snakemake.threads, snakemake.input, snakemake.output):
     from visrec.evaluators import evaluate
 
     evaluate(

@@ -2,7 +2,7 @@
 
 from visrec.jobs.job import job
 
-with job(snakemake.log[0], snakemake.threads):
+with job(snakemake.log[0], snakemake.threads, snakemake.input, snakemake.output):
     from visrec.scoring.queries import write_neighbours
 
     write_neighbours(

@@ -2,7 +2,7 @@
 
 from visrec.jobs.job import job
 
-with job(snakemake.log[0], snakemake.threads):
+with job(snakemake.log[0], snakemake.threads, snakemake.input, snakemake.output):
     from visrec.scoring.projection import write_projection
 
     write_projection(snakemake.input.embeddings, snakemake.output.projection, points=snakemake.params.points)

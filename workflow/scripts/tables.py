@@ -2,7 +2,7 @@
 
 from visrec.jobs.job import job
 
-with job(snakemake.log[0], snakemake.threads):
+with job(snakemake.log[0], snakemake.threads, snakemake.input, snakemake.output):
     from pathlib import Path
 
     from visrec.experiment.layout import Experiment

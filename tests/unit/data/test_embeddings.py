@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from images_fixture import write
 
-from visrec.data.embeddings import read_embeddings, write_embeddings
+from visrec.data.embeddings import Range, read_embeddings, write_embeddings
 from visrec.data.hdf5 import SPLITS
 from visrec.data.images import read_images
 from visrec.errors import UserError
@@ -94,3 +94,29 @@ def test_features_that_are_not_finite_under_status_ok_are_refused(tmp_path):
     with pytest.raises(UserError, match="a feature of val row 0"):
         embed(tmp_path / "embeddings.h5", tmp_path / "images.h5", spoil="val")
     assert [path.name for path in tmp_path.iterdir()] == ["images.h5"]
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype", "messages"),
+    [
+        ([1e-9, 2e-9, 3e-9, 5e-9, 7e-9], "float16", ["of all 12 images are the same", "too small for float16"]),
+        ([1e-7, 2e-5, 3e-5, 4e-5, 5e-5], "float16", ["images are zero", "too small for float16"]),
+        ([1e-9, 2e-9, 3e-9, 5e-9, 7e-9], "float32", ["all features of 5 of 12 images are zero"]),
+        ([0.0] * 7, "float32", ["of all 12 images are the same: scores say nothing"]),
+    ],
+)
+def test_features_that_say_nothing_are_pointed_out(tmp_path, caplog, values, dtype, messages):
+    embed_values(tmp_path, values, dtype)
+    assert len(caplog.records) == len(messages)
+    assert all(message in record.getMessage() for message, record in zip(messages, caplog.records, strict=True))
+
+
+def test_features_that_differ_by_rounding_alone_are_the_same():
+    seen = Range()
+    rows = 3 + np.random.default_rng(0).normal(size=(10, 4)).astype(np.float32) * 1e-7
+    seen.add(rows, rows)
+    (said,) = seen.warnings("float32")
+    assert said == "the features of all 10 images are the same: scores say nothing about the encoder"
+    seen.add(rows + 1e-4, rows + 1e-4)
+    assert seen.warnings("float32") == []
+    assert Range().warnings("float16") == []

@@ -1,10 +1,11 @@
 import errno
 import os
 
+import numpy as np
 import pytest
 
 from visrec.data import files
-from visrec.data.files import atomic, write_text
+from visrec.data.files import atomic, read_sealed, write_json, write_sealed, write_text
 from visrec.errors import UserError
 
 
@@ -40,3 +41,23 @@ def test_a_file_that_cannot_be_begun_is_one_line(tmp_path, monkeypatch, number, 
 def test_a_file_that_may_not_be_read_is_not_taken_for_the_one_that_is_written(tmp_path):
     with pytest.raises(PermissionError), atomic(tmp_path / "x.json"):
         raise PermissionError(errno.EACCES, "Permission denied", "picture.png")
+
+
+def test_sealed_json_comes_back_and_damage_is_one_line(tmp_path):
+    path, data = tmp_path / "x.json", {"a": [1, 2.5], "ü": {"b": None}}
+    assert read_sealed(path) == {}
+    write_sealed(path, data)
+    assert read_sealed(path) == data
+    content, rng = path.read_bytes(), np.random.default_rng(0)
+    for number in range(60):
+        changed = bytearray(content)
+        changed[rng.integers(len(content) - 1)] ^= 1 << rng.integers(7)
+        path.write_bytes(changed if number % 3 else content[: rng.integers(len(content) - 2)])
+        try:
+            found = read_sealed(path)
+        except UserError as error:
+            assert "\n" not in str(error) and str(error).endswith("; delete it and run again")
+        else:  # the name of the checksum itself, or a blank
+            assert found in ({}, data)
+    write_json(path, data)  # of an earlier version
+    assert read_sealed(path) == {}

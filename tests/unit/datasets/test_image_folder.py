@@ -10,6 +10,7 @@ from torchvision.transforms import Resize
 from visrec.data.hdf5 import SPLITS
 from visrec.data.images import read_images, write_images
 from visrec.datasets import image_folder
+from visrec.datasets._folder_names import split_of
 from visrec.errors import UserError
 from visrec.experiment.registry import declared
 
@@ -262,8 +263,8 @@ CSV_ERRORS = {
         r"line 3: the id is empty; fill it in, or leave the column",
     ),
     "an unknown split": (
-        "path,label,split\n1.png,a,train\n2.png,b,dev\n",
-        r"line 3: unknown split 'dev'; write train, val",
+        "path,label,split\n1.png,a,train\n2.png,b,extra\n",
+        r"line 3: unknown split 'extra'; write train, val",
     ),
     "an empty split": (
         "path,label,split\n1.png,a,train\n2.png,b,\n",
@@ -447,18 +448,145 @@ def test_a_broken_picture_stops(folder):
 
 
 @pytest.mark.parametrize("threads", [1, 3])
-def test_broken_pictures_are_skipped_by_row(folder, threads):
+def test_broken_pictures_are_skipped(folder, threads):
     root = folder(*(path for split in SPLITS for path in many(3, "a", "b", base=f"{split}/")))
     whole = {split: pixels(part) for split, part in read(root).splits.items()}
     spoil(root)
     images = read(root, on_error="skip", threads=threads)
     for split, part in images.splits.items():
-        made = pixels(part)
         kept = [row for row in range(6) if split != "train" or row not in (1, 5)]
-        assert np.array_equal(made[kept], whole[split][kept])
-    train = images.splits["train"]
-    assert [(train.ids[row], reason.split(":")[0]) for row, reason in train.broken] == [
+        assert np.array_equal(pixels(part), whole[split][kept])
+        assert len(part.ids) == len(part.labels) == len(kept)
+    assert images.split_rule == "train, val and test as given: 4 / 6 / 6"
+    assert [(each, reason.split(":")[0]) for each, reason in images.skipped] == [
         ("train/a/001.png", "is empty (0 bytes)"),
         ("train/b/002.png", "cannot be decoded"),
     ]
-    assert images.splits["val"].broken == images.splits["test"].broken == []
+
+
+def test_splits_and_classes_are_of_the_pictures_that_are_there(folder, caplog):
+    root = folder(*many(20, "a", "b"), *many(2, "c"))
+    for path in many(10, "a", "b") + many(2, "c"):
+        (root / path).write_bytes(b"")
+    images = read(root, on_error="skip", val=0.1, test=0.1)
+    assert list(images.classes) == ["a", "b"]
+    assert images.split_rule.endswith(": 16 / 2 / 2")
+    assert {split: len(part.ids) for split, part in images.splits.items()} == {"train": 16, "val": 2, "test": 2}
+    assert "no picture of class 'c' can be read: the class is left out" in caplog.text
+    assert len(images.skipped) == 22
+    assert sum(len(pixels(part)) for part in images.splits.values()) == 20
+
+
+def test_a_class_of_which_train_has_no_whole_picture_is_pointed_out(folder, caplog):
+    root = folder(*many(2, "a", "b", base="train/"), *many(1, "a", "b", base="val/"), *many(1, "a", "b", base="test/"))
+    for path in many(2, "b", base="train/"):
+        (root / path).write_bytes(b"")
+    assert list(read(root, on_error="skip").classes) == ["a", "b"]
+    assert "train has no picture of class 'b', which val has" in caplog.text
+
+
+def test_all_pictures_broken_is_one_line(folder):
+    root = folder(*many(3, "a", "b"))
+    for path in many(3, "a", "b"):
+        (root / path).write_bytes(b"x")
+    fails(r"pictures: none of 6 pictures can be read; the first, a/000\.png: is not a picture", root, on_error="skip")
+
+
+@pytest.mark.parametrize(
+    ("folders", "splits"),
+    [
+        (("Training", "Testing", "Validation"), ("train", "test", "val")),
+        (("TRAIN", "Test", "valid"), ("train", "test", "val")),
+        (("train_set", "test-set", "dev_set"), ("train", "test", "val")),
+        (("TrainImages", "TestImages", "ValImages"), ("train", "test", "val")),
+        (("train2017", "holdout", "val2017"), ("train", "test", "val")),
+        (("seg_train", "seg_test", "eval"), ("train", "test", "val")),
+        (("training data", "testset", "evaluation"), ("train", "test", "val")),
+    ],
+)
+def test_names_of_splits(folder, folders, splits):
+    root = folder(*(path for name in folders for path in many(1, "a", "b", base=f"{name}/")))
+    found = labels(read(root))
+    assert list(read(root).classes) == ["a", "b"]
+    assert {split: set(part) for split, part in found.items()} == {
+        split: {f"{name}/a/000.png", f"{name}/b/000.png"} for name, split in zip(folders, splits, strict=True)
+    }
+
+
+@pytest.mark.parametrize("name", ["contest", "values", "evening", "developer", "train station", "testA", "set"])
+def test_other_names_are_classes(name):
+    assert split_of(name) is None
+
+
+@pytest.mark.parametrize(
+    ("paths", "message"),
+    [
+        (many(2, "a", "b", base="images/"), r"'images' is the only class folder, with the folders 'a', 'b' inside; if"),
+        (many(2, "a", "b", base="set/train/") + many(2, "a", "b", base="set/test/"), r"'set' is the only class folder"),
+        (
+            [*many(2, "a", "b", base="train/x/"), "test/x/0.png"],
+            r"train: 'x' is the only class folder",
+        ),
+        (
+            many(2, "a", "b") + many(2, "a", "b", base="unseen/"),
+            r"unseen: has folders like those beside it",
+        ),
+        (many(2, "a", "b", base="Testing/") + many(2, "a", base="Val/"), r"no folder 'train'; add it, or rename"),
+    ],
+)
+def test_folders_that_are_no_classes_are_refused(folder, paths, message):
+    fails(message, folder(*paths))
+
+
+@pytest.mark.parametrize(
+    ("paths", "message"),
+    [
+        (
+            many(9, "a", "b", base="fold1/") + many(9, "a", "b", base="fold2/"),
+            "every class folder ('fold1', 'fold2')",
+        ),
+        (many(9, "trainA", "trainB", "testA", "testB"), "the folders testA, testB, trainA, trainB are classes here"),
+        (many(9, "a"), "all pictures are of one class, 'a'"),
+    ],
+)
+def test_folders_that_may_be_no_classes_are_pointed_out(folder, caplog, paths, message):
+    read(folder(*paths), val=4, test=4)
+    assert message in caplog.text
+
+
+def test_folders_inside_classes_are_fine(folder, caplog):
+    read(folder(*many(9, "a/x", "a/y", "b/x", "c")), val=3, test=3)
+    assert not caplog.records
+
+
+def test_thumbnails_of_programs_are_no_pictures(folder, caplog):
+    photos = many(5, "a", "b")
+    made = [f"{each.rpartition('/')[0]}/@eaDir/{each.rpartition('/')[2]}/SYNOPHOTO_THUMB_M.png" for each in photos]
+    images = read(folder(*photos, *made, "#recycle/a/0.png", "__MACOSX/a/000.png", ".git/x.png"), val=2, test=2)
+    assert sorted(key for part in labels(images).values() for key in part) == photos
+    assert list(images.classes) == ["a", "b"]
+    assert "left out 5 folders that programs make (" in caplog.text
+    assert "@eaDir 2" in caplog.text and "first #recycle" in caplog.text
+
+
+def test_what_cannot_be_opened_is_skipped_too(folder, tmp_path):
+    root = folder(*many(9, "a", "b"))
+    Image.new("RGB", (4, 4)).save(tmp_path / "outside.png")
+    (root / "a/nowhere.png").symlink_to("none.png")
+    (root / "a/out.png").symlink_to(tmp_path / "outside.png")
+    (root / "b/again").symlink_to(root / "a")
+    fails(r"pictures/a/nowhere.png: the link leads nowhere", root)
+    images = read(root, on_error="skip", val=4, test=4)
+    assert count(images) == 18
+    assert [path for path, _ in images.skipped] == ["a/nowhere.png", "a/out.png", "b/again"]
+
+
+def test_what_is_no_picture_stops_nothing(folder, tmp_path):
+    root = folder(*many(9, "a", "b"))
+    (tmp_path / "README").touch()
+    (root / "README").symlink_to(tmp_path / "README")
+    (root / "old.txt").symlink_to("gone.txt")
+    (root / os.fsdecode(b"caf\xe9.txt")).touch()
+    for on_error in ("stop", "skip"):
+        images = read(root, val=4, test=4, on_error=on_error)
+        assert (count(images), list(images.skipped)) == (18, [])

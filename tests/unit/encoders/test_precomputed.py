@@ -2,6 +2,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from odd_hdf5 import ODD
 
 from visrec.data.hdf5 import SPLITS
 from visrec.data.images import ImageFile, ImageSet, ImageSource, write_images
@@ -90,12 +91,12 @@ def test_a_path_that_leads_nowhere(source, tmp_path):
 @pytest.mark.parametrize(
     "datasets, message",
     [
-        ({"ids": ALL}, "has no `features` of float16, float32 or float64"),
-        ({"features/inner": features(), "ids": ALL}, "has no `features` of float16"),
-        ({"features": features(dtype=np.int64), "ids": ALL}, "has no `features` of float16"),
-        ({"features": features()}, "has no `ids`, or they are not strings"),
-        ({"features": features(), "ids": np.arange(6)}, "has no `ids`, or they are not strings"),
-        ({"features": features(), "ids": [[image] for image in ALL]}, "has no `ids`, or they are not strings"),
+        ({"ids": ALL}, "`features` is missing; write both as ordinary datasets"),
+        ({"features/inner": features(), "ids": ALL}, "`features` is no array"),
+        ({"features": features(dtype=np.int64), "ids": ALL}, "`features` are not float16, float32 or float64"),
+        ({"features": features()}, "`ids` is missing"),
+        ({"features": features(), "ids": np.arange(6)}, "`ids` are not strings"),
+        ({"features": features(), "ids": [[image] for image in ALL]}, "`ids` are not strings"),
         ({"features": features(5), "ids": ALL}, r"`features` are \(5, 2\), but 6 ids need \(6, D\)"),
         ({"features": features()[:, 0], "ids": ALL}, r"`features` are \(6,\), but 6 ids need"),
         ({"features": features()[:, :0], "ids": ALL}, r"`features` are \(6, 0\), but 6 ids need"),
@@ -118,3 +119,31 @@ def test_features_that_are_not_finite_are_named(made, value):
     values = features(dtype=np.float64)
     values[4, 1] = value
     refused(lambda: made(features=values, ids=ALL), "a feature of 't1' is not finite in float32")
+
+
+@pytest.mark.parametrize("odd", ODD)
+@pytest.mark.parametrize("name", ["features", "ids"])
+def test_only_plain_data_of_the_file_is_read(source, tmp_path, name, odd):
+    path = tmp_path / "features.h5"
+    with h5py.File(path, "w") as file:
+        file["features"] = features()
+        file["ids"] = np.array(ALL, object) if odd.__name__ != "odd_filter" else np.arange(6)
+        odd(file, name, tmp_path)
+    refused(lambda: extractor(None, source, {"path": str(path)}, 0, CPU), "features.h5: `(features|ids)` ")
+
+
+def test_any_damage_of_a_file_of_features_is_one_line(source, tmp_path):
+    path = tmp_path / "features.h5"
+    with h5py.File(path, "w") as file:
+        file["ids"] = np.array(ALL, object)
+        file.create_dataset("features", data=features(), compression="gzip")
+    rng, content = np.random.default_rng(0), path.read_bytes()
+    for number in range(40):
+        changed = bytearray(content)
+        for place in rng.integers(0, len(content), 5):
+            changed[place] ^= 1 << rng.integers(8)
+        path.write_bytes(changed if number % 4 else content[: rng.integers(len(content))])
+        try:
+            extractor(None, source, {"path": str(path)}, 0, CPU)
+        except UserError as error:
+            assert "\n" not in str(error)

@@ -12,6 +12,7 @@ from sklearn.svm import LinearSVC
 from visrec import evaluators
 from visrec.data.embeddings import Embeddings, EmbeddingSplit
 from visrec.data.hdf5 import SPLITS
+from visrec.errors import UserError
 from visrec.evaluators import few_labels
 
 CPU = torch.device("cpu")
@@ -122,3 +123,29 @@ def test_failed_training_gives_the_same_rows_without_values():
         assert (row["n"], row["chance"], row["majority"]) == tuple(
             expected[key][name] for name in ("n", "chance", "majority")
         )
+
+
+def relabelled(train, others=0):
+    """The digits as two classes: `train` of the training images are of class 1, and so many of val and of test."""
+    embeddings = make()
+    splits = {}
+    for split, part in embeddings.splits.items():
+        labels = (np.arange(len(part.ids)) < (train if split == "train" else others)).astype(np.int64)
+        splits[split] = EmbeddingSplit(part.features, labels, part.ids)
+    return Embeddings(splits, embeddings.layers, ["no", "yes"])
+
+
+def test_one_class_is_one_line(monkeypatch):
+    with pytest.raises(UserError, match="the training images are all of one class, 'no': any answer would be right; "):
+        run(relabelled(0))
+
+
+def test_a_draw_of_one_class_has_a_score():
+    rows = run(relabelled(1, 1), labels=10, shots=5)
+    assert rows["ali", "accuracy"]["status"] == "ok"
+    assert rows["ali", "accuracy"]["value"] >= 0.99  # 299 of 300 are the only class that was drawn
+
+
+def test_queries_of_one_class_are_pointed_out(caplog):
+    run(relabelled(200, 0))
+    assert "the images of test are all of class 'no': to answer that always is right" in caplog.text

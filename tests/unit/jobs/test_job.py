@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import disk_fixture
@@ -94,3 +95,18 @@ def test_device(monkeypatch):
         assert device("auto").type == "cpu"
         with pytest.raises(UserError, match="torch sees no GPU here; set `device: auto`"):
             device("cuda")
+
+
+def test_an_input_from_the_future_stops_a_job_before_it_works(tmp_path):
+    (tmp_path / "images.h5").touch()
+    os.utime(tmp_path / "images.h5", (time.time() + 7200,) * 2)
+    program = f"""
+from visrec.jobs.job import job
+with job("{tmp_path}/a.log", 1, ["{tmp_path}/images.h5"], ["{tmp_path}/out/model"]):
+    print("worked")
+"""
+    environment = os.environ | {"PYTHONPATH": str(SCRIPTS)}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(f"error: {tmp_path}/images.h5: is from the future, dated ")
+    assert done.stderr.count("\n") == 1

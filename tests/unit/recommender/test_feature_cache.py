@@ -69,7 +69,7 @@ def test_files_are_not_read_again_to_know_that_they_are_the_same(cache, photos, 
 
 def test_a_file_that_was_just_written_is_read_again(cache, photos):
     cache.file_hashes(photos, ["1.png"], 1)  # its ctime is now: a second write in the same moment would not show
-    assert json.loads((cache.folder / "files.json").read_text()) == {}
+    assert json.loads((cache.folder / "files.json").read_text()).keys() == {"sha256"}
 
 
 def test_a_damaged_list_of_files_is_named(cache, photos):

@@ -161,7 +161,7 @@ def test_an_index_is_kept_until_the_gallery_changes(features, tmp_path, monkeypa
     next(tmp_path.glob("cells-*.faiss")).unlink()
     index.build(features[:2000], 5, tmp_path, "y", SearchOptions(limit=100))  # made again
     next(tmp_path.glob("cells-*.faiss")).write_bytes(b"damaged")
-    with pytest.raises(UserError, match="cannot be read by faiss; delete it"):
+    with pytest.raises(UserError, match="is damaged, its checksum does not fit; delete it"):
         index.build(features[:2000], 5, tmp_path, "y", SearchOptions(limit=100))
 
 

@@ -9,7 +9,9 @@ import pytest
 import report_fixture as fixture
 from sklearn.datasets import load_digits
 
+from visrec.data.csv_files import read_table
 from visrec.data.files import write_json
+from visrec.data.hdf5 import seal
 from visrec.data.query_scores import read_query_scores
 from visrec.errors import UserError
 from visrec.report import TABLES, inputs, leaders
@@ -203,6 +205,7 @@ def test_a_missing_file_of_query_scores_is_an_error(tmp_path):
     path.write_bytes(kept)
     with h5py.File(path, "r+") as file:
         file["test/ids"][3] = "another"
+    seal(path)
     with pytest.raises(UserError, match=r"svm\.h5: scores other test images than the other trials"):
         t.tables(fixture.experiment(results, trials), out)
 
@@ -318,3 +321,10 @@ def test_an_unstable_trial_keeps_its_scores_and_its_reason(tmp_path):
     words = cells(grid, trials)["words"].to_numpy().ravel()
     assert len(words) == 1
     assert words[0].endswith("unstable")
+
+
+@pytest.mark.parametrize("name", ["2024", "NA", "1e5", "True"])
+def test_a_dataset_may_be_called_like_a_number_or_nothing(tmp_path, name):
+    results = write(tmp_path, [fixture.trial("pixels", {}, dataset=name)], fixture.STANDARD)
+    for table in ("scores", "leaderboard", "layers"):
+        assert set(read_table(results / "tables" / f"{table}.csv")["dataset"]) == {name}

@@ -93,7 +93,7 @@ def assert_the_same(one: Path, other: Path) -> None:
         assert (one / name).read_bytes() == (other / name).read_bytes(), name
     histories = [pd.read_csv(folder / "history.csv").drop(columns=TIMINGS) for folder in (one, other)]
     pd.testing.assert_frame_equal(*histories, check_exact=True)
-    assert not (other / "checkpoints").exists()
+    assert [path.suffix for path in (other / "checkpoints").iterdir()] == [".safetensors"]  # the last state
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -251,6 +251,21 @@ def test_a_checkpoint_of_another_training_is_refused(interrupted):
     with pytest.raises(UserError, match=r"\(options\.mu_x: 10 there, 50 here\); delete .*checkpoints to train from"):
         run(folder, iterations=12, mu_x=50)
     assert (folder / "checkpoints/000000008.safetensors").exists()
+
+
+def test_a_finished_training_outlives_its_outputs(tmp_path):
+    """Snakemake deletes outputs that it takes for out of date; the next start has only to write them again."""
+    run(tmp_path, iterations=12)
+    kept = {name: (tmp_path / name).read_bytes() for name in SAME}
+    for name in (*SAME, "history.csv", "status.json"):
+        (tmp_path / name).unlink()
+    run(tmp_path, iterations=12)
+    assert kept == {name: (tmp_path / name).read_bytes() for name in SAME}
+    assert json.loads((tmp_path / "status.json").read_text())["iterations"] == 12
+    assert names(tmp_path / "checkpoints") == ["000000012.safetensors"]
+    run(tmp_path, iterations=12, mu_x=50)  # of something else: it is passed over, not refused
+    assert names(tmp_path / "checkpoints") == ["000000012.safetensors"]
+    assert kept != {name: (tmp_path / name).read_bytes() for name in SAME}
 
 
 def test_a_half_written_checkpoint_is_passed_over_and_removed(interrupted):
@@ -435,7 +450,7 @@ def test_killed_at_any_rename_it_ends_as_if_undisturbed_and_leaves_nothing(tmp_p
         if status:
             run(folder, iterations=4, save_every=2)
         assert_the_same(tmp_path / "whole", folder)
-        assert names(folder) == sorted([*SAME, "history.csv", "status.json"])
+        assert names(folder) == sorted([*SAME, "checkpoints", "history.csv", "status.json"])
     assert at > 9  # a claim, four rows, two checkpoints, three files
 
 

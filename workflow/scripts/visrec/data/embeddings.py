@@ -8,6 +8,7 @@ training ended), `spec` (JSON: what made it) and `images_fingerprint`.
 """
 
 import json
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,10 +17,13 @@ from typing import Any
 import h5py
 import numpy as np
 
-from visrec.data.files import atomic
-from visrec.data.hdf5 import EMBEDDINGS, IMAGES, SPLITS, reading, strings
+from visrec.data.hdf5 import EMBEDDINGS, IMAGES, SPLITS, reading, strings, writing
 from visrec.data.images import read_image_info
 from visrec.errors import UserError
+
+log = logging.getLogger(__name__)
+
+SAME = 1e-6  # of the largest feature: a spread below it is rounding
 
 
 @dataclass(frozen=True)
@@ -72,8 +76,10 @@ def write_embeddings(
     spec: Mapping[str, Any],
     status: str = "ok",
     dtype: str = "float32",
-) -> None:
+) -> list[str]:
     """Write embeddings.h5 batch by batch; labels, ids and the like are copied from images.h5.
+
+    Features that say nothing, though they are finite, are logged and returned: see `Range.warnings`.
 
     Args:
         path: the file.
@@ -84,12 +90,16 @@ def write_embeddings(
         dtype: "float32" or "float16", of the features in the file. float16 rounds a feature x by at most |x| / 2^11, or
             by 2^-25 where |x| < 2^-14.
 
+    Returns:
+        what is suspicious about the features, a sentence each.
+
     Raises:
         UserError: a feature is not finite under status "ok", is too large for `dtype`, or rows are missing.
     """
     info = read_image_info(images)
     layers: dict[str, list[int]] = {}
-    with atomic(path) as temporary, h5py.File(temporary, "w") as file:
+    seen = Range()
+    with writing(path, EMBEDDINGS) as file:
         with reading(images, IMAGES) as source:
             for split in SPLITS:
                 group = file.create_group(split)
@@ -114,14 +124,15 @@ def write_embeddings(
                         name: [int(stop - part.shape[1]), int(stop)]
                         for (name, part), stop in zip(batch.items(), stops, strict=True)
                     }
-                features[start : start + len(rows)] = rows
+                stored = rows.astype(dtype)
+                seen.add(rows, stored)
+                features[start : start + len(rows)] = stored
                 start += len(rows)
             if features is None:
                 group.create_dataset("features", (len(ids), 0), dtype)
             if status == "ok" and start != len(ids):
                 raise UserError(f"{path}: {split} has {len(ids)} images but {start} embeddings")
         file.attrs.update(
-            kind=EMBEDDINGS,
             layers=json.dumps(layers),
             classes=json.dumps(info.classes),
             attributes=json.dumps(info.attributes),
@@ -129,6 +140,47 @@ def write_embeddings(
             spec=json.dumps(dict(spec), sort_keys=True),
             images_fingerprint=info.fingerprint,
         )
+    found = seen.warnings(dtype)
+    for warning in found:
+        log.warning("%s: %s", path, warning)
+    return found
+
+
+class Range:
+    """What the features of all images span, as they are stored."""
+
+    def __init__(self) -> None:
+        self.rows = self.zero_rows = self.lost_rows = 0
+        self.low = self.high = np.zeros(0)
+
+    def add(self, rows: np.ndarray, stored: np.ndarray) -> None:
+        """Take in some rows (n, D), before and after they were rounded to the dtype of the file."""
+        if not rows.size:
+            return
+        zero = ~stored.any(axis=1)
+        self.lost_rows += int((zero & rows.any(axis=1)).sum())
+        self.zero_rows += int(zero.sum())
+        low, high = stored.min(axis=0), stored.max(axis=0)
+        self.low, self.high = (np.minimum(self.low, low), np.maximum(self.high, high)) if self.rows else (low, high)
+        self.rows += len(rows)
+
+    def warnings(self, dtype: str) -> list[str]:
+        """What makes these features say nothing: all the same, all zero, or lost by rounding."""
+        if self.rows < 2:
+            return []
+        low, high = self.low.astype(np.float64), self.high.astype(np.float64)
+        largest, found = max(abs(low).max(), abs(high).max()), []
+        coarse = dtype == "float16" and largest < np.finfo(np.float16).smallest_normal
+        if (high - low).max() <= SAME * largest:
+            found.append(f"the features of all {self.rows:,} images are the same: scores say nothing about the encoder")
+        elif self.zero_rows:
+            found.append(f"all features of {self.zero_rows:,} of {self.rows:,} images are zero")
+        if self.lost_rows or coarse:
+            found.append(
+                f"features are too small for {dtype}, which rounds them to zero or coarsely; "
+                "say `embeddings: {dtype: float32}` in the config and run again"
+            )
+        return found
 
 
 def _refuse_too_large(rows: np.ndarray, dtype: str, what: str) -> None:

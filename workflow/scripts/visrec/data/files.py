@@ -1,6 +1,7 @@
 """Atomic writes: a reader sees the old file or the new one, never half of one."""
 
 import glob
+import hashlib
 import json
 import os
 import tempfile
@@ -9,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from visrec.errors import FULL, REFUSED, writing
+from visrec.errors import FULL, REFUSED, UserError, writing
 
 
 @contextmanager
@@ -60,6 +61,47 @@ def write_text(path: str | Path, text: str) -> None:
     """Write UTF-8 text atomically."""
     with atomic(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def read_json(path: str | Path) -> dict[str, Any]:
+    """A JSON object from a file in UTF-8.
+
+    Raises:
+        UserError: the file is missing, or holds something else.
+    """
+    try:
+        found = json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: is missing; run again") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{path}: is not JSON ({error}); delete it and run again") from error
+    if not isinstance(found, dict):
+        raise UserError(f"{path}: holds no names and values; delete it and run again")
+    return found
+
+
+def write_sealed(path: str | Path, data: dict[str, Any]) -> None:
+    """Write JSON atomically, with a checksum under the name `sha256`."""
+    write_text(path, json.dumps({**data, "sha256": _digest(data)}) + "\n")
+
+
+def read_sealed(path: str | Path) -> dict[str, Any]:
+    """What `write_sealed` wrote; {} if the file is not there, or an earlier version wrote it without a checksum.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    found = read_json(path) if Path(path).exists() else {}
+    checksum = found.pop("sha256", None)
+    if checksum is None:
+        return {}
+    if checksum != _digest(found):
+        raise UserError(f"{path}: is damaged, its checksum does not fit; delete it and run again")
+    return found
+
+
+def _digest(data: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
 
 
 def write_json(path: str | Path, data: Any) -> None:

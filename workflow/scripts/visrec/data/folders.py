@@ -11,7 +11,15 @@ from visrec.data.pictures import SUFFIXES
 
 log = logging.getLogger(__name__)
 
-MACOS = "__MACOSX"  # macOS puts a folder of this name, with copies that are no pictures, into every zip file
+# Folders that programs make, in lower case: copies for a zip file, thumbnails, bins, snapshots. Names that begin with a
+# dot are passed over as well.
+PROGRAMS = {"__macosx", "network trash folder", "temporary items", "ipod photo cache"}  # macOS
+PROGRAMS |= {"$recycle.bin", "recycler", "recycled", "system volume information", "found.000"}  # Windows
+PROGRAMS |= {"@eadir", "#recycle", "#snapshot", "@tmp", "@sharebin", "@sharesnap"}  # Synology
+PROGRAMS |= {"@recycle", "@recently-snapshot", "@thumb", "@transcode", "~snapshot"}  # QNAP, NetApp
+PROGRAMS |= {"lost+found", "lost.dir", "__pycache__", "node_modules"}
+PROGRAMS |= {"thumbs", "_thumbs", "thumbnails", "_thumbnails"}  # galleries
+PROGRAM_SUFFIXES = (".lrdata", ".photoslibrary", ".aplibrary")  # folders with a photo program's own copies
 SPECIAL = "is neither a file nor a folder"
 
 
@@ -45,23 +53,27 @@ def printable(text: str | Path) -> str:
 def scan(root: Path) -> Contents:
     """List a folder and the folders inside it.
 
-    Names that begin with a dot are passed over. Files without the suffix of a picture are too; the log says how many.
-    A folder that cannot be read, `root` itself included (as "."), is among `skipped`.
+    Names that begin with a dot are passed over, folders that programs make (`PROGRAMS`) and files without the suffix of
+    a picture; the log says how many. A folder that cannot be read, `root` itself included (as "."), is among `skipped`.
     """
     contents = Contents()
     other_suffixes: Counter[str] = Counter()
+    programs: list[str] = []
     to_enter = [""]
     while to_enter:
         folder = to_enter.pop()
         try:
             with os.scandir(root / folder) as entries:
-                found = [entry for entry in entries if not entry.name.startswith(".") and entry.name != MACOS]
+                found = [entry for entry in entries if not entry.name.startswith(".") or is_folder(entry)]
         except OSError as error:
             reason = f"the folder cannot be read ({error.strerror}); check the path and who may read it"
             contents.skipped.append((folder or ".", reason))
             continue
         for entry in found:
             path = f"{folder}/{entry.name}".lstrip("/")
+            if is_folder(entry) and of_a_program(entry.name):
+                programs.append(path)
+                continue
             kind, reason = kind_of(root / path)
             suffix = PurePosixPath(path).suffix.lower()
             if entry.is_symlink():
@@ -79,9 +91,25 @@ def scan(root: Path) -> Contents:
         most_common = ", ".join(f"{printable(suffix)} {count}" for suffix, count in other_suffixes.most_common(5))
         total = other_suffixes.total()
         log.info("%s: left out %d files without the suffix of a picture (%s)", root, total, most_common)
+    if programs:
+        kinds = Counter(PurePosixPath(path).name for path in programs).most_common(5)
+        counts = ", ".join(f"{printable(name)} {count}" for name, count in kinds)
+        first = printable(min(programs))
+        log.warning("%s: left out %d folders that programs make (%s), first %s", root, len(programs), counts, first)
     for paths in (contents.pictures, contents.folders, contents.links, contents.special, contents.skipped):
         paths.sort()
     return contents
+
+
+def is_folder(entry: os.DirEntry) -> bool:
+    """Whether an entry is a folder; links are not."""
+    return entry.is_dir(follow_symlinks=False)
+
+
+def of_a_program(name: str) -> bool:
+    """Whether a folder of this name is made by programs, not by people."""
+    lower = name.lower()
+    return name.startswith(".") or lower in PROGRAMS or lower.endswith(PROGRAM_SUFFIXES)
 
 
 def kind_of(path: Path) -> tuple[str, str]:

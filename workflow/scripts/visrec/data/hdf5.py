@@ -1,9 +1,15 @@
-"""The kinds of HDF5 files between stages, and how one is opened with checks.
+"""HDF5 files between stages: how they are written, sealed with a checksum, and opened with checks.
 
-`images.h5` (`visrec.data.images`), `embeddings.h5` (`visrec.data.embeddings`) and the scores of each query
-(`visrec.data.query_scores`) are told apart by their attribute `kind`.
+`images.h5` (`visrec.data.images`), `embeddings.h5` (`visrec.data.embeddings`), the scores of each query
+(`visrec.data.query_scores`) and the shards of a gallery are told apart by their attribute `kind`; what each holds is in
+`visrec.data.structure`.
+
+The first 512 bytes of a file are left to its maker by HDF5 (the userblock): they hold the SHA-256 of all bytes behind
+them. It is checked before HDF5 looks at the file, as damage can crash the library, not only change numbers.
 """
 
+import hashlib
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +17,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from visrec.data.files import atomic
+from visrec.data.structure import NotPlainError, check
 from visrec.errors import UserError
 
 SPLITS = ("train", "val", "test")
@@ -19,14 +27,52 @@ EMBEDDINGS = "visrec embeddings 2"
 QUERY_SCORES = "visrec query scores 1"
 ROWS_AT_ONCE = 1024
 
+USERBLOCK = 512  # bytes, the least that HDF5 offers
+SEAL = "visrec sha256 "
+SETTLED = 2.0  # seconds after which a file that is written again gets another date
+# What h5py raises where a file is damaged, or asks for more memory than there is.
+READ_ERRORS = (OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError)
+
+_checked: dict[str, tuple[int, ...]] = {}  # files that this process has checked, as they were then
+
+
+@contextmanager
+def writing(path: str | Path, kind: str) -> Iterator[h5py.File]:
+    """Write a file of a kind, such as `IMAGES`: it appears whole, with its checksum, or not at all.
+
+    Raises:
+        UserError: the disk, or the quota on it, is full, or the folder cannot be written.
+    """
+    with atomic(path) as temporary:
+        with h5py.File(temporary, "w", userblock_size=USERBLOCK) as file:
+            yield file
+            file.attrs["kind"] = kind
+        seal(temporary)
+
+
+def seal(path: str | Path) -> None:
+    """Write the checksum of a closed file into its first bytes."""
+    line = f"{SEAL}{_digest(path)}\n".encode()
+    with Path(path).open("r+b") as file:
+        file.write(line)
+
+
+def sealed(path: str | Path) -> bool:
+    """Whether a file begins like one with a checksum."""
+    with Path(path).open("rb") as file:
+        return file.read(len(SEAL)) == SEAL.encode()
+
 
 @contextmanager
 def reading(path: str | Path, kind: str) -> Iterator[h5py.File]:
     """Open a file of a kind, such as `IMAGES`, to read parts of it.
 
+    Its checksum and its structure are checked first, once per process.
+
     Raises:
-        UserError: the file is missing, damaged or of another kind.
+        UserError: the file is missing, damaged, of another kind or of an earlier version.
     """
+    state = _verify(path, kind)
     try:
         # Finished files never change, so the lock that network file systems often refuse is not needed.
         file = h5py.File(path, "r", locking=False)
@@ -35,7 +81,47 @@ def reading(path: str | Path, kind: str) -> Iterator[h5py.File]:
     with file:
         if file.attrs.get("kind") != kind:
             raise UserError(f"{path}: is not a '{kind}' file; delete it and run again")
+        if _checked.get(str(path)) != state:
+            try:
+                check(file, kind)
+            except (NotPlainError, *READ_ERRORS) as error:
+                raise UserError(f"{path}: is damaged ({one_line(error)}); delete it and run again") from error
+            if time.time() - max(state[2:4]) / 1e9 > SETTLED:
+                _checked[str(path)] = state
         yield file
+
+
+def one_line(error: Exception) -> str:
+    """What an error says, without line breaks."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _verify(path: str | Path, kind: str) -> tuple[int, ...]:
+    """Check the checksum of a file, unless it was done; returns what changes when the file does."""
+    try:
+        about = Path(path).stat()
+        state = (about.st_size, about.st_ino, about.st_mtime_ns, about.st_ctime_ns)
+        if _checked.get(str(path)) == state:
+            return state
+        with Path(path).open("rb") as file:
+            line = file.read(USERBLOCK).partition(b"\n")[0].decode("ascii", errors="replace")
+        if not line.startswith(SEAL) and not h5py.is_hdf5(path):
+            raise UserError(f"{path}: cannot be read as HDF5; delete it and run again")
+        if not line.startswith(SEAL):
+            raise UserError(f"{path}: is not a '{kind}' file of this version, with a checksum; delete it and run again")
+        whole = line.removeprefix(SEAL) == _digest(path)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); delete it and run again") from error
+    if not whole:
+        raise UserError(f"{path}: is damaged, its checksum does not fit; delete it and run again")
+    return state
+
+
+def _digest(path: str | Path) -> str:
+    """SHA-256 of all bytes of a file behind its userblock."""
+    with Path(path).open("rb") as file:
+        file.seek(USERBLOCK)
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def strings(dataset: h5py.Dataset) -> np.ndarray:

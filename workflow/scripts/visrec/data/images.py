@@ -11,14 +11,13 @@ or nearly so are in `duplicates` (see `visrec.data.duplicates`).
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import h5py
 import numpy as np
 
-from visrec.data.files import atomic
-from visrec.data.hdf5 import IMAGES, ROWS_AT_ONCE, SPLITS, reading, strings
+from visrec.data.hdf5 import IMAGES, ROWS_AT_ONCE, SPLITS, reading, strings, writing
 from visrec.errors import UserError
 
 
@@ -47,8 +46,6 @@ class ImageSource:
         ids: str (N,), stable and unique in the dataset.
         attributes: uint8 (N, A), 0 or 1, or None.
         identity: int64 (N,), the number of the person or thing in the picture, or None.
-        broken: (row, reason) of pictures that could not be read, appended while the batches are consumed; these rows
-            are left out of the file.
     """
 
     batches: Iterable[np.ndarray]
@@ -56,7 +53,6 @@ class ImageSource:
     ids: np.ndarray
     attributes: np.ndarray | None = None
     identity: np.ndarray | None = None
-    broken: list[tuple[int, str]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -69,6 +65,7 @@ class ImageSet:
         split_rule: how the splits were made, for the report.
         source: where the pictures come from, for the report.
         attributes: names of the A attributes.
+        skipped: (id, reason) of pictures that could not be read and are in no split.
     """
 
     splits: Mapping[str, ImageSource]
@@ -76,6 +73,7 @@ class ImageSet:
     split_rule: str
     source: str
     attributes: Sequence[str] = ()
+    skipped: Sequence[tuple[str, str]] = ()
 
 
 def write_images(
@@ -101,18 +99,12 @@ def write_images(
         values, counts = np.unique(ids, return_counts=True)
         raise UserError(f"{path}: image id '{values[counts > 1][0]}' occurs more than once; ids must be unique")
     digest = hashlib.sha256()
-    skipped: list[list[str]] = []
-    with atomic(path) as temporary, h5py.File(temporary, "w") as file:
+    with writing(path, IMAGES) as file:
         for split in SPLITS:
             part, group = images.splits[split], file.create_group(split)
             columns = _columns(path, split, part, len(classes), len(images.attributes))
             pixels = group.create_dataset("images", (len(part.ids), 3, size, size), np.uint8)
             _write_pixels(pixels, part.batches)
-            if part.broken:
-                skipped += [[str(part.ids[row]), reason] for row, reason in part.broken]
-                keep = np.delete(np.arange(len(part.ids)), [row for row, _ in part.broken])
-                columns = {name: values[keep] for name, values in columns.items()}
-                pixels = _keep(group, keep)
             for start in range(0, len(pixels), ROWS_AT_ONCE):
                 digest.update(pixels[start : start + ROWS_AT_ONCE])
             for name, values in columns.items():
@@ -121,13 +113,12 @@ def write_images(
         for name, values in derive(file).items():
             file[name] = values
         file.attrs.update(
-            kind=IMAGES,
             size=size,
             classes=json.dumps(classes),
             attributes=json.dumps(list(images.attributes)),
             split_rule=images.split_rule,
             source=images.source,
-            skipped=json.dumps(skipped),
+            skipped=json.dumps([list(each) for each in images.skipped]),
             fingerprint=digest.hexdigest()[:16],
         )
 
@@ -159,18 +150,6 @@ def _write_pixels(pixels: h5py.Dataset, batches: Iterable[np.ndarray]) -> None:
         start += len(batch)
     if start != len(pixels):
         raise UserError(f"{pixels.name}: {len(pixels)} ids but {start} images")
-
-
-def _keep(group: h5py.Group, rows: np.ndarray) -> h5py.Dataset:
-    """Keep some rows of `images` only. Copied, as contiguous data cannot shrink in place; few files need it."""
-    old = group["images"]
-    new = group.create_dataset("kept", (len(rows), *old.shape[1:]), np.uint8)
-    for start in range(0, len(rows), ROWS_AT_ONCE):
-        part = rows[start : start + ROWS_AT_ONCE]
-        new[start : start + len(part)] = old[part[0] : part[-1] + 1][part - part[0]]
-    del group["images"]
-    group.move("kept", "images")
-    return group["images"]
 
 
 @dataclass(frozen=True)

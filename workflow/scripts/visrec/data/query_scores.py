@@ -9,8 +9,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from visrec.data.files import atomic
-from visrec.data.hdf5 import QUERY_SCORES, reading, strings
+from visrec.data.hdf5 import QUERY_SCORES, reading, strings, writing
 
 
 @dataclass(frozen=True)
@@ -46,7 +45,7 @@ def write_query_scores(
         scores: split -> float64 (rows, Q).
         lists: ids str (q,) of queries and int64 (q, k) rows of their nearest training images, if there are any.
     """
-    with atomic(path) as temporary, h5py.File(temporary, "w") as file:
+    with writing(path, QUERY_SCORES) as file:
         for split, (ids, labels) in splits.items():
             order, group = np.argsort(ids), file.create_group(split)
             group.create_dataset("ids", data=np.asarray(ids, object)[order], dtype=h5py.string_dtype())
@@ -59,7 +58,6 @@ def write_query_scores(
             group = file.create_group("lists")
             group.create_dataset("ids", data=np.asarray(lists[0], object), dtype=h5py.string_dtype())
             group["rows"] = np.asarray(lists[1], np.int64)
-        file.attrs["kind"] = QUERY_SCORES
 
 
 def read_query_scores(path: str | Path, split: str) -> QueryScores:

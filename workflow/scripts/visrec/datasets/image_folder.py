@@ -1,13 +1,14 @@
 """Your own pictures: a folder of class folders, a folder with a CSV file of labels, or just a folder of pictures.
 
-    path/train/cat/1.jpg   class folders in `train`, `val` (or `valid`, `validation`) and `test`;
-                           `val` and `test`, where missing, are cut from `train`
+    path/train/cat/1.jpg   class folders in `train`, `val` and `test`, or in folders that mean the same, such as
+                           `Training` and `test_set`; `val` and `test`, where missing, are cut from `train`
     path/cat/1.jpg         class folders; `val` and `test` are cut
     path/1.jpg             pictures and `labels: labels.csv` with the columns path, label and, if wanted, id and split;
                            without `labels` the pictures have none
 
 A class is the name of a folder; folders inside it belong to it. Files and folders whose names begin with a dot are
-left out, and so are files without the suffix of a picture; the log says how many.
+left out, and so are folders that programs make and files without the suffix of a picture (`visrec.data.folders`); the
+log says how many.
 """
 
 import csv
@@ -25,6 +26,7 @@ from visrec.data.hdf5 import SPLITS
 from visrec.data.images import ImageSet, ImageSource
 from visrec.data.pictures import SUFFIXES, decoded
 from visrec.data.splits import stratified
+from visrec.datasets._folder_names import check_levels, resembles_split, split_folders, split_of
 from visrec.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -67,7 +69,6 @@ OPTIONS = {
     },
 }
 
-SPLIT_FOLDERS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 COLUMNS = ("path", "label", "id", "split")
 
 
@@ -98,64 +99,104 @@ def read(size: int, options: Mapping[str, Any], archives: Mapping[str, Path], th
     if not options["path"]:
         raise UserError("image_folder: no `path` is set; set it to the folder that holds your pictures")
     root = Path(options["path"]).expanduser()
-    files, folders = _scan(root)
+    files, folders, left_out = _scan(root, options["on_error"] == "skip")
     if not files:
         raise UserError(f"{root}: no picture is in it; known suffixes: {' '.join(sorted(SUFFIXES))}")
     if options["labels"]:
-        pictures = _from_csv(root, files, Path(options["labels"]).expanduser())
+        pictures = _from_csv(root, files, Path(options["labels"]).expanduser(), {path for path, _ in left_out})
     else:
         pictures = _from_folders(root, files, folders)
+    pictures, skipped = _readable(root, pictures, size, threads) if options["on_error"] == "skip" else (pictures, [])
     splits, rule = _split(root, pictures, options)
     classes = sorted({picture.label for picture in pictures} - {""})
+    if len(classes) == 1:
+        log.warning(
+            "%s: all pictures are of one class, '%s': scores that compare with labels say nothing", root, classes[0]
+        )
     for split in ("val", "test"):
         unknown = {picture.label for picture in splits[split]} - {picture.label for picture in splits["train"]}
         if unknown:
             log.warning("%s: train has no picture of class '%s', which %s has", root, min(unknown), split)
     number = {name: index for index, name in enumerate(classes)} | {"": -1}
-    sources, skip = {}, options["on_error"] == "skip"
+    sources = {}
     for split, part in splits.items():
-        broken: list[tuple[int, str]] = []
         items = [(str(root / picture.path), root / picture.path) for picture in part]
         sources[split] = ImageSource(
-            batches=decoded(items, size, threads, broken=broken if skip else None, label=f"decoding {split}"),
+            batches=decoded(items, size, threads, label=f"decoding {split}"),
             labels=np.array([number[picture.label] for picture in part], dtype=np.int64),
             ids=np.array([picture.id for picture in part]),
-            broken=broken,
         )
-    return ImageSet(sources, classes, rule, source=f"pictures in the folder {options['path']}")
+    source = f"pictures in the folder {options['path']}"
+    return ImageSet(sources, classes, rule, source, skipped=[*left_out, *skipped])
 
 
-def _scan(root: Path) -> tuple[list[str], list[str]]:
-    """Paths of pictures and of folders, relative to root, sorted; whatever cannot be opened is an error."""
+def _readable(
+    root: Path, pictures: Sequence[Picture], size: int, threads: int
+) -> tuple[list[Picture], list[tuple[str, str]]]:
+    """The pictures that can be read, and (id, reason) of the others.
+
+    Splits and classes are made of those that are there, so each picture is decoded once more than with `stop`.
+    """
+    broken: list[tuple[int, str]] = []
+    items = [(str(root / picture.path), root / picture.path) for picture in pictures]
+    for _ in decoded(items, size, threads, broken=broken, label="looking for pictures that cannot be read"):
+        pass
+    reasons = dict(broken)
+    kept = [picture for row, picture in enumerate(pictures) if row not in reasons]
+    if not kept:
+        raise UserError(
+            f"{root}: none of {len(pictures):,} pictures can be read; the first, {printable(pictures[0].path)}: "
+            f"{reasons[0]}"
+        )
+    for name in sorted({picture.label for picture in pictures} - {picture.label for picture in kept}):
+        log.warning("%s: no picture of class '%s' can be read: the class is left out", root, name)
+    return kept, [(pictures[row].id, reason) for row, reason in broken]
+
+
+def _scan(root: Path, skip: bool) -> tuple[list[str], list[str], list[tuple[str, str]]]:
+    """Paths of pictures and of folders, relative to root, sorted; and (path, reason) of what is left out.
+
+    A picture or a folder that cannot be opened is an error, unless it is to be skipped. Other files do not matter.
+    """
     contents = scan(root)
-    for path in contents.links:
-        _check_link(root, path)
-    for path, reason in contents.skipped:
-        raise UserError(f"{printable(root / path)}: {reason}")
+    wrong = {path: reason for path in contents.links if (reason := _wrong_link(root, path))}
+    for path, reason in {**dict(contents.skipped), **wrong}.items():
+        closed = path == "." or path in contents.folders  # there is no telling what is in it
+        if not closed and PurePosixPath(path).suffix.lower() not in SUFFIXES and not (root / path).is_dir():
+            log.info("%s: left out, %s", printable(root / path), reason)
+            wrong.pop(path, None)
+        elif closed or not skip:
+            raise UserError(f"{printable(root / path)}: {reason}")
+        else:
+            wrong[path] = reason
     for path in contents.special:
-        log.warning("%s: left out, it %s", root / path, SPECIAL)
-    return contents.pictures, contents.folders
+        log.warning("%s: left out, it %s", printable(root / path), SPECIAL)
+    left_out = [(path, reason) for path, reason in sorted(wrong.items()) if skip]
+    return [path for path in contents.pictures if path not in wrong], contents.folders, left_out
 
 
-def _check_link(root: Path, path: str) -> None:
+def _wrong_link(root: Path, path: str) -> str:
+    """Why a link is not followed, "" if it is."""
     try:
         target = (root / path).resolve(strict=True)
-    except (OSError, RuntimeError) as error:  # before Python 3.13 a loop is a RuntimeError
-        raise UserError(f"{root / path}: the link leads nowhere; fix or remove it") from error
+    except (OSError, RuntimeError):  # before Python 3.13 a loop is a RuntimeError
+        return "the link leads nowhere; fix or remove it"
     if not target.is_relative_to(root.resolve()):
-        raise UserError(f"{root / path}: the link leads out of the folder, to {target}; put the files themselves there")
-    if target.is_dir():
-        raise UserError(f"{root / path}: the link leads to a folder, which would be read twice; remove the link")
+        return f"the link leads out of the folder, to {printable(target)}; put the files themselves there"
+    return "the link leads to a folder, which would be read twice; remove the link" if target.is_dir() else ""
 
 
 def _from_folders(root: Path, files: Sequence[str], folders: Sequence[str]) -> list[Picture]:
     tops = {folder.split("/")[0] for folder in folders}
-    named = {folder: SPLIT_FOLDERS[folder.lower()] for folder in tops if folder.lower() in SPLIT_FOLDERS}
-    if "train" not in named.values() or (len(named) == 1 and len(tops) > 1):  # a class may be called `train`
-        if named and len(named) == len(tops):
+    named = split_folders(tops)
+    if not named:
+        if tops and all(map(split_of, tops)):
             raise UserError(
-                f"{root}: has the folder '{min(named)}' but no folder 'train'; add it, or rename '{min(named)}'"
+                f"{root}: has the folder '{min(tops)}' but no folder 'train'; add it, or rename '{min(tops)}'"
             )
+        like = sorted(folder for folder in tops if resembles_split(folder))
+        if len(like) > 1:
+            log.warning("%s: the folders %s are classes here; if they are splits, rename them", root, ", ".join(like))
         return _one_split(root, "", "train", files, folders)
     if len(named) < len(tops):
         raise UserError(
@@ -201,20 +242,23 @@ def _one_split(root: Path, folder: str, split: str, files: Sequence[str], folder
         raise UserError(
             f"{root / folder / empty[0]}: no picture is in this class folder; add some, or remove the folder"
         )
+    check_levels(root / folder, every, {path[len(base) :] for path in folders if path.startswith(base)})
     return [Picture(path, label, path, split) for path, label in labels.items()]
 
 
-def _from_csv(root: Path, files: Sequence[str], table: Path) -> list[Picture]:
+def _from_csv(root: Path, files: Sequence[str], table: Path, left_out: set[str]) -> list[Picture]:
     rows = table_rows(table)
     known, pictures, line_of = set(files), {}, {}
     for line, row in rows:
         where = f"{table} line {line}"
         path = str(PurePosixPath(row["path"]))
+        if path in left_out:
+            continue
         if path not in known:
             raise UserError(f"{where}: '{row['path']}' is not a picture in {root}; correct the path or remove the row")
         if path in pictures:
             raise UserError(f"{where}: '{path}' was in line {line_of[path]} already; keep one row for each picture")
-        split = SPLIT_FOLDERS.get(row.get("split", "train").lower())
+        split = split_of(row.get("split", "train"))
         if split is None:
             raise UserError(f"{where}: unknown split '{row['split']}'; write train, val or test")
         if not row.get("id", path):

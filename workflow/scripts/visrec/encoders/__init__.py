@@ -114,6 +114,8 @@ def train(
     pictures = read_images(images, "train")
     if declared.get("LABELS") and not (pictures.labels >= 0).any():
         raise UserError(f"{spec.encoder}: is trained with labels, and no training image has one; leave it out")
+    if declared.get("LABELS") and len(np.unique(pictures.labels[pictures.labels >= 0])) == 1:
+        raise UserError(f"{spec.encoder}: is trained with labels, and all are of one class; leave it out")
     unseen = None
     if "reconstructions" in declared.get("PICTURES", ()) and info.counts["val"]:
         val = read_images(images, "val")
@@ -188,7 +190,8 @@ def embed(
             on, with no features.
         device: where to compute.
         files: the files to write. The cost is JSON: images, seconds, images_per_second (null if there are no features),
-            device, precision, threads, host, torch, commit, gpu_memory_mb.
+            device, precision, threads, host, torch, commit, gpu_memory_mb, warnings (sentences on features that say
+            nothing).
         dtype: of the features in embeddings.h5, "float32" or "float16"; they are computed in float32.
         commit: of the code, to be kept in the cost; None outside a checkout.
 
@@ -210,7 +213,7 @@ def embed(
         log.warning("training ended as '%s': no features", status)
     made_by = {"encoder": spec.encoder, "options": dict(spec.options), "seed": spec.seed, "seen": "train"}
     made_by["files"] = digests(spec)
-    write_embeddings(files.embeddings, images, batches, spec=made_by, status=status, dtype=dtype)
+    warnings = write_embeddings(files.embeddings, images, batches, spec=made_by, status=status, dtype=dtype)
     layers.write(files.embeddings, files.layers)
     gpu_memory = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else 0
     write_json(
@@ -227,8 +230,11 @@ def embed(
             "torch": torch.__version__,
             "commit": commit,
             "gpu_memory_mb": round(gpu_memory / 1e6),
+            "warnings": warnings,
         },
     )
+    if model:
+        model.forget_checkpoints()
 
 
 def _batches(

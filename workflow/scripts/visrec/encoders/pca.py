@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import safetensors.numpy
 
 from visrec.data.files import atomic
 from visrec.data.images import ImageFile
+from visrec.data.models import packed, read_weights
 from visrec.encoders.pixels import values
 from visrec.errors import UserError
 
@@ -44,12 +44,20 @@ def fit(images: np.ndarray, options: Mapping[str, Any], seed: int, model: Path) 
         )
     pca = PCA(options["components"], random_state=seed).fit(pixels)
     with atomic(model) as temporary:
-        safetensors.numpy.save_file({"mean": pca.mean_, "components": np.ascontiguousarray(pca.components_)}, temporary)
+        weights = {"mean": pca.mean_, "components": np.ascontiguousarray(pca.components_)}
+        temporary.write_bytes(packed(weights))
 
 
 def extractor(
     model: Path | None, source: ImageFile, options: Mapping[str, Any], seed: int, device: "torch.device"
 ) -> Callable[[np.ndarray, np.ndarray], dict[str, np.ndarray]]:
-    """A function uint8 (B, 3, S, S), ids (B,) -> {"components": float32 (B, components)}."""
-    weights = safetensors.numpy.load_file(model)
-    return lambda images, ids: {"components": (values(images) - weights["mean"]) @ weights["components"].T}
+    """A function uint8 (B, 3, S, S), ids (B,) -> {"components": float32 (B, components)}.
+
+    Raises:
+        UserError: the model is missing, damaged or of another encoder.
+    """
+    weights = read_weights(model)
+    if weights.keys() != {"mean", "components"}:
+        raise UserError(f"{model}: is no model of pca; delete it and run again")
+    mean, components = weights["mean"], weights["components"]
+    return lambda images, ids: {"components": (values(images) - mean) @ components.T}

@@ -3,6 +3,7 @@
 The HDF5 file has, at its top level and in any order of rows,
     features  float16, float32 or float64 (N, D), finite
     ids       str (N,), the ids of all images of images.h5, of all splits together, each once
+both as plain data of this file: no links, no external or virtual storage, all of it written.
 """
 
 from collections.abc import Callable, Mapping
@@ -12,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import h5py
 import numpy as np
 
-from visrec.data.hdf5 import SPLITS
+from visrec.data.hdf5 import READ_ERRORS, SPLITS, one_line
 from visrec.data.images import ImageFile
+from visrec.data.structure import NotPlainError, plain
 from visrec.errors import UserError
 
 if TYPE_CHECKING:
@@ -47,22 +49,26 @@ def extractor(
         raise UserError("precomputed: no file of features is named; set `path` under `precomputed` in the config")
     if not Path(path).is_file():
         raise UserError(f"precomputed: {path}: there is no such file; correct `path` in the config")
+    images = np.concatenate([source.ids(split) for split in SPLITS])
     try:
-        file = h5py.File(path, "r", locking=False)
-    except OSError as error:
-        raise UserError(f"precomputed: {path}: cannot be read as HDF5 ({error}); make the file again") from error
-    with file:
-        ids = _ids(path, file)
-        row_of = {image: row for row, image in enumerate(ids)}
-        _match(path, ids, row_of, np.concatenate([source.ids(split) for split in SPLITS]))
-        features = _features(path, file, ids)
+        with h5py.File(path, "r", locking=False) as file:
+            ids = _ids(path, file)
+            row_of = {image: row for row, image in enumerate(ids)}
+            _match(path, ids, row_of, images)
+            features = _features(path, file, ids)
+    except NotPlainError as error:
+        raise UserError(f"precomputed: {path}: {error}; write both as ordinary datasets of this file") from error
+    except READ_ERRORS as error:
+        raise UserError(
+            f"precomputed: {path}: cannot be read as HDF5 ({one_line(error)}); make the file again"
+        ) from error
     return lambda images, ids: {"features": features[[row_of[image] for image in ids]]}
 
 
 def _ids(path: str, file: h5py.File) -> list[str]:
-    found = file.get("ids")
-    if not isinstance(found, h5py.Dataset) or h5py.check_string_dtype(found.dtype) is None or found.ndim != 1:
-        raise UserError(f"precomputed: {path}: has no `ids`, or they are not strings (N,); write the images' ids there")
+    found = plain(file, "ids")
+    if h5py.check_string_dtype(found.dtype) is None or found.ndim != 1:
+        raise UserError(f"precomputed: {path}: `ids` are not strings (N,); write the images' ids there")
     try:
         return found.asstr()[:].tolist()
     except UnicodeDecodeError as error:
@@ -92,9 +98,9 @@ def _match(path: str, ids: list[str], row_of: Mapping[str, int], images: np.ndar
 
 def _features(path: str, file: h5py.File, ids: list[str]) -> np.ndarray:
     """All features, float32 (N, D) in the file's order: rows picked from HDF5 one by one would take far longer."""
-    found = file.get("features")
-    if not isinstance(found, h5py.Dataset) or found.dtype.kind != "f" or found.dtype.itemsize not in (2, 4, 8):
-        raise UserError(f"precomputed: {path}: has no `features` of float16, float32 or float64; write them there")
+    found = plain(file, "features")
+    if found.dtype.kind != "f" or found.dtype.itemsize not in (2, 4, 8):
+        raise UserError(f"precomputed: {path}: `features` are not float16, float32 or float64; write them so")
     if found.ndim != 2 or len(found) != len(ids) or not found.shape[1]:
         raise UserError(
             f"precomputed: {path}: `features` are {found.shape}, but {len(ids)} ids need ({len(ids)}, D); "

@@ -5,6 +5,7 @@ An evaluator declares `OPTIONS` (option -> JSON Schema with `default` and `descr
 values, intervals and files are made here, the same way for all.
 """
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,8 @@ from visrec.scoring import intervals
 
 if TYPE_CHECKING:
     import torch
+
+log = logging.getLogger(__name__)
 
 KEYS = ["protocol", "metric", "split", "k", "distance", "features", "average", "duplicates"]
 COLUMNS = [*KEYS, "value", "low", "high", "n", "chance", "majority", "status"]
@@ -149,7 +152,7 @@ def class_counts(embeddings: Embeddings) -> dict[str, np.ndarray]:
     """Number of images of each class, int64 (C,), by split.
 
     Raises:
-        UserError: a split has no images, or images without labels.
+        UserError: a split has no images, or images without labels; or all training images are of one class.
     """
     counts = {}
     for name, split in embeddings.splits.items():
@@ -162,6 +165,15 @@ def class_counts(embeddings: Embeddings) -> dict[str, np.ndarray]:
                 "scores need labels: sort the images into one folder per class, or leave the evaluators out"
             )
         counts[name] = np.bincount(split.labels, minlength=len(embeddings.classes))
+        present = np.flatnonzero(counts[name])
+        if len(present) == 1 and name == "train":
+            raise UserError(
+                f"the training images are all of one class, '{embeddings.classes[present[0]]}': any answer would be "
+                "right; sort them into at least two classes, or leave the evaluators out"
+            )
+        if len(present) == 1:
+            only = embeddings.classes[present[0]]
+            log.warning("the images of %s are all of class '%s': to answer that always is right", name, only)
     return counts
 
 

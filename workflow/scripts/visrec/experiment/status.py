@@ -169,9 +169,9 @@ def _progress(folder: Path, options: Mapping[str, Any], running: bool) -> tuple[
             last = [*csv.DictReader(file)][-1]
         done, speed = int(last["iteration"]), float(last["images_per_second"])
         whole, batch = int(options["iterations"]), int(options["batch"])
-    except (FileNotFoundError, IndexError, KeyError, ValueError):  # nothing was read yet, or another kind of training
+    except (FileNotFoundError, IndexError, KeyError, TypeError, ValueError, csv.Error):  # nothing yet, or damaged
         return "", ""
-    left = progress.duration((whole - done) * batch / speed) if running and speed > 0 else ""
+    left = progress.duration((whole - done) * batch / speed) if running and 0 < speed < 1e12 else ""
     return f"{done:,} of {whole:,}", left
 
 

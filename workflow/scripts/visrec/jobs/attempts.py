@@ -22,7 +22,8 @@ ERROR = "error: "
 STOPPED = "stopped: "
 TRACEBACK = "Traceback (most recent call last):"
 FIRST = re.compile(
-    r"attempt (?P<number>\d+) on (?P<node>\S+), process (?P<pid>\d+)(, Slurm job (?P<job>\d+))?(, GPU (?P<gpus>\S+))?$"
+    r"attempt (?P<number>\d+) on (?P<node>\S+), process (?P<pid>\d{1,9})"
+    r"(, Slurm job (?P<job>\d+))?(, GPU (?P<gpus>\S+))?$"
 )
 
 
@@ -128,6 +129,10 @@ def _parse(path: Path) -> Attempt | None:
     first = FIRST.search(lines[0]) if lines else None
     if first is None:  # its first line is not written yet
         return None
+    try:
+        since = time.mktime(time.strptime(lines[0][:19], "%Y-%m-%d %H:%M:%S"))
+    except (ValueError, OverflowError):  # damaged
+        return None
     last = lines[-1]
     ended = ""
     if last.startswith(DONE):
@@ -142,7 +147,7 @@ def _parse(path: Path) -> Attempt | None:
         pid=int(first["pid"]),
         job=first["job"],
         gpus=first["gpus"],
-        since=time.mktime(time.strptime(lines[0][:19], "%Y-%m-%d %H:%M:%S")),
+        since=since,
         until=path.stat().st_mtime,
         ended=ended,
         last=last.removeprefix(ERROR).removeprefix(STOPPED),

@@ -31,6 +31,17 @@ class Claim:
     job: str | None
     token: str
 
+    def __post_init__(self) -> None:
+        """Check what was read from a file.
+
+        Raises:
+            TypeError: it is no claim.
+        """
+        texts = isinstance(self.host, str) and isinstance(self.job, str | None) and isinstance(self.token, str)
+        numbers = type(self.pid) is int and 0 < self.pid < 2**31 and isinstance(self.started, int | float)
+        if not (texts and numbers):
+            raise TypeError("its values are not those of a process")
+
     @classmethod
     def of_this_process(cls) -> "Claim":
         """A new claim."""

@@ -5,13 +5,13 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from visrec.errors import FULL, REFUSED, StoppedError, UserError, writing
-from visrec.jobs import attempts
+from visrec.jobs import attempts, clock
 
 if TYPE_CHECKING:
     import torch
@@ -22,7 +22,9 @@ log = logging.getLogger("visrec")
 
 
 @contextmanager
-def job(log_file: str | Path, threads: int) -> Iterator[None]:
+def job(
+    log_file: str | Path, threads: int, inputs: Iterable[str | Path] = (), outputs: Iterable[str | Path] = ()
+) -> Iterator[None]:
     """Run a rule's function.
 
     Import torch, NumPy and the like inside: they read their number of threads from the environment when imported.
@@ -30,6 +32,8 @@ def job(log_file: str | Path, threads: int) -> Iterator[None]:
     Args:
         log_file: for log messages, and the traceback of an error; each attempt has a permanent copy beside it.
         threads: number of threads of this job, whatever the number of cores of the machine.
+        inputs: files that are read; one from the future ends the job before it works (`visrec.jobs.clock`).
+        outputs: files that are written.
 
     Raises:
         SystemExit: after a `UserError`, with its exit status; its line goes to the screen and to the log.
@@ -46,6 +50,7 @@ def job(log_file: str | Path, threads: int) -> Iterator[None]:
         logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s: %(message)s", handlers=handlers)
         log.setLevel(logging.INFO)
         logging.raiseExceptions = False  # if the disk of the logs is full, messages are on the screen only
+        clock.check(inputs, Path(next(iter(outputs), log_file)).parent)
         yield
     except UserError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)

@@ -17,7 +17,8 @@ import numpy as np
 from visrec.data.folders import SPECIAL, kind_of, printable, scan
 from visrec.data.hdf5 import EMBEDDINGS, reading
 from visrec.data.pictures import SUFFIXES
-from visrec.datasets.image_folder import SPLIT_FOLDERS, table_rows
+from visrec.datasets._folder_names import split_folders
+from visrec.datasets.image_folder import table_rows
 from visrec.errors import UserError
 from visrec.recommender.embedder import Embedder
 from visrec.recommender.feature_cache import FeatureCache
@@ -229,9 +230,6 @@ def classes(paths: Sequence[str], table: str | Path = "") -> dict[str, str]:
         rows = table_rows(Path(table).expanduser())
         label_of = {str(PurePosixPath(row["path"])): row["label"] for _, row in rows}
         return {path: label_of.get(path, "") for path in paths}
-    tops = {path.split("/")[0] for path in paths if "/" in path}
-    splits = {top for top in tops if top.lower() in SPLIT_FOLDERS}
-    if "train" not in {top.lower() for top in splits} or (len(splits) == 1 and len(tops) > 1):
-        splits = set()  # classes that have such names
+    splits = split_folders(path.split("/")[0] for path in paths if "/" in path)
     inside = {path: parts[1:] if parts[0] in splits else parts for path in paths if (parts := path.split("/"))}
     return {path: parts[0] if len(parts) > 1 else "" for path, parts in inside.items()}

@@ -52,8 +52,11 @@ def choose(leaderboard: str | Path, trials: Sequence[Trial], dataset: str, size:
                 for row in csv.DictReader(file)
                 if (row["dataset"], row["size"]) == (dataset, str(size)) and row["status"] in USABLE
             }
+        numbers = {key: {name: _number(row[name]) for name in MEASURES} | {"k": row["k"]} for key, row in rows.items()}
     except FileNotFoundError as error:
         raise UserError(f"{leaderboard}: is not there; let `snakemake` make it, or name a trial") from error
+    except (KeyError, TypeError, ValueError, csv.Error) as error:
+        raise UserError(f"{leaderboard}: is no table of trials ({error}); delete it and run again") from error
     able = [
         trial
         for trial in trials
@@ -67,12 +70,12 @@ def choose(leaderboard: str | Path, trials: Sequence[Trial], dataset: str, size:
             "dataset in the config, `recommend: {dataset: ..., size: ...}`"
         )
     for column, label in MEASURES.items():
-        scores = [_number(rows[trial.encoder, trial.name][column]) for trial in able]
+        scores = [numbers[trial.encoder, trial.name][column] for trial in able]
         if all(map(math.isnan, scores)):
             continue
         best = max(range(len(able)), key=lambda each: -1 if math.isnan(scores[each]) else scores[each])
         chosen = able[best]
-        measure = label.format(k=rows[chosen.encoder, chosen.name]["k"])
+        measure = label.format(k=numbers[chosen.encoder, chosen.name]["k"])
         return f"{chosen.encoder}/{chosen.name}", f"the best on validation, with {measure} {100 * scores[best]:.1f} %"
     trained = [trial for trial in able if trial.stage == "train"]
     why = "the first trained encoder" if trained else "the first encoder"

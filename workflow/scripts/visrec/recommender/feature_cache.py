@@ -6,26 +6,23 @@ They are kept in at most 256 files (shards), one for all hashes that begin with 
                      features float32 (n, D)
                      attributes `kind` and `identity`: what features depend on beside the pictures, such as the network
 
-A shard of another `identity` counts as empty. Each shard is written atomically: a process that is killed loses at most
-one shard, and two processes at once only do the same work twice.
+A shard of another `identity`, or of an earlier version that wrote no checksums, counts as empty. Each shard is written
+atomically: a process that is killed loses at most one shard, and two processes at once only do the same work twice.
 
 `files.json` keeps the hash of each file with its size, dates and inode, so that an unchanged file is not read again.
 """
 
 import hashlib
-import json
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-import h5py
 import numpy as np
 
-from visrec.data.files import atomic, write_text
-from visrec.data.hdf5 import reading
-from visrec.errors import UserError
+from visrec.data.files import read_sealed, write_sealed
+from visrec.data.hdf5 import reading, sealed, writing
 from visrec.jobs import progress
 
 SHARD = "visrec gallery shard 1"
@@ -81,7 +78,7 @@ class FeatureCache:
 
     def _read(self, shard: str, features: bool) -> tuple[list[str], np.ndarray]:
         nothing = np.empty((0, 0), np.float32)
-        if not self.path(shard).exists():
+        if not self.path(shard).exists() or not sealed(self.path(shard)):
             return [], nothing
         with reading(self.path(shard), SHARD) as file:
             if file.attrs["identity"] != self.identity:
@@ -99,10 +96,10 @@ class FeatureCache:
         if not len(hashes):
             self.path(shard).unlink(missing_ok=True)
             return
-        with atomic(self.path(shard)) as temporary, h5py.File(temporary, "w") as file:
+        with writing(self.path(shard), SHARD) as file:
             file["hashes"] = np.array(hashes, dtype="S64")
             file["features"] = features
-            file.attrs.update(kind=SHARD, identity=self.identity)
+            file.attrs["identity"] = self.identity
 
     def file_hashes(
         self, root: Path, files: Sequence[str], threads: int
@@ -146,7 +143,7 @@ class FeatureCache:
             path: [*stamps[path], digest] for path, digest in hashes.items() if max(stamps[path][1:3]) < settled
         }
         if to_remember != remembered or not self._files_json.exists():
-            write_text(self._files_json, json.dumps(to_remember) + "\n")
+            write_sealed(self._files_json, to_remember)
         return hashes, unreadable
 
     @property
@@ -155,12 +152,7 @@ class FeatureCache:
 
     def _remembered(self) -> dict[str, list]:
         """Path -> size, two dates in ns, inode and hash of each file, as of the last update."""
-        try:
-            return json.loads(self._files_json.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return {}
-        except ValueError as error:
-            raise UserError(f"{self._files_json}: is not JSON ({error}); delete it and run again") from error
+        return read_sealed(self._files_json)
 
 
 def _hash(path: Path) -> tuple[str, str]:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from visrec.data.files import atomic, write_text
+from visrec.data.files import atomic, read_sealed, write_sealed
 from visrec.errors import UserError
 from visrec.scoring import neighbours
 
@@ -143,7 +143,7 @@ def build(
         index = Index(
             features,
             own=np.array(saved["own"]),
-            cells=None if exact else _read_cells(cells_file, options.threads),
+            cells=None if exact else _read_cells(cells_file, saved["cells"], options.threads),
             probes=saved["probes"],
             recall=saved["measured"],
             threads=options.threads,
@@ -157,7 +157,9 @@ def build(
             index = _approximate(features, min(k, len(features) - 1), options.recall, options.threads)
             _write_cells(index.cells, cells_file)
         to_save = {"built_for": built_for, "own": index.own.tolist(), "probes": index.probes, "measured": index.recall}
-        write_text(folder / "index.json", json.dumps(to_save) + "\n")
+        if not exact:
+            to_save["cells"] = _digest(cells_file)
+        write_sealed(folder / "index.json", to_save)
         for old in folder.glob("cells-*.faiss"):
             if old != cells_file:
                 old.unlink(missing_ok=True)
@@ -167,12 +169,7 @@ def build(
 
 def _saved(path: Path, built_for: dict[str, Any]) -> dict[str, Any] | None:
     """What was saved for the same gallery and options; None if nothing was."""
-    try:
-        saved = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except ValueError as error:
-        raise UserError(f"{path}: is not JSON ({error}); delete it and run again") from error
+    saved = read_sealed(path)
     return saved if saved.get("built_for") == built_for else None
 
 
@@ -294,7 +291,14 @@ def _write_cells(cells: Any, path: Path) -> None:
         faiss.write_index(cells, str(temporary))
 
 
-def _read_cells(path: Path, threads: int) -> Any:
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _read_cells(path: Path, checksum: str, threads: int) -> Any:
+    if _digest(path) != checksum:
+        raise UserError(f"{path}: is damaged, its checksum does not fit; delete it and run again")
     faiss = _faiss(threads)
     try:
         return faiss.read_index(str(path))

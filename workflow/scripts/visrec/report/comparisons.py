@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import spearmanr
 
+from visrec.data.csv_files import read_table
 from visrec.data.images import read_image_info
 from visrec.data.query_scores import read_lists
 from visrec.errors import UserError
@@ -160,7 +161,7 @@ def rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
 
 def _selectors(path: Path, trial: Trial) -> pd.DataFrame:
     """A trial's selectors.csv with its setting."""
-    table = pd.read_csv(path).assign(setting=setting(trial))
+    table = read_table(path, needed=["selector", "value", "better", "status"]).assign(setting=setting(trial))
     unknown = set(table["better"]) - set(SIGN)
     if unknown:
         raise UserError(f"{path}: 'better' is '{unknown.pop()}', not 'lower' or 'higher'; delete it and run again")

@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
+from visrec.data.csv_files import read_table
 from visrec.data.images import ImageInfo
 from visrec.experiment import layout
 from visrec.experiment.layout import Experiment
@@ -51,8 +50,8 @@ class Lists:
 
 def read(path: str | Path, neighbours: int) -> Lists:
     """Read neighbours.csv, so many of each list; no lists if training failed."""
-    text = {"query_id": str, "query_label": str, "id": str, "label": str, "correct": str}
-    table = pd.read_csv(path, dtype=text, keep_default_na=False)
+    text = ["query_id", "query_label", "id", "label", "correct"]
+    table = read_table(path, needed=[*text, "rank", "distance"], text=text, numbers=["distance"])
     lists = Lists()
     for row in table[table["rank"] <= neighbours].itertuples():
         correct = row.correct == "True" if row.correct else None

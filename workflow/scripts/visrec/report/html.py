@@ -13,6 +13,7 @@ import pandas as pd
 import yaml
 
 from visrec.data import duplicates
+from visrec.data.csv_files import read_table
 from visrec.data.files import write_text
 from visrec.data.hdf5 import IMAGES, reading
 from visrec.data.images import read_image_info
@@ -25,28 +26,16 @@ from visrec.report import PROVENANCE, TABLES, ladder, leaderboard, provenance, s
 from visrec.report.examples import examples
 from visrec.report.facts import facts, near_copies
 from visrec.report.grid import grid
-from visrec.report.inputs import TEXT, UNFINISHED, State, disclosures, statuses
+from visrec.report.inputs import UNFINISHED, State, disclosures, statuses
 from visrec.report.layer_sections import layers
 from visrec.report.map import embedding_map
 from visrec.report.paper import paper
 from visrec.report.rendering import render
+from visrec.report.settings import varied_names
 from visrec.report.sprites import Pictures
 from visrec.report.verdict import IDENTICAL, NOT_RESOLVED, enumerate_words, verdict
 
 TEMPLATES = Path(__file__).parent / "templates"
-# Columns of the tables that are text even where all of them are empty.
-TEXT_COLUMNS = [
-    *TEXT,
-    "reason",
-    "setting",
-    "chosen_by",
-    "beside_chosen",
-    "trial",
-    "best_trial",
-    "note",
-    "variant",
-    "pooling",
-]
 # Contents of the page: title of a group -> anchor and label of its sections, in their order.
 CONTENTS = {
     "Answer": {
@@ -90,8 +79,12 @@ def _figure(figures: Path, dataset: str, size: int, stem: str, narrow: bool = Fa
         path = figures / dataset / f"{size}px" / f"{stem}{end}.svg"
         if not path.exists():
             raise UserError(f"{path}: figure is missing; run the rule figures")
+        try:
+            svg = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise UserError(f"{path}: is damaged ({error}); delete it and run again") from error
         # Percent-encoding makes SVG text a quarter shorter than base64 does.
-        found[variant] = f"data:image/svg+xml,{quote(path.read_text(encoding='utf-8'), safe=UNQUOTED)}"
+        found[variant] = f"data:image/svg+xml,{quote(svg, safe=UNQUOTED)}"
     return found
 
 
@@ -225,13 +218,10 @@ def _open_settings(grid: pd.DataFrame) -> list[str]:
     return sentences
 
 
-def _read(tables: Path) -> dict[str, pd.DataFrame]:
+def _read(tables: Path, trials: Sequence[Trial]) -> dict[str, pd.DataFrame]:
     """The tables that the page is made of, missing text as ""."""
-    found = {name: pd.read_csv(tables / TABLES[name], dtype=dict.fromkeys(TEXT_COLUMNS, "string")) for name in NUMBERS}
-    for table in found.values():
-        text = table.select_dtypes("string").columns
-        table[text] = table[text].fillna("")
-    return found
+    text = {"grid": varied_names(trials)}
+    return {name: read_table(tables / TABLES[name], text=text.get(name, ())) for name in NUMBERS}
 
 
 def report(
@@ -259,7 +249,7 @@ def report(
         UserError: ladder_csv is malformed; a figure, images.h5 or an image of the examples is missing or damaged.
     """
     out, trials = Path(out), experiment.trials
-    tables, figures = _read(out / layout.TABLES), out / layout.FIGURES
+    tables, figures = _read(out / layout.TABLES, experiment.trials), out / layout.FIGURES
     published = ladder.read(ladder_csv) if ladder_csv else []
     most = sheets.bytes_per_sheet(trials)
     chapters = []

@@ -1,14 +1,13 @@
 """What the jobs of an experiment's trials wrote, read for the tables and the report."""
 
-import json
 import math
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
 
-from visrec.data.models import USABLE
+from visrec.data.csv_files import read_table, read_text
+from visrec.data.models import USABLE, read_facts
 from visrec.experiment import layout
 from visrec.experiment.layout import Experiment
 from visrec.experiment.trials import Trial
@@ -16,9 +15,9 @@ from visrec.report.headline import GROUP
 from visrec.report.verdict import missing
 from visrec.scoring import layers, metrics
 
-TEXT = ["protocol", "metric", "split", "distance", "features", "average", "duplicates", "status"]
 SCORES = [*GROUP, "trial", "seed", "evaluator", "protocol", "metric", "split", "k", "distance", "features", "average"]
 SCORES += ["duplicates", "value", "low", "high", "n", "chance", "majority", "lift", "status"]
+_MEASURED = [name for name in SCORES if name not in (*GROUP, "trial", "seed", "evaluator", "lift")]
 LAYERS = [*GROUP, "trial", *layers.COLUMNS]
 ATLAS = [*GROUP, "trial", "seed"]  # in front of the atlas's own columns
 UNFINISHED = "unfinished"
@@ -63,16 +62,14 @@ def disclosures(trials: Iterable[Trial]) -> dict[str, str]:
 
 def read_status(experiment: Experiment, trial: Trial) -> dict[str, Any]:
     """status.json of a trial; empty for encoders that are neither trained nor fitted."""
-    return _json(experiment.path(trial, layout.STATUS))
+    path = experiment.path(trial, layout.STATUS)
+    return read_facts(path) if path.exists() else {}
 
 
 def read_cost(experiment: Experiment, trial: Trial) -> dict[str, Any]:
     """embed.json of a trial: what its embedding cost and ran on; empty where there is none."""
-    return _json(experiment.path(trial, layout.COST))
-
-
-def _json(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    path = experiment.path(trial, layout.COST)
+    return read_facts(path) if path.exists() else {}
 
 
 def benchmark(experiment: Experiment, rule: str, trial: Trial, evaluator: str = "") -> dict[str, float]:
@@ -80,8 +77,8 @@ def benchmark(experiment: Experiment, rule: str, trial: Trial, evaluator: str = 
     path = experiment.benchmark(rule, trial, evaluator)
     if not path.exists():
         return {"s": math.nan, "max_rss": math.nan}
-    table = pd.read_csv(path, sep="\t")
-    return {key: float(pd.to_numeric(table[key], errors="coerce").mean()) for key in ("s", "max_rss")}
+    table = read_text(path, separator="\t").reindex(columns=["s", "max_rss"])
+    return {key: float(pd.to_numeric(table[key], errors="coerce").mean()) for key in table}
 
 
 def read_scores(experiment: Experiment) -> pd.DataFrame:
@@ -92,8 +89,7 @@ def read_scores(experiment: Experiment) -> pd.DataFrame:
             path = experiment.path(trial, layout.scores(evaluator))
             if path.exists():
                 about = columns_of(trial, [*GROUP, "trial", "seed"]) | {"evaluator": evaluator}
-                table = pd.read_csv(path, dtype=dict.fromkeys(TEXT, str))
-                parts.append(table.fillna(dict.fromkeys(TEXT, "")).assign(**about))
+                parts.append(read_table(path, needed=_MEASURED).assign(**about))
     scores = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=SCORES)
     numbers = ["value", "low", "high", "chance", "majority"]
     scores[numbers] = scores[numbers].astype(float)
@@ -108,7 +104,7 @@ def read_layers(experiment: Experiment) -> pd.DataFrame:
     for trial in experiment.trials:
         path = experiment.path(trial, layout.LAYERS)
         if path.exists():
-            parts.append(pd.read_csv(path).assign(**columns_of(trial, [*GROUP, "trial"])))
+            parts.append(read_table(path, needed=layers.COLUMNS).assign(**columns_of(trial, [*GROUP, "trial"])))
     return pd.concat(parts, ignore_index=True)[LAYERS]
 
 
@@ -118,7 +114,7 @@ def read_atlas(experiment: Experiment) -> pd.DataFrame:
     for trial in experiment.trials:
         path = experiment.path(trial, layout.ATLAS)
         if layout.has_atlas(trial.encoder, experiment.evaluators) and path.exists():
-            table = pd.read_csv(path)
+            table = read_table(path)
             parts.append(table.assign(**columns_of(trial, ATLAS))[[*ATLAS, *table]])
     filled = [part for part in parts if len(part)]  # empty ones would make whole numbers floats
     return pd.concat(filled, ignore_index=True) if filled else (parts[0] if parts else pd.DataFrame(columns=ATLAS))

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from visrec.data.csv_files import read_table
 from visrec.experiment import layout
 from visrec.experiment.layout import Experiment
 from visrec.report import style
@@ -14,7 +15,7 @@ from visrec.report.sprites import Pictures
 
 WIDTH, HEIGHT, MARGIN = 640, 480, 16  # of the drawing, in its own units
 METHODS = {"tsne": "t-SNE", "pca": "PCA"}  # the first is shown first, if it is there
-TEXT = {"id": str, "label": str}
+TEXT = ("id", "label")
 
 
 def embedding_map(experiment: Experiment, chapter: Mapping[str, Any], pictures: Pictures) -> dict[str, Any] | None:
@@ -64,8 +65,8 @@ def _read(path: Path) -> pd.DataFrame:
     """projection.csv; an empty table if it is not there."""
     if not path.exists():
         return pd.DataFrame(columns=["id", "label"])
-    numbers = {f"{method}_{what}" for method in METHODS for what in ("x", "y", "trustworthiness")}
-    return pd.read_csv(path, dtype=TEXT, keep_default_na=False, na_values={name: [""] for name in numbers})
+    numbers = [f"{method}_{what}" for method in METHODS for what in ("x", "y", "trustworthiness")]
+    return read_table(path, needed=[*TEXT, *numbers], text=TEXT)
 
 
 def marks(classes: Sequence[str]) -> list[str]:

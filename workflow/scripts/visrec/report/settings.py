@@ -27,6 +27,11 @@ def varied(trial: Trial) -> list[str]:
     return list(dict.fromkeys([*trial.headline, *trial.grid]))
 
 
+def varied_names(trials: Iterable[Trial]) -> set[str]:
+    """The columns of grid.csv that are options, of some encoder; their values are text or numbers."""
+    return {name for trial in trials for name in varied(trial)}
+
+
 def describe(trial: Trial) -> str:
     """A setting for people: "lambda_z 500, mu_x 10"; of a list of grids, what its own one does not set is left out."""
     return describe_options(trial, dict.fromkeys([*trial.headline, *trial.axes]))

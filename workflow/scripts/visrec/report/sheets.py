@@ -7,11 +7,13 @@ of pictures and their size, and the page says so.
 import base64
 import io
 import math
+import struct
+import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from visrec.errors import UserError
 from visrec.experiment import layout
@@ -31,6 +33,9 @@ STEPS = (
     (50, 0.25, 0.5, 0.035),
     (30, 0.25, 0.5, 0.025),
 )
+
+# What Pillow raises where a PNG is damaged.
+DAMAGE = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
 
 
 def data_uri(content: bytes, kind: str) -> str:
@@ -65,7 +70,7 @@ def sheet(path: Path, most: float, expected: float = 0.0) -> dict[str, Any] | No
     try:
         with Image.open(path) as image:
             whole = image.convert("RGB")
-    except (UnidentifiedImageError, OSError) as error:
+    except DAMAGE as error:  # UnidentifiedImageError is an OSError
         raise UserError(f"{path}: is not a picture; delete it and run again") from error
     for quality, rows, scale, beside in STEPS:
         if expected * beside > 1.2 * most and beside != STEPS[-1][-1]:

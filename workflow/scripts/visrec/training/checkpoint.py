@@ -4,7 +4,10 @@ All of it is in one folder beside the trial's outputs. Snakemake is not told of 
 deletes when a job fails.
 
     claim.json              who trains this trial; the newest claim wins
-    000012000.safetensors   the state after 12,000 iterations; the newest two are kept
+    000012000.safetensors   the state after 12,000 iterations; the newest two are kept, of a finished training the last
+
+The last state outlives the job: Snakemake may still take its outputs for failed, and delete them. Who reads the model
+afterwards removes it (`visrec.data.models.Model.forget_checkpoints`).
 
 A state is tensors by name and a record that JSON can hold. Nothing in it is pickled, so opening one runs no code. It is
 written to the disk whole before it gets its name, and it carries a checksum of everything in it.
@@ -17,7 +20,6 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
@@ -48,7 +50,7 @@ class Checkpoints:
     Ask for `newest` before entering: a start that is refused must not have taken the trial from another.
 
     Args:
-        folder: where they are; made when entered, removed by `remove`.
+        folder: where they are; made when entered.
         identity: what the states belong to (options, seed, fingerprints of data and code ...), for JSON. A state of
             another identity is refused.
         iterations: save at least every so many iterations,
@@ -120,6 +122,10 @@ class Checkpoints:
                 self._damaged.add(path)
                 log.warning("%s is damaged (%s): taking the checkpoint before it", path, error)
                 continue
+            if record.get("finished") and record["identity"] != self.identity:
+                log.info("%s is of a finished training of something else: passed over", path)
+                gone.add(path)
+                continue
             self._refuse_others(path, record["identity"])
             self._saved_iteration = record["iteration"]
             return tensors, record
@@ -162,14 +168,22 @@ class Checkpoints:
             who = f"process {current.pid} on {current.host}" if current else "another process, which has finished it,"
             raise SupersededError(f"{self.folder}: {who} has taken over this trial; leaving without writing")
 
-    def remove(self) -> None:
-        """Remove the folder, once the outputs are where they belong."""
-        for path in [*self._files(), self._claim_file]:
-            path.unlink(missing_ok=True)
-        for path in self.folder.glob(".*.tmp*"):  # of a process that was killed while it wrote
-            path.unlink(missing_ok=True)
-        with suppress(OSError):  # not empty: what others put there, a newer claim maybe, stays
-            self.folder.rmdir()
+    def finish(self, iteration: int, state: Callable[[], State]) -> None:
+        """Keep the state after the last iteration alone, from which a start has only the outputs to write.
+
+        Args:
+            iteration: how many are done.
+            state: makes tensors and record.
+
+        Raises:
+            SupersededError: another process has claimed the trial.
+        """
+        tensors, record = state()
+        self._write(iteration, tensors, {**record, "finished": True})
+        litter = self.folder.glob(".*.tmp*")  # of a process that was killed while it wrote
+        for path in [*self._files(), *litter]:
+            if path != self._file(iteration):
+                path.unlink(missing_ok=True)
 
     def _file(self, iteration: int) -> Path:
         return self.folder / f"{iteration:09d}.safetensors"

@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import safetensors.torch
 import torch
 
 from visrec.data.files import atomic, remove_unfinished, sync, write_text
+from visrec.data.models import packed
 from visrec.errors import UserError
 from visrec.jobs import progress
 from visrec.networks.stack import to_unit_range
@@ -235,8 +235,9 @@ def train(
             remove_unfinished(path)
         course.start()
         log.info("training on %d images of %d px, %s on %s", *data.images.shape[::3], method.dtype, method.device)
+        last = iterations if course.status == "ok" else course.iteration  # it had collapsed or diverged
         bar = progress.bar(
-            range(course.iteration + 1, iterations + 1),
+            range(course.iteration + 1, last + 1),
             desc="training",
             unit="it",
             initial=course.iteration,
@@ -266,10 +267,10 @@ def train(
             checkpoints.keep(iteration, lambda: (method.state(), course.record()))
         bar.close()
         board.close()
+        checkpoints.finish(course.iteration, lambda: (method.state(), course.record()))
         course.end(readings)
         course.record()
         _publish(method, course, files, checkpoints)
-        checkpoints.remove()
 
 
 def _name(dtype: torch.dtype) -> str:
@@ -297,8 +298,8 @@ def _publish(method: Method, course: Course, files: TrainingFiles, checkpoints: 
     with ExitStack() as stack:  # leaves in reverse: status.json, which says that all is there, comes last
         paths = {name: stack.enter_context(atomic(path)) for name, path in reversed(vars(files).items())}
         # Copies: tensors that two networks share cannot be written otherwise.
-        weights = {name: tensor.to("cpu", copy=True).contiguous() for name, tensor in method.state_dict().items()}
-        paths["model"].write_bytes(safetensors.torch.save(weights))
+        weights = {name: tensor.numpy(force=True).copy() for name, tensor in method.state_dict().items()}
+        paths["model"].write_bytes(packed(weights))
         paths["history"].write_text(_csv(course.history), encoding="utf-8")
         paths["status"].write_text(json.dumps(_status(method, course), indent=2) + "\n", encoding="utf-8")
         for path in paths.values():

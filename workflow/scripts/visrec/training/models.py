@@ -4,11 +4,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import safetensors.torch
 import torch
 from torch import Tensor
 
 from visrec.data.images import ImageFile, ImageInfo, read_image_info
+from visrec.data.models import read_weights
 from visrec.errors import UserError
 from visrec.experiment import registry
 from visrec.experiment.trials import Spec
@@ -37,9 +37,10 @@ def load(spec: Spec, model: str | Path, info: ImageInfo, device: torch.device) -
     kind = registry.load("encoders", spec.encoder).Training
     in_float32 = Spec(spec.encoder, {**spec.options, "precision": "fp32"}, spec.seed)
     method = make(kind, setup(in_float32, info, device))
+    weights = {name: torch.from_numpy(values) for name, values in read_weights(model).items()}
     try:
-        method.load_state_dict(safetensors.torch.load_file(model))
-    except (OSError, RuntimeError, safetensors.SafetensorError) as error:
+        method.load_state_dict(weights)
+    except RuntimeError as error:
         raise UserError(f"{model}: cannot be read as a model of {spec.encoder}; delete it and train again") from error
     return method.eval()
 

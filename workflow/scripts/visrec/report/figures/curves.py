@@ -26,6 +26,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullLocator
 
+from visrec.data.csv_files import read_table
 from visrec.experiment.trials import Trial
 from visrec.report import style
 from visrec.report.figures.drawing import DASHED, nothing, wrapped
@@ -79,7 +80,7 @@ def read_history(results_dir: str | Path, trial: Trial) -> pd.DataFrame | None:
     path = Path(results_dir) / trial.folder / "history.csv"
     if not path.exists():
         return None
-    history = pd.read_csv(path)
+    history = read_table(path, needed=["iteration"])
     return thin(history.replace([np.inf, -np.inf], np.nan), readings(trial)) if len(history) else None
 
 

@@ -12,9 +12,9 @@ from functools import partial
 from pathlib import Path
 
 import matplotlib.pyplot as plt
-import pandas as pd
 from matplotlib.figure import Figure
 
+from visrec.data.csv_files import read_table
 from visrec.data.files import write_text
 from visrec.data.models import USABLE
 from visrec.experiment.trials import Trial
@@ -27,7 +27,7 @@ from visrec.report.figures.layers import layers
 from visrec.report.figures.leaderboard import leaderboard
 from visrec.report.headline import GROUP
 from visrec.report.sections import chosen_without
-from visrec.report.settings import setting
+from visrec.report.settings import setting, varied_names
 
 PATHS = re.compile(r' d="([^"]+)"')
 LETTERS = re.compile(r"\s*([A-Za-z])\s*")
@@ -46,7 +46,8 @@ def figures(tables_dir: str | Path, results_dir: str | Path, trials: Sequence[Tr
     """
     tables_dir = Path(tables_dir)
     leaders, grid, layer_rows, atlases, selected = (
-        pd.read_csv(tables_dir / f"{name}.csv") for name in ("leaderboard", "grid", "layers", "atlas", "selection")
+        read_table(tables_dir / f"{name}.csv", text=varied_names(trials) if name == "grid" else ())
+        for name in ("leaderboard", "grid", "layers", "atlas", "selection")
     )
     for dataset, size in dict.fromkeys((trial.dataset, trial.size) for trial in trials):
         here = [trial for trial in trials if (trial.dataset, trial.size) == (dataset, size)]
