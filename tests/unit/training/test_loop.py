@@ -97,7 +97,18 @@ def test_divergence_is_a_result_with_all_files(tmp_path):
     assert status["status"] == "diverged"
     assert "is not finite at iteration" in status["reason"]
     assert status["iterations"] < 50
-    assert len(list(tmp_path.iterdir())) == 3
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "checkpoints", "history.csv", "model.safetensors", "status.json",
+    ]  # fmt: skip
+    weights = (tmp_path / "model.safetensors").read_bytes()
+    for name in ("history.csv", "model.safetensors", "status.json"):
+        (tmp_path / name).unlink()  # as Snakemake does where clocks differ
+    run(tmp_path, learning_rate=1e30, iterations=50)
+    again = json.loads((tmp_path / "status.json").read_text())
+    assert [again[name] for name in ("status", "iterations", "reason")] == [
+        status[name] for name in ("status", "iterations", "reason")
+    ]
+    assert (tmp_path / "model.safetensors").read_bytes() == weights
 
 
 def test_collapse_ends_training_with_its_status(tmp_path, monkeypatch):

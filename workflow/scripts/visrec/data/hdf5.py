@@ -29,6 +29,7 @@ ROWS_AT_ONCE = 1024
 
 USERBLOCK = 512  # bytes, the least that HDF5 offers
 SEAL = "visrec sha256 "
+SIGNATURE = b"\x89HDF\r\n\x1a\n"  # of HDF5, at the beginning of a file without a userblock
 SETTLED = 2.0  # seconds after which a file that is written again gets another date
 # What h5py raises where a file is damaged, or asks for more memory than there is.
 READ_ERRORS = (OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError)
@@ -57,10 +58,10 @@ def seal(path: str | Path) -> None:
         file.write(line)
 
 
-def sealed(path: str | Path) -> bool:
-    """Whether a file begins like one with a checksum."""
+def unsealed(path: str | Path) -> bool:
+    """Whether a file begins like HDF5 of an earlier version, which wrote no checksums."""
     with Path(path).open("rb") as file:
-        return file.read(len(SEAL)) == SEAL.encode()
+        return file.read(len(SIGNATURE)) == SIGNATURE
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from visrec.data.files import read_sealed, write_sealed
-from visrec.data.hdf5 import reading, sealed, writing
+from visrec.data.hdf5 import reading, unsealed, writing
 from visrec.jobs import progress
 
 SHARD = "visrec gallery shard 1"
@@ -78,7 +78,7 @@ class FeatureCache:
 
     def _read(self, shard: str, features: bool) -> tuple[list[str], np.ndarray]:
         nothing = np.empty((0, 0), np.float32)
-        if not self.path(shard).exists() or not sealed(self.path(shard)):
+        if not self.path(shard).exists() or unsealed(self.path(shard)):
             return [], nothing
         with reading(self.path(shard), SHARD) as file:
             if file.attrs["identity"] != self.identity:
