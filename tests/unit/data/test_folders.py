@@ -8,10 +8,6 @@ import pytest
 from visrec.data import folders
 
 
-def test_names_for_people():
-    assert folders.printable("a\nb\u202e\udcffé.jpg") == "a\\nb\\u202e\\udcffé.jpg"
-
-
 def test_what_is_in_a_folder(tmp_path, caplog):
     root = tmp_path / "photos"
     for name in ("b/2.PNG", "b/deep/1.jpg", "a.jpg", "notes.txt", "README", ".hidden.jpg", "__MACOSX/a.jpg"):

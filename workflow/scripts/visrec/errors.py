@@ -9,14 +9,29 @@ FULL = {errno.ENOSPC, errno.EDQUOT}  # the disk, or the quota on it
 REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
+def printable(text: object) -> str:
+    """A text, such as a file's name, for a log or a page: what cannot be printed, such as newlines, is escaped."""
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
+        for character in str(text)
+    )
+
+
 class UserError(Exception):
     """Something outside the code is wrong: a config key, a file, a device.
 
     The message is one line: what, where, what to do. Scripts print it without a traceback and exit with `exit_status`
     (`visrec.jobs.job`).
+
+    Args:
+        messages: one, or one for each of several things that are wrong, each a line. Names and values in them may hold
+            anything: what cannot be printed is escaped here.
     """
 
     exit_status = 1
+
+    def __init__(self, *messages: str):
+        super().__init__("\n".join(map(printable, messages)))
 
 
 class StoppedError(UserError):

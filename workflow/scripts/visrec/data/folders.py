@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from visrec.data.pictures import SUFFIXES
+from visrec.errors import printable
 
 log = logging.getLogger(__name__)
 
@@ -32,14 +33,6 @@ class Contents:
     links: list[str] = field(default_factory=list)
     special: list[str] = field(default_factory=list)
     skipped: list[tuple[str, str]] = field(default_factory=list)
-
-
-def printable(text: str | Path) -> str:
-    """A file name for a log or a page: characters that cannot be printed, such as newlines, are escaped."""
-    return "".join(
-        character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
-        for character in str(text)
-    )
 
 
 def scan(root: Path) -> Contents:

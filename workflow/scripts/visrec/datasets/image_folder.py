@@ -20,12 +20,12 @@ from typing import Any
 
 import numpy as np
 
-from visrec.data.folders import SPECIAL, printable, scan
+from visrec.data.folders import SPECIAL, scan
 from visrec.data.hdf5 import SPLITS
 from visrec.data.images import ImageSet, ImageSource
 from visrec.data.pictures import SUFFIXES, decoded
 from visrec.data.splits import stratified
-from visrec.errors import UserError
+from visrec.errors import UserError, printable
 
 log = logging.getLogger(__name__)
 

@@ -14,11 +14,11 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from visrec.data.folders import SPECIAL, kind_of, printable, scan
+from visrec.data.folders import SPECIAL, kind_of, scan
 from visrec.data.hdf5 import EMBEDDINGS, reading
 from visrec.data.pictures import SUFFIXES
 from visrec.datasets.image_folder import SPLIT_FOLDERS, table_rows
-from visrec.errors import UserError
+from visrec.errors import UserError, printable
 from visrec.recommender.embedder import Embedder
 from visrec.recommender.feature_cache import FeatureCache
 
