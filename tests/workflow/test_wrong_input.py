@@ -50,12 +50,14 @@ def test_a_gpu_that_is_not_there(fresh):
     assert "no GPU here" in (fresh.results / "logs/embed/digits/32px/random/seed~0.log").read_text()
 
 
-def test_a_batch_larger_than_the_data(fresh):
+def test_all_that_does_not_fit_the_data_is_said_at_once(fresh):
     fresh.config["encoders"]["age"]["batch"] = 5000
+    fresh.config["encoders"]["pca"]["components"] = 4000
     folder = "results/tiny/digits/32px/age/lambda_z~1000+mu_x~10+seed~0"
     done = fresh.snakemake(f"{folder}/status.json")
     assert done.returncode != 0
-    assert "error: training needs a batch of 5000 images and got 1297" in done.stderr
+    assert "error: encoders.pca.components: 4000 is too many for 1297 training images of 3072 values" in done.stderr
+    assert "encoders.age.batch: 5000 is too many for 1297 training images of 3072 values" in done.stderr
     assert list((fresh.folder / folder).glob("*")) == []
 
 

@@ -213,6 +213,17 @@ def read_image_info(path: str | Path) -> ImageInfo:
         )
 
 
+def label_counts(path: str | Path) -> dict[str, dict[int, int]]:
+    """Split -> label, -1 = none -> number of images.
+
+    Raises:
+        UserError: the file is missing, damaged or of another kind.
+    """
+    with reading(path, IMAGES) as file:
+        found = {split: np.unique(file[split]["labels"][:], return_counts=True) for split in SPLITS}
+    return {split: dict(zip(*(each.tolist() for each in part), strict=True)) for split, part in found.items()}
+
+
 def read_images(path: str | Path, split: str) -> ImageSplit:
     """Read one split of images.h5 into memory.
 
