@@ -1,12 +1,21 @@
 """User-facing errors and the exit status of each."""
 
 import errno
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 FULL = {errno.ENOSPC, errno.EDQUOT}  # the disk, or the quota on it
 REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS}
+
+# Characters that break lines of tables and logs, or turn the order of text around, and halves of surrogate pairs.
+CONTROL = re.compile("[\0-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def has_control(text: str) -> bool:
+    """Whether a text may not be an id, a class or a value of the config: see `CONTROL`."""
+    return CONTROL.search(text) is not None
 
 
 def printable(text: object) -> str:

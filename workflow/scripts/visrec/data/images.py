@@ -19,7 +19,7 @@ import numpy as np
 
 from visrec.data.files import atomic
 from visrec.data.hdf5 import IMAGES, ROWS_AT_ONCE, SPLITS, reading, strings
-from visrec.errors import UserError
+from visrec.errors import UserError, has_control
 
 
 @dataclass(frozen=True)
@@ -93,13 +93,18 @@ def write_images(
         derive: computes further arrays of the file, by name, from the three finished groups.
 
     Raises:
-        UserError: ids repeat, a label is not the index of a class, or arrays differ in their number of images.
+        UserError: ids repeat, a name has a control character, a label is not the index of a class, or arrays differ in
+            their number of images.
     """
     classes = list(images.classes)
     ids = np.concatenate([np.asarray(images.splits[split].ids, dtype=str) for split in SPLITS])
     if len(np.unique(ids)) != len(ids):
         values, counts = np.unique(ids, return_counts=True)
         raise UserError(f"{path}: image id '{values[counts > 1][0]}' occurs more than once; ids must be unique")
+    for what, texts in (("image id", ids.tolist()), ("class", classes), ("attribute", images.attributes)):
+        odd = next((text for text in texts if has_control(text)), None)
+        if odd is not None:  # it would break lines of tables, and of logs
+            raise UserError(f"{path}: {what} '{odd}' has a control character; rename it")
     digest = hashlib.sha256()
     skipped: list[list[str]] = []
     with atomic(path) as temporary, h5py.File(temporary, "w") as file:

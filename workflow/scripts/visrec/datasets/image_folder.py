@@ -20,12 +20,12 @@ from typing import Any
 
 import numpy as np
 
-from visrec.data.folders import SPECIAL, scan
+from visrec.data.folders import Contents, of_dataset
 from visrec.data.hdf5 import SPLITS
 from visrec.data.images import ImageSet, ImageSource
 from visrec.data.pictures import SUFFIXES, decoded
 from visrec.data.splits import stratified
-from visrec.errors import UserError, printable
+from visrec.errors import UserError
 
 log = logging.getLogger(__name__)
 
@@ -98,11 +98,13 @@ def read(size: int, options: Mapping[str, Any], archives: Mapping[str, Path], th
     if not options["path"]:
         raise UserError("image_folder: no `path` is set; set it to the folder that holds your pictures")
     root = Path(options["path"]).expanduser()
-    files, folders = _scan(root)
+    contents = of_dataset(root, skip=options["on_error"] == "skip")
+    files, folders = contents.pictures, contents.folders
     if not files:
-        raise UserError(f"{root}: no picture is in it; known suffixes: {' '.join(sorted(SUFFIXES))}")
+        others = f" ({contents.of_others()})" if contents.others else ""
+        raise UserError(f"{root}: no picture is in it{others}; known suffixes: {' '.join(sorted(SUFFIXES))}")
     if options["labels"]:
-        pictures = _from_csv(root, files, Path(options["labels"]).expanduser())
+        pictures = _from_csv(root, contents, Path(options["labels"]).expanduser())
     else:
         pictures = _from_folders(root, files, folders)
     splits, rule = _split(root, pictures, options)
@@ -123,29 +125,6 @@ def read(size: int, options: Mapping[str, Any], archives: Mapping[str, Path], th
             broken=broken,
         )
     return ImageSet(sources, classes, rule, source=f"pictures in the folder {options['path']}")
-
-
-def _scan(root: Path) -> tuple[list[str], list[str]]:
-    """Paths of pictures and of folders, relative to root, sorted; whatever cannot be opened is an error."""
-    contents = scan(root)
-    for path in contents.links:
-        _check_link(root, path)
-    for path, reason in contents.skipped:
-        raise UserError(f"{printable(root / path)}: {reason}")
-    for path in contents.special:
-        log.warning("%s: left out, it %s", root / path, SPECIAL)
-    return contents.pictures, contents.folders
-
-
-def _check_link(root: Path, path: str) -> None:
-    try:
-        target = (root / path).resolve(strict=True)
-    except (OSError, RuntimeError) as error:  # before Python 3.13 a loop is a RuntimeError
-        raise UserError(f"{root / path}: the link leads nowhere; fix or remove it") from error
-    if not target.is_relative_to(root.resolve()):
-        raise UserError(f"{root / path}: the link leads out of the folder, to {target}; put the files themselves there")
-    if target.is_dir():
-        raise UserError(f"{root / path}: the link leads to a folder, which would be read twice; remove the link")
 
 
 def _from_folders(root: Path, files: Sequence[str], folders: Sequence[str]) -> list[Picture]:
@@ -204,12 +183,14 @@ def _one_split(root: Path, folder: str, split: str, files: Sequence[str], folder
     return [Picture(path, label, path, split) for path, label in labels.items()]
 
 
-def _from_csv(root: Path, files: Sequence[str], table: Path) -> list[Picture]:
+def _from_csv(root: Path, contents: Contents, table: Path) -> list[Picture]:
     rows = table_rows(table)
-    known, pictures, line_of = set(files), {}, {}
+    known, pictures, line_of = set(contents.pictures), {}, {}
     for line, row in rows:
         where = f"{table} line {line}"
         path = str(PurePosixPath(row["path"]))
+        if path in contents.left_out:
+            continue
         if path not in known:
             raise UserError(f"{where}: '{row['path']}' is not a picture in {root}; correct the path or remove the row")
         if path in pictures:
@@ -257,6 +238,8 @@ def table_rows(table: Path) -> list[tuple[int, dict[str, str]]]:
                 )
             rows = []
             for fields in reader:
+                if not any(fields):  # an empty line, such as the last
+                    continue
                 if len(fields) != len(header):
                     raise UserError(
                         f"{table} line {reader.line_num}: {len(fields)} fields where the first line has {len(header)}; "
