@@ -19,7 +19,7 @@ sys.path.insert(0, f"{workflow.basedir}/workflow/scripts")
 
 from visrec.recommender import choice
 from visrec.experiment import layout, registry, trials
-from visrec.experiment.config import archives, check, component_of, options, read
+from visrec.experiment.config import archives, check, check_interpreter, component_of, options, read
 from visrec.errors import UserError
 from visrec.jobs.fingerprint import fingerprint
 from visrec.report import FIGURES, PROVENANCE, TABLES
@@ -35,6 +35,7 @@ if "datasets" not in config:
 
 
 try:
+    check_interpreter(sys.executable)
     for path in workflow.configfiles:
         read(path)
     config.update(check(config))

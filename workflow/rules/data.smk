@@ -14,8 +14,8 @@ def archive_of(wildcards):
     """What is declared of one archive; a misspelt one ends Snakemake."""
     found = archives(config, wildcards.dataset)
     if wildcards.file not in found:
-        known = registry.nearest(wildcards.file, found)
-        refuse(f"data/{wildcards.dataset}/{wildcards.file}: {wildcards.dataset} has no such archive; {known or 'none'}")
+        known = registry.nearest(wildcards.file, found) if found else "it needs none"
+        refuse(f"data/{wildcards.dataset}/{wildcards.file}: {wildcards.dataset} has no such archive; {known}")
     return found[wildcards.file]
 
 

@@ -11,6 +11,7 @@ from visrec.experiment.config import (
     SECTIONS,
     archives,
     check,
+    check_interpreter,
     component_of,
     encoder_options,
     options,
@@ -291,3 +292,17 @@ def test_errors_of_one_grid_and_of_a_list_word_by_word(grid, message):
 
 def test_grids_may_share_trials():
     check(broken("encoders.age.grid", [{}, {"kl": ["exact"]}, {"kl": ["exact", "reference"]}]))
+
+
+def test_a_python_that_starts_no_jobs():
+    check_interpreter("/home/jürgen/code-2.0/visrec_1/.venv/bin/python3.11")
+    for path in (
+        "/tmp/my code/.venv/bin/python",
+        "/tmp/it's/python",
+        "/tmp/a(1)/python",
+        "/tmp/$x/python",
+        "/a\tb/python",
+    ):
+        with pytest.raises(UserError, match="Snakemake starts no jobs by a Python whose path has '") as error:
+            check_interpreter(path)
+        assert "\n" not in str(error.value)

@@ -28,6 +28,20 @@ SHOWN = 120  # characters of a value in a message
 SECTIONS = ("checkpoints", "embeddings", "atlas", "selection", "report", "recommend")
 
 
+def check_interpreter(path: str) -> None:
+    """Refuse a Python whose path a shell would take apart: Snakemake starts jobs by it, without quotes.
+
+    Raises:
+        UserError: the path has a space, a quote or another character of the shell.
+    """
+    odd = re.search(r"[\s'\"$&;()<>|*?`\\!#\[\]{}]", path)
+    if odd:
+        raise UserError(
+            f"{path}: Snakemake starts no jobs by a Python whose path has '{odd[0]}'; move the checkout to a path "
+            "without it, delete .venv and run make again"
+        )
+
+
 def encoder_options(encoder: str) -> dict[str, dict[str, Any]]:
     """All options of an encoder, of all its stages: name -> JSON Schema with `default` and `description`."""
     stages = registry.declared("encoders", encoder)["OPTIONS"]
