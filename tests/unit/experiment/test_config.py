@@ -153,7 +153,7 @@ def test_a_config_that_grows_without_end():
     [
         ("café: 1".encode("latin-1"), "is not in UTF-8 (byte 3); save it as UTF-8"),
         ("a: 1".encode("utf-16"), "is not in UTF-8 (byte 0); save it as UTF-8"),
-        (b"a: " + b"[" * 5000, "is nested too deep"),
+        (b"a: " + b"[" * 5000, ", line 1: is nested more than 20 deep"),
         (b"a: [", ", line 1: is not YAML (expected the node content, but found '<stream end>'); correct it"),
         (b"a:\n\tb: 1", ", line 2: is not YAML (found character '\\t' that cannot start any token); correct it"),
         (b"a: \x00", "is not YAML (unacceptable character"),

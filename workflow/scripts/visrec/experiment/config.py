@@ -290,6 +290,7 @@ def read(path: str | Path) -> Any:
     """
     try:
         text = Path(path).read_bytes().decode("utf-8-sig")
+        _shallow(path, text)
         repeated = _repeated(yaml.compose(text, yaml.SafeLoader))
         if repeated:
             raise UserError(f"{path}, line {repeated[1]}: '{repeated[0]}' stands twice; give one of them another name")
@@ -301,13 +302,21 @@ def read(path: str | Path) -> Any:
         raise UserError(f"{path}: cannot be read ({error.strerror}); correct the path") from error
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: is not in UTF-8 (byte {error.start}); save it as UTF-8") from error
-    except RecursionError as error:
-        raise UserError(f"{path}: is nested too deep; see config/README.md") from error
     except (yaml.YAMLError, ValueError) as error:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
         reason = getattr(error, "problem", None) or " ".join(str(error).split())
         raise UserError(f"{path}{line}: is not YAML ({_short(reason)}); correct it") from error
+
+
+def _shallow(path: str | Path, text: str) -> None:
+    """Refuse deep nesting before anything recursive reads it."""
+    depth = 0
+    for event in yaml.parse(text, yaml.SafeLoader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > DEEPEST:
+            line = event.start_mark.line + 1
+            raise UserError(f"{path}, line {line}: is nested more than {DEEPEST} deep; see config/README.md")
 
 
 def _repeated(root: yaml.Node | None) -> tuple[str, int] | None:
