@@ -91,6 +91,9 @@ def test_one_class(evaluator):
     one = {split: {0: 6} for split in FEW}
     needed = f"evaluators.{evaluator}: needs training images of 2 classes, photos has 1; leave it out"
     assert said(config({"pixels": {}}, {evaluator: {}}), one) == [needed]
+    assert said(config({"supervised": {}}, {}), one) == [
+        "encoders.supervised: is trained with labels, all are of one class; leave it out"
+    ]
 
 
 def test_too_few_for_anything():

@@ -35,7 +35,7 @@ class Contents:
             links to folders, which are not followed.
         unknown: folders among them, so that nobody knows which pictures are missing.
         others: suffix -> number of files without the suffix of a picture.
-        left_out: what a dataset does without, see `of_dataset`.
+        left_out: path -> reason of what a dataset does without, see `of_dataset`.
     """
 
     pictures: list[str] = field(default_factory=list)
@@ -45,7 +45,7 @@ class Contents:
     skipped: list[tuple[str, str]] = field(default_factory=list)
     unknown: list[str] = field(default_factory=list)
     others: Counter[str] = field(default_factory=Counter)
-    left_out: set[str] = field(default_factory=set)
+    left_out: dict[str, str] = field(default_factory=dict)
 
     def of_others(self) -> str:
         """Such as ".txt 3, no suffix 1", the five commonest; "" if there are none."""

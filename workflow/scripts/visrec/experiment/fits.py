@@ -92,8 +92,10 @@ def _of_trial(config: Mapping[str, Any], trial: Trial, counts: Counts) -> Iterat
             yield f"{where}: {train} training images of {trial.dataset} are too few for any; add pictures"
         elif _chosen(config, trial, name):
             yield f"{where} is too many for {_has(trial.dataset, train, trial.size)}; write {bound} or less"
-    if trial.declared.get("LABELS") and not sum(_labelled(counts["train"]).values()):
-        yield f"encoders.{encoder}: is trained with labels, no training image of {trial.dataset} has one; leave it out"
+    classes = len(_labelled(counts["train"]))
+    if trial.declared.get("LABELS") and classes < 2:
+        found = "all are of one class" if classes else f"no training image of {trial.dataset} has one"
+        yield f"encoders.{encoder}: is trained with labels, {found}; leave it out"
     for name in trial.declared.get("FILES", ()):
         if not trial.options[name]:
             yield f"encoders.{encoder}.{name}: no file is named; name one"
