@@ -15,24 +15,29 @@ from snakemake.utils import min_version
 
 min_version("9.27")
 
-# Only when no other config was given: Snakemake would merge the two, and the demo's digits leak into other grids.
-if "datasets" not in config:
-
-    configfile: "config/config.yaml"
-
-
 sys.path.insert(0, f"{workflow.basedir}/workflow/scripts")
 
 from visrec.recommender import choice
 from visrec.experiment import layout, registry, trials
-from visrec.experiment.config import archives, check, component_of, options, refuse_repeated_keys
+from visrec.experiment.config import archives, check, check_interpreter, component_of, options, read
 from visrec.errors import UserError
 from visrec.jobs.fingerprint import fingerprint
 from visrec.report import FIGURES, PROVENANCE, TABLES
 
+# Only when no other config was given: Snakemake would merge the two, and the demo's digits leak into other grids.
+if "datasets" not in config:
+    try:
+        read("config/config.yaml")  # before Snakemake does, whose errors have many lines
+    except UserError as error:
+        raise WorkflowError(str(error)) from None
+
+    configfile: "config/config.yaml"
+
+
 try:
+    check_interpreter(sys.executable)
     for path in workflow.configfiles:
-        refuse_repeated_keys(path)
+        read(path)
     config.update(check(config))
 except UserError as error:
     raise WorkflowError(str(error)) from None

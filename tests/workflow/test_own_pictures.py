@@ -13,26 +13,26 @@ def photograph(seed: int, shade: int) -> Image.Image:
 
 @pytest.fixture
 def catalogue(fresh, tmp_path):
-    """Three classes of twelve pictures, two broken files among them."""
+    """A newcomer's: three classes of twelve pictures, two broken files among them, and defaults meant for more."""
     for number, name in enumerate(["boots", "<script>alert(1)</script>", "sandals"]):
-        folder = tmp_path / "shoes" / name.replace("/", "_")
+        folder = tmp_path / "my shoes" / name.replace("/", "_")
         folder.mkdir(parents=True)
         for i in range(12):
             photograph(100 * number + i, 70 * number).save(folder / f"{i}.png")
-    (tmp_path / "shoes/boots/empty.jpg").touch()
-    (tmp_path / "shoes/boots/page.jpg").write_text("<html>404</html>")
+    (tmp_path / "my shoes/boots/empty.jpg").touch()
+    (tmp_path / "my shoes/boots/page.jpg").write_text("<html>404</html>")
     fresh.config["datasets"] = {
         "shoes": {
             "kind": "image_folder",
-            "path": str(tmp_path / "shoes"),
+            "path": str(tmp_path / "my shoes"),
             "sizes": [32],
             "on_error": "skip",
             "val": 6,
             "test": 6,
         }
     }
-    fresh.config["encoders"] = {"pixels": {}}
-    fresh.config["evaluators"] = {"knn": {"k": [1, 3], "features": ["raw"], "distances": ["l2"]}}
+    fresh.config["encoders"] = {"pixels": {}, "pca": {}}
+    fresh.config["evaluators"] = {"knn": {"features": ["raw"], "distances": ["l2"]}}
     return fresh
 
 
@@ -44,17 +44,19 @@ def test_a_catalogue_from_folder_to_report_and_recommendations(catalogue, tmp_pa
     log = (catalogue.results / "logs/prepare/shoes/32px.log").read_text()
     assert "boots/empty.jpg" in log
     assert "boots/page.jpg" in log
+    log = (catalogue.results / "logs/fit/shoes/32px/pca/seed~0.log").read_text()
+    assert "components: 23 in the place of the default 128, for 24 training images" in log
     html = (catalogue.results / "report/index.html").read_text()
     assert "alert(1)" in html
     assert "<script>alert(1)" not in html
 
     # A picture that came after the training is recommended, and the trial is the leaderboard's.
-    photograph(999, 100).save(tmp_path / "shoes/sandals/new.png")
-    said = catalogue.make("recommend", "--config", f"query={tmp_path}/shoes/sandals/new.png")
-    assert "trial pixels/seed~0 of shoes at 32 px: the best on validation, with precision@3 100.0 %" in said
+    photograph(999, 100).save(tmp_path / "my shoes/sandals/new.png")
+    said = catalogue.make("recommend", "--config", f"query={tmp_path}/my shoes/sandals/new.png")
+    assert "/seed~0 of shoes at 32 px: the best on validation, with precision@3 100.0 %" in said
     assert "gallery: left out boots/empty.jpg: is empty (0 bytes)" in said
     found = pd.read_csv(catalogue.results / "recommend/recommendations.csv")
-    assert found.path[0] == str(tmp_path / "shoes/sandals/new.png")
+    assert found.path[0] == str(tmp_path / "my shoes/sandals/new.png")
     assert (found.label[0], found.distance[0], len(found)) == ("sandals", 0, 10)
     assert "same features as a gallery picture" in (catalogue.results / "recommend/recommendations.html").read_text()
 

@@ -32,6 +32,33 @@ def test_a_misspelt_trial(fresh):
     says(done, "unknown key 'lamda_z'; did you mean 'lambda_z'?")
 
 
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (
+            ["data/digits/train_32x32.mat"],
+            "error: data/digits/train_32x32.mat: digits has no such archive; it needs none",
+        ),
+        (
+            ["data/svhn/train.mat"],
+            "error: data/svhn/train.mat: svhn has no such archive; did you mean 'train_32x32.mat'?",
+        ),
+        (
+            ["recommend", "--config", "query=2024_05_12"],
+            "query: 20240512 is not of type 'string'; Snakemake reads it so",
+        ),
+        (["recommend", "--config", "query=none {here}"], "error: query none {here}: there is no such file or folder"),
+    ],
+)
+def test_wrong_words_on_the_command_line(fresh, arguments, message):
+    says(fresh.snakemake("--dry-run", *arguments), message)
+
+
+def test_text_that_snakemake_would_take_for_wildcards(fresh):
+    (fresh.folder / "album {final}").mkdir()
+    fresh.make("--dry-run", "recommend", "--config", "query=album {final}")
+
+
 def test_an_unknown_encoder_on_the_command_line(fresh):
     done = fresh.snakemake("--dry-run", "results/tiny/digits/32px/vae/seed~0/knn.csv")
     says(done, "MissingRuleException")
@@ -50,12 +77,14 @@ def test_a_gpu_that_is_not_there(fresh):
     assert "no GPU here" in (fresh.results / "logs/embed/digits/32px/random/seed~0.log").read_text()
 
 
-def test_a_batch_larger_than_the_data(fresh):
+def test_all_that_does_not_fit_the_data_is_said_at_once(fresh):
     fresh.config["encoders"]["age"]["batch"] = 5000
+    fresh.config["encoders"]["pca"]["components"] = 4000
     folder = "results/tiny/digits/32px/age/lambda_z~1000+mu_x~10+seed~0"
     done = fresh.snakemake(f"{folder}/status.json")
     assert done.returncode != 0
-    assert "error: training needs a batch of 5000 images and got 1297" in done.stderr
+    assert "encoders.pca.components: 4000 is too many for 1297 training images of 3072 values" in done.stderr
+    assert "error: encoders.age.batch: 5000 is too many for 1297 training images of 3072 values" in done.stderr
     assert list((fresh.folder / folder).glob("*")) == []
 
 

@@ -10,6 +10,15 @@ def downloaded_files():
     return [f"data/{dataset}/{name}" for dataset, files in found.items() for name in files if "path" not in files[name]]
 
 
+def archive_of(wildcards):
+    """What is declared of one archive; a misspelt one ends Snakemake."""
+    found = archives(config, wildcards.dataset)
+    if wildcards.file not in found:
+        known = registry.nearest(wildcards.file, found) if found else "it needs none"
+        refuse(f"data/{wildcards.dataset}/{wildcards.file}: {wildcards.dataset} has no such archive; {known}")
+    return found[wildcards.file]
+
+
 rule download:
     output:
         "data/{dataset}/{file}",
@@ -26,7 +35,7 @@ rule download:
         runtime=600,
     params:
         # No fingerprint of code: an archive with the right checksum is right, whatever fetched it.
-        archive=lambda wildcards: archives(config, wildcards.dataset)[wildcards.file],
+        archive=archive_of,
     script:
         "../scripts/download.py"
 

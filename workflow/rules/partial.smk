@@ -12,7 +12,7 @@ rule partial:
         results=RESULTS,
         trials=TRIALS,
         config=printed_config(),
-        configfiles=given_configfiles(),
+        configfiles=lambda wildcards: given_configfiles(),
         ladder=LADDER,
     script:
         "../scripts/partial.py"

@@ -98,7 +98,7 @@ rule recommend:
         runtime=lambda wildcards, attempt: 120 * attempt,
     params:
         results=RESULTS,
-        query=config["query"],
+        query=lambda wildcards: config["query"],  # in a function, as its { and } would be wildcards
         options=config["recommend"],
         place=lambda wildcards: recommended()[:2],
         planned=lambda wildcards: planned(),

@@ -39,7 +39,7 @@ rule report:
         results=RESULTS,
         trials=TRIALS,
         config=printed_config(),
-        configfiles=given_configfiles(),
+        configfiles=lambda wildcards: given_configfiles(),
         code=lambda wildcards: code("report", templates="report/templates"),
     script:
         "../scripts/report.py"

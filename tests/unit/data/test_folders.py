@@ -8,13 +8,18 @@ import pytest
 from visrec.data import folders
 
 
-def test_names_for_people():
-    assert folders.printable("a\nb\u202e\udcffé.jpg") == "a\\nb\\u202e\\udcffé.jpg"
-
-
 def test_what_is_in_a_folder(tmp_path, caplog):
     root = tmp_path / "photos"
-    for name in ("b/2.PNG", "b/deep/1.jpg", "a.jpg", "notes.txt", "README", ".hidden.jpg", "__MACOSX/a.jpg"):
+    for name in (
+        "b/2.PNG",
+        "b/deep/1.jpg",
+        "c/4.HEIC",
+        "a.jpg",
+        "notes.txt",
+        "README",
+        ".hidden.jpg",
+        "__MACOSX/a.jpg",
+    ):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).touch()
     (root / "again.jpg").symlink_to("a.jpg")
@@ -25,14 +30,15 @@ def test_what_is_in_a_folder(tmp_path, caplog):
     with caplog.at_level(logging.INFO, "visrec"):
         found = folders.scan(root)
     assert found.pictures == ["a.jpg", "again.jpg", "b/2.PNG", "b/deep/1.jpg"]
-    assert found.folders == ["b", "b/deep"]
-    assert found.links == ["again.jpg", "b/loop", "nowhere.txt"]
+    assert found.folders == ["b", "b/deep", "c"]
+    assert found.links == ["again.jpg", "b/loop"]
     assert found.special == ["pipe.jpg"]
     assert found.skipped == [
         ("b/loop", "is a link to a folder, which is not followed"),
-        ("nowhere.txt", "cannot be opened: No such file or directory"),
+        ("c/4.HEIC", "is HEIC, which is not read; save it as JPEG"),
     ]
-    assert "left out 3 files without the suffix of a picture (no suffix 2, .txt 1)" in caplog.text
+    assert found.unknown == []
+    assert "left out 4 files without the suffix of a picture (.txt 2, no suffix 2)" in caplog.text
 
 
 def test_a_folder_that_cannot_be_read_is_named(tmp_path, monkeypatch):

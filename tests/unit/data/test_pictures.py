@@ -1,17 +1,19 @@
 import io
+import itertools
+import struct
 import threading
 import zipfile
 import zlib
 
 import numpy as np
 import pytest
-from PIL import Image, features
+from PIL import Image, ImageOps, features
 from torchvision.datasets.folder import pil_loader
 from torchvision.transforms import CenterCrop, Resize
 
 from visrec.data import pictures
 from visrec.data.pictures import PictureError, decode, decoded
-from visrec.errors import UserError
+from visrec.errors import StoppedError, UserError
 
 RNG = np.random.default_rng(0)
 PIXELS = RNG.integers(0, 256, (37, 53, 3), dtype=np.uint8)  # height, width
@@ -184,7 +186,7 @@ def test_damage_anywhere_is_a_picture_error():
     exif = Image.Exif()
     exif[274], exif[270] = 6, "a shoe"
     small = PIXELS[:12, :16]
-    good = [encode(small, format, exif=exif) for format in ("JPEG", "PNG", "WEBP")]
+    good = [encode(small, format, exif=exif) for format in ("JPEG", "PNG", "WEBP", "TIFF")]
     good += [encode(small, format) for format in ("GIF", "BMP", "PPM")]
     good += [encode(small, "AVIF")] if features.check("avif") else []
     outcomes = set()
@@ -310,3 +312,118 @@ def test_stopping_early_ends_the_threads():
     next(batches)
     batches.close()
     assert threading.active_count() <= before + 1  # tqdm keeps a monitor
+
+
+def exif_bytes(orientation: bytes, *more: bytes, order: str = "<") -> bytes:
+    """An EXIF record of raw entries (tag, type, count, four bytes of value), sorted by tag."""
+    entries = sorted([orientation, *more], key=lambda entry: struct.unpack(f"{order}H", entry[:2]))
+    head = {"<": b"II*\0", ">": b"MM\0*"}[order] + struct.pack(f"{order}I", 8)
+    return b"Exif\0\0" + head + struct.pack(f"{order}H", len(entries)) + b"".join(entries) + bytes(4)
+
+
+def entry(tag: int, kind: int, value: bytes, order: str = "<", count: int = 1) -> bytes:
+    return struct.pack(f"{order}HHI", tag, kind, count) + value.ljust(4, b"\0")
+
+
+SIX = entry(274, 3, b"\x06\0")
+
+
+@pytest.mark.parametrize("orientation", range(10))
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "TIFF", "WEBP"])
+def test_orientation_as_pillow_turns_it(orientation, format):
+    exif = Image.Exif()
+    exif[274] = orientation
+    options = {"WEBP": {"lossless": True}}.get(format, {})
+    data = encode(PIXELS, format, exif=exif, **options)
+    turned = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
+    assert np.array_equal(decode(data, 16), decode(encode(turned.convert("RGB")), 16))
+    assert pictures.thumbnail(data, 100).size == turned.size
+
+
+def test_orientation_in_xmp_alone():
+    upright = encode(Image.fromarray(PIXELS))
+    lying = Image.fromarray(PIXELS).transpose(Image.Transpose.ROTATE_90)
+    data = encode(lying, "WEBP", lossless=True, xmp=b'<x:xmpmeta tiff:Orientation="6"/>')
+    assert np.array_equal(decode(data, 16), decode(upright, 16))
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL")
+def test_an_odd_exif_tag_refuses_no_picture():
+    """Photographs whose EXIF has one entry of an odd type, count or offset: they are turned all the same."""
+    expected = decode(encode(PIXELS, "JPEG", exif=exif_bytes(SIX)), 16)
+    tags = (0x10F, 0x112, 0x11A, 0x132, 0x213, 0x8298, 0x8769, 0x8825, 0x9286, 0xA005, 0xFFFF)
+    for tag, kind, count in itertools.product(tags, range(16), (0, 1, 2, 2**31)):
+        first = entry(tag, kind, b"\xff\xfe\0\0", count=count)
+        exif = exif_bytes(SIX, first) if tag != 0x112 else exif_bytes(first)
+        made = decode(encode(PIXELS, "JPEG", exif=exif), 16)
+        if tag != 0x112:
+            assert np.array_equal(made, expected), (hex(tag), kind, count)
+
+
+@pytest.mark.parametrize(
+    "kind, value",
+    [(2, b"6"), (3, b"\x06\0"), *((kind, b"\x06") for kind in (1, 4, 6, 7, 8, 9)), (11, struct.pack("<f", 6))],
+)
+def test_orientation_of_any_type(kind, value):
+    expected = decode(encode(PIXELS, "JPEG", exif=exif_bytes(SIX)), 16)
+    assert np.array_equal(decode(encode(PIXELS, "JPEG", exif=exif_bytes(entry(274, kind, value))), 16), expected)
+    big = exif_bytes(entry(274, 3, b"\0\x06", ">"), order=">")
+    assert np.array_equal(decode(encode(PIXELS, "JPEG", exif=big), 16), expected)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL")
+def test_a_damaged_exif_says_nothing():
+    upright = decode(encode(PIXELS, "JPEG"), 16)
+    for exif in (b"Exif\0\0", b"Exif\0\0garbage", b"Exif\0\0II*\0\xff\xff\xff\x7f", exif_bytes(SIX)[:-10]):
+        assert decode(encode(PIXELS, "JPEG", exif=exif), 16).shape == (3, 16, 16)
+    assert np.array_equal(decode(encode(PIXELS, "JPEG", exif=b"Exif\0\0garbage"), 16), upright)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        SyntaxError("broken PNG file"),
+        struct.error("unpack requires 4 bytes"),
+        RecursionError("deep"),
+        AttributeError("no such thing"),
+        AssertionError(),
+        NotImplementedError("compression"),
+        UserWarning("Corrupt EXIF\ndata"),
+        Image.DecompressionBombWarning("large"),
+        UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+@pytest.mark.parametrize("where", ["load", "source", "getexif"])
+def test_any_exception_of_a_reader_is_that_pictures_fault(error, where, monkeypatch):
+    def fail(*arguments):
+        raise error
+
+    if where == "source":
+        source = fail
+    else:
+        source = grey(7)
+        monkeypatch.setattr("PIL.PngImagePlugin.PngImageFile.load", fail) if where == "load" else None
+        monkeypatch.setattr("PIL.PngImagePlugin.PngImageFile.getexif", fail) if where == "getexif" else None
+    if where == "getexif":
+        assert decode(source, 8).tolist() == np.full((3, 8, 8), 7).tolist()
+        return
+    broken = []
+    assert values(
+        decoded([("a.bmp", encode(np.full((3, 3), 9, np.uint8), "BMP")), ("bad\n.png", source)], 8, 1, broken=broken)
+    ) == [9, 0]
+    assert [row for row, _ in broken] == [1]
+    with pytest.raises(UserError, match=r"^bad\\n\.png: (cannot be (decoded|opened)|has more than)[^\n]*; replace"):
+        list(decoded([("bad\n.png", source)], 8, 1))
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, StoppedError])
+def test_ctrl_c_and_signals_are_no_fault_of_a_picture(error):
+    def stop():
+        raise error
+
+    with pytest.raises(error):
+        decode(stop, 8)
+    with pytest.raises(error):
+        list(decoded([("a.png", stop)], 8, 1, broken=[]))

@@ -129,6 +129,7 @@ def test_the_split_does_not_depend_on_the_label(paths):
         ("Smilling", "no attribute 'Smilling'; did you mean 'Smiling'"),
         ("Male+", "no attribute ''"),
         ("Male+Male", "names an attribute twice"),
+        ("+".join(["Male"] * 40), r"label: 40 attributes, 2\^40 classes; name 10 at most"),
         ("identity+Male", "no attribute 'identity'"),
     ],
 )

@@ -423,6 +423,60 @@ def test_links(folder, tmp_path):
     assert labels(read(tmp_path / "shortcut", val=1, test=1)) == labels(read(root, val=1, test=1))
 
 
+def test_skip_leaves_out_links_and_names_that_cannot_be_used(folder, tmp_path, caplog):
+    root = folder(*many(5, "a"))
+    Image.new("RGB", (4, 4)).save(tmp_path / "outside.png")
+    (root / "a" / "dangling.jpg").symlink_to("none.jpg")
+    (root / "a" / "out.png").symlink_to(tmp_path / "outside.png")
+    (root / "a" / "loop.png").symlink_to("loop.png")
+    (root / "a" / "iphone.heic").touch()
+    (root / "b").symlink_to(tmp_path)
+    (root / "a" / "000.png").rename(root / "a" / os.fsdecode(b"\xff.png"))
+    (root / "a" / "001.png").rename(root / "a" / "car\rriage.png")
+    fails(r"pictures/a/car\\rriage.png: has a control character in its name; rename it \(6 more such\)", root)
+    assert count(read(root, val=1, test=1, on_error="skip")) == 3
+    for name in ("dangling.jpg", "out.png", "loop.png", "iphone.heic", "/b", "car\\rriage.png", "\\udcff.png"):
+        assert f"{name}: " in caplog.text
+    assert "iphone.heic: is HEIC, which is not read; save it as JPEG" in caplog.text
+    rows = "".join(f"a/{name},x\n" for name in ("002.png", "003.png", "004.png", "out.png", "dangling.jpg"))
+    listed = table(root, f"path,label\r\n{rows}\n,\n\n")
+    assert count(read(root, val=1, test=1, on_error="skip", **listed)) == 3
+
+
+def test_what_is_no_picture_stops_nothing(folder, tmp_path):
+    root = folder(*many(3, "a"))
+    (root / "README").symlink_to(tmp_path / "elsewhere" / "README")
+    (root / "notes.txt").symlink_to("/etc/hostname")
+    (root / "a" / os.fsdecode(b"\xfcber.txt")).touch()
+    (root / "a" / "two\nlines.txt").touch()
+    assert count(read(root, val=1, test=1)) == 3
+
+
+@pytest.mark.parametrize("name", [b"\xfc", b"sealed"])
+def test_a_folder_whose_pictures_nobody_knows_stops_always(folder, name, monkeypatch):
+    root = folder(*many(3, "a"), *many(3, "b"))
+    (root / "b").rename(root / os.fsdecode(name))
+    scandir = os.scandir
+
+    def refuse(path):
+        if str(path).endswith("sealed"):
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    message = r"udcfc: its name is not UTF-8; rename it$" if name == b"\xfc" else "sealed: the folder cannot be read"
+    fails(message, root, on_error="skip", val=1, test=1)
+
+
+def test_a_folder_of_other_files_says_which(tmp_path):
+    for name in ("0.heic", "1.heic"):
+        (tmp_path / name).touch()
+    fails(r"0.heic: is HEIC, which is not read; save it as JPEG \(1 more such\)", tmp_path)
+    for name in ("0.heic", "1.heic"):
+        (tmp_path / name).rename((tmp_path / name).with_suffix(".cr2"))
+    fails(r"no picture is in it \(.cr2 2\); known suffixes", tmp_path)
+
+
 def test_a_name_that_is_no_text(folder):
     root = folder(*many(3, "a"))
     (root / "a" / "000.png").rename(root / "a" / os.fsdecode(b"\xff.png"))
@@ -581,7 +635,7 @@ def test_what_cannot_be_opened_is_skipped_too(folder, tmp_path):
     assert [path for path, _ in images.skipped] == ["a/nowhere.png", "a/out.png", "b/again"]
 
 
-def test_what_is_no_picture_stops_nothing(folder, tmp_path):
+def test_a_readme_and_other_names_stop_nothing(folder, tmp_path):
     root = folder(*many(9, "a", "b"))
     (tmp_path / "README").touch()
     (root / "README").symlink_to(tmp_path / "README")

@@ -11,10 +11,11 @@ from visrec.experiment.config import (
     SECTIONS,
     archives,
     check,
+    check_interpreter,
     component_of,
     encoder_options,
     options,
-    refuse_repeated_keys,
+    read,
     schema,
 )
 
@@ -78,6 +79,25 @@ def broken(path: str, value) -> dict:
         ("encoders.age.batch", "many", "encoders.age.batch: 'many' is not of type 'integer'"),
         ("evaluators.svm.C", ["1e-4"], "is not of type 'number'; YAML reads it as text, write it with a point: 1.0e-4"),
         ("evaluators.svn", {}, "evaluators: unknown key 'svn'; did you mean 'svm'?"),
+        ("seeds", [2**32], "seeds.0: 4294967296 is greater than the maximum of 4294967295"),
+        ("seeds", [10**30], "seeds.0: 1000000000000000000000000000000 is too large"),
+        ("seeds", [0, 1.5], "seeds.1: 1.5 is not of type 'integer'"),
+        ("seeds", [float("nan")], "seeds.0: nan is no finite number"),
+        ("encoders.age.grid", {"lambda_z": [float("nan")]}, "encoders.age.grid.lambda_z.0: nan is no finite number"),
+        ("encoders.age.learning_rate", float("inf"), "encoders.age.learning_rate: inf is no finite number"),
+        ("evaluators.svm.C", [float("-inf")], "evaluators.svm.C.0: -inf is no finite number"),
+        ("datasets.digits.sizes", [10**9], "datasets.digits.sizes.0: 1000000000 is greater than the maximum of 1024"),
+        ("experiment", "demo\n", "experiment: 'demo\\n' has a control character; remove it"),
+        ("experiment", "x" * 300, "is too long"),
+        ("experiment", 2024, "experiment: 2024 is not of type 'string'; YAML reads it so, write it in quotes: '2024'"),
+        ("query", 20240512, "query: 20240512 is not of type 'string'; Snakemake reads it so, write a path that begins"),
+        ("query", ["a"], "query: ['a'] is not of type 'string'; Snakemake reads it so, write a path that begins"),
+        ("archives", "my {old} files", "'my {old} files' does not match '^[^{}]*\\\\Z'; Snakemake takes { and } for"),
+        ("archives", "a\u202eb", "archives: 'a\\u202eb' has a control character"),
+        ("datasets.2024", 1, "datasets: unknown key '2024'"),
+        ("k" * 10_000, 1, "unknown key 'kkkkkk"),
+        ("encoders.age.kl", "e" * 10_000, "encoders.age.kl: unknown value 'eeeeee"),
+        ("seeds", "[" * 5000, "is not of type 'array'"),
         ("seeds", [], "seeds: [] should be non-empty"),
         ("experiment", "../up", "experiment: '../up' does not match"),
         ("device", "gpu", "device: unknown value 'gpu'"),
@@ -96,6 +116,73 @@ def test_what_does_not_fit_is_named_in_one_line(path, value, message):
     assert str(error.value).startswith("config: ")
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+    assert len(str(error.value)) < 1000
+
+
+@pytest.mark.parametrize("key, kind", [(2024, "a int"), (None, "nothing"), (True, "a bool")])
+def test_keys_are_text(key, kind):
+    config = copy.deepcopy(DEMO)
+    config["datasets"] = {key: {"kind": "digits", "sizes": [32]}}
+    with pytest.raises(UserError) as error:
+        check(config)
+    assert str(error.value) == f"config: datasets: YAML reads the key {key} as {kind}; write it in quotes, '{key}'"
+
+
+def test_whole_floats_are_whole_numbers():
+    config = check(broken("seeds", [0, 1.0]) | {"checkpoints": {"iterations": 100.0, "minutes": 2.0}})
+    assert repr(config["seeds"]) == "[0, 1]"
+    assert repr(config["checkpoints"]) == "{'iterations': 100, 'minutes': 2.0}"
+    config = check(broken("encoders.age.grid", [{"iterations": [5.0], "mu_x": [10.0]}]))
+    assert repr(config["encoders"]["age"]["grid"]) == "[{'iterations': [5], 'mu_x': [10.0]}]"
+    assert repr(check(broken("datasets.digits.sizes", [32.0]))["datasets"]["digits"]["sizes"]) == "[32]"
+    assert repr(check(broken("evaluators.knn.k", [1.0, 3]))["evaluators"]["knn"]["k"]) == "[1, 3]"
+
+
+def test_a_config_that_grows_without_end():
+    bomb = ["x"] * 9
+    for _ in range(9):
+        bomb = [bomb] * 9
+    with pytest.raises(UserError, match="config: has more than 100,000 values; repeat no part of it"):
+        check(DEMO | {"seeds": bomb})
+    deep = []
+    for _ in range(5000):
+        deep = [deep]
+    with pytest.raises(UserError, match=r"config: seeds\.0\.0.*: is nested more than 20 deep"):
+        check(DEMO | {"seeds": deep})
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        ("café: 1".encode("latin-1"), "is not in UTF-8 (byte 3); save it as UTF-8"),
+        ("a: 1".encode("utf-16"), "is not in UTF-8 (byte 0); save it as UTF-8"),
+        (b"a: " + b"[" * 5000, ", line 1: is nested more than 20 deep"),
+        (b"a: [", ", line 1: is not YAML (expected the node content, but found '<stream end>'); correct it"),
+        (b"a:\n\tb: 1", ", line 2: is not YAML (found character '\\t' that cannot start any token); correct it"),
+        (b"a: \x00", "is not YAML (unacceptable character"),
+        (b"a: *b", ", line 1: is not YAML (found undefined alias"),
+        (b"a: !!python/object:os.system x", ", line 1: is not YAML (could not determine a constructor"),
+        (b"2024: 1", "config: YAML reads the key 2024 as a int; write it in quotes, '2024'"),
+        (b"a: &a [1]\nb: &b [" + b"*a," * 400 + b"]\nc: [" + b"*b," * 400 + b"]", "has more than 100,000 values"),
+        (b"? [a]\n: 1", "is not YAML"),
+        (b"a: 2024-13-45", "is not YAML"),
+    ],
+)
+def test_files_that_are_no_config(tmp_path, content, message):
+    path = tmp_path / "mine.yaml"
+    path.write_bytes(content)
+    with pytest.raises(UserError) as error:
+        read(path)
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+    with pytest.raises(UserError, match="cannot be read"):
+        read(tmp_path)
+
+
+def test_encodings_that_are_read(tmp_path):
+    for content in ("a: é\n".encode("utf-8-sig"), b"a: \xc3\xa9\r\n", b'{"a": "\xc3\xa9"}'):
+        (tmp_path / "mine.yaml").write_bytes(content)
+        assert read(tmp_path / "mine.yaml") == {"a": "é"}
 
 
 def test_a_missing_part_is_named():
@@ -151,11 +238,11 @@ def test_a_key_that_stands_twice_is_refused(tmp_path):
     path = tmp_path / "twice.yaml"
     path.write_text("datasets:\n  digits: {sizes: [32]}\n  digits: {sizes: [64]}\n")
     with pytest.raises(UserError, match=r"twice.yaml, line 3: 'digits' stands twice; give one of them another name"):
-        refuse_repeated_keys(path)
+        read(path)
     path.write_text("a: [{b: 1}, {b: 2}]\nc: {b: 1}\n")
-    refuse_repeated_keys(path)
+    read(path)
     path.write_text("")
-    refuse_repeated_keys(path)
+    read(path)
 
 
 def leaves(node: dict, path: str = ""):
@@ -218,3 +305,17 @@ def test_errors_of_one_grid_and_of_a_list_word_by_word(grid, message):
 
 def test_grids_may_share_trials():
     check(broken("encoders.age.grid", [{}, {"kl": ["exact"]}, {"kl": ["exact", "reference"]}]))
+
+
+def test_a_python_that_starts_no_jobs():
+    check_interpreter("/home/jürgen/code-2.0/visrec_1/.venv/bin/python3.11")
+    for path in (
+        "/tmp/my code/.venv/bin/python",
+        "/tmp/it's/python",
+        "/tmp/a(1)/python",
+        "/tmp/$x/python",
+        "/a\tb/python",
+    ):
+        with pytest.raises(UserError, match="Snakemake starts no jobs by a Python whose path has '") as error:
+            check_interpreter(path)
+        assert "\n" not in str(error.value)

@@ -208,3 +208,38 @@ def test_what_rules_have_as_parameters_is_compared_by_snakemake():
     assert isinstance(trial.spec(), tuple)
     assert "'mu_x': 50" in repr(trial.spec()) and "'pooling': 'average'" in repr(trial.spec())
     assert "'mu_x': 50" in repr([trial])
+
+
+@pytest.mark.parametrize(
+    "name, message",
+    [
+        ("lambda_z~1000+mu_x~10+seed~4294967296", "seed: '4294967296' is outside what is allowed"),
+        ("lambda_z~1000+mu_x~10+iterations~1e400+seed~0", "iterations: '1e400' is not of type integer"),
+        ("lambda_z~nan+mu_x~10+seed~0", "lambda_z: 'nan' is not of type number"),
+        ("lambda_z~1000+mu_x~10+iterations~" + "9" * 40 + "+seed~0", "is not of type integer"),
+        ("lambda_z~1000+mu_x~10+iterations~100.0+seed~0", "is written 'lambda_z~1000+mu_x~10+iterations~100+seed~0'"),
+    ],
+)
+def test_numbers_in_names(name, message):
+    with pytest.raises(UserError) as error:
+        trials.parse(CONFIG, "digits", 32, "age", name)
+    assert message in str(error.value)
+
+
+def test_a_name_is_no_longer_than_a_folder_may_be():
+    config = copy.deepcopy(CONFIG)
+    options = (
+        "latent",
+        "batch",
+        "iterations",
+        "generator_steps",
+        "precision",
+        "schedule",
+        "halve_every",
+        "weight_decay",
+    )
+    values = (64, 32, 123_456_789, 5, "fp32", "cosine", 123_456_789, 0.123456789123)
+    grid = {name: [value] for name, value in zip(options, values, strict=True)}
+    config["encoders"]["age"]["grid"] = grid | {"learning_rate": [0.00012345678912345], "kl": ["exact"]}
+    with pytest.raises(UserError, match=r"encoders.age: a trial's name has \d+ characters and names a folder"):
+        trials.grid(config)

@@ -314,10 +314,19 @@ def test_an_orphan_does_not_publish_what_its_successor_has_finished(tmp_path, mo
         return status(*args)
 
     monkeypatch.setattr(training, "_status", slow_status)
-    with pytest.raises(SupersededError, match="another process, which has finished it"):
+    with pytest.raises(SupersededError, match="another process has finished this trial while this process trained it"):
         run(tmp_path, iterations=3)
     assert (tmp_path / "status.json").read_bytes() == finished
     assert names(tmp_path) == sorted([*SAME, "history.csv", "status.json"])
+
+
+def test_a_trial_that_is_deleted_while_it_is_trained(tmp_path, monkeypatch):
+    folder, status = tmp_path / "seed~0", training._status
+    folder.mkdir()
+    monkeypatch.setattr(training, "_status", lambda *args: shutil.rmtree(folder) or status(*args))
+    with pytest.raises(SupersededError, match="checkpoints: the trial was deleted while this process trained it"):
+        run(folder, iterations=3)
+    assert not folder.exists()
 
 
 @pytest.mark.parametrize("while_it", ["writes its status", "writes its history"])

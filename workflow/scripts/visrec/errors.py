@@ -1,6 +1,7 @@
 """User-facing errors and the exit status of each."""
 
 import errno
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,15 +9,38 @@ from pathlib import Path
 FULL = {errno.ENOSPC, errno.EDQUOT}  # the disk, or the quota on it
 REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS}
 
+# Characters that break lines of tables and logs, or turn the order of text around, and halves of surrogate pairs.
+CONTROL = re.compile("[\0-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def has_control(text: str) -> bool:
+    """Whether a text may not be an id, a class or a value of the config: see `CONTROL`."""
+    return CONTROL.search(text) is not None
+
+
+def printable(text: object) -> str:
+    """A text, such as a file's name, for a log or a page: what cannot be printed, such as newlines, is escaped."""
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
+        for character in str(text)
+    )
+
 
 class UserError(Exception):
     """Something outside the code is wrong: a config key, a file, a device.
 
     The message is one line: what, where, what to do. Scripts print it without a traceback and exit with `exit_status`
     (`visrec.jobs.job`).
+
+    Args:
+        messages: one, or one for each of several things that are wrong, each a line. Names and values in them may hold
+            anything: what cannot be printed is escaped here.
     """
 
     exit_status = 1
+
+    def __init__(self, *messages: str):
+        super().__init__("\n".join(map(printable, messages)))
 
 
 class StoppedError(UserError):

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from visrec.data.pictures import SUFFIXES
+from visrec.errors import UserError, has_control, printable
 
 log = logging.getLogger(__name__)
 
@@ -21,6 +22,12 @@ PROGRAMS |= {"lost+found", "lost.dir", "__pycache__", "node_modules"}
 PROGRAMS |= {"thumbs", "_thumbs", "thumbnails", "_thumbnails"}  # galleries
 PROGRAM_SUFFIXES = (".lrdata", ".photoslibrary", ".aplibrary")  # folders with a photo program's own copies
 SPECIAL = "is neither a file nor a folder"
+UNREAD = {  # photographs that are not read, unlike what else lies in folders
+    ".heic": "HEIC",
+    ".heif": "HEIF",
+    ".hif": "HEIF",
+    ".jxl": "JPEG XL",
+}
 
 
 @dataclass(frozen=True)
@@ -30,9 +37,13 @@ class Contents:
     Attributes:
         pictures: files with the suffix of a picture.
         folders: all that were entered.
-        links: all symbolic links.
+        links: symbolic links, but for those that are neither folders nor named like pictures.
         special: names with the suffix of a picture that are pipes, devices or the like.
-        skipped: (path, reason) of what cannot be opened, and of links to folders, which are not followed.
+        skipped: (path, reason) of folders and pictures that cannot be opened or are of a kind that is not read, and of
+            links to folders, which are not followed.
+        unknown: folders among them, so that nobody knows which pictures are missing.
+        others: suffix -> number of files without the suffix of a picture.
+        left_out: path -> reason of what a dataset does without, see `of_dataset`.
     """
 
     pictures: list[str] = field(default_factory=list)
@@ -40,14 +51,14 @@ class Contents:
     links: list[str] = field(default_factory=list)
     special: list[str] = field(default_factory=list)
     skipped: list[tuple[str, str]] = field(default_factory=list)
+    unknown: list[str] = field(default_factory=list)
+    others: Counter[str] = field(default_factory=Counter)
+    left_out: dict[str, str] = field(default_factory=dict)
 
-
-def printable(text: str | Path) -> str:
-    """A file name for a log or a page: characters that cannot be printed, such as newlines, are escaped."""
-    return "".join(
-        character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
-        for character in str(text)
-    )
+    def of_others(self) -> str:
+        """Such as ".txt 3, no suffix 1", the five commonest; "" if there are none."""
+        commonest = sorted(self.others.items(), key=lambda each: (-each[1], each[0]))
+        return ", ".join(f"{printable(suffix)} {count}" for suffix, count in commonest[:5])
 
 
 def scan(root: Path) -> Contents:
@@ -57,7 +68,6 @@ def scan(root: Path) -> Contents:
     a picture; the log says how many. A folder that cannot be read, `root` itself included (as "."), is among `skipped`.
     """
     contents = Contents()
-    other_suffixes: Counter[str] = Counter()
     programs: list[str] = []
     to_enter = [""]
     while to_enter:
@@ -68,6 +78,7 @@ def scan(root: Path) -> Contents:
         except OSError as error:
             reason = f"the folder cannot be read ({error.strerror}); check the path and who may read it"
             contents.skipped.append((folder or ".", reason))
+            contents.unknown.append(folder or ".")
             continue
         for entry in found:
             path = f"{folder}/{entry.name}".lstrip("/")
@@ -76,21 +87,25 @@ def scan(root: Path) -> Contents:
                 continue
             kind, reason = kind_of(root / path)
             suffix = PurePosixPath(path).suffix.lower()
+            if kind != "folder" and suffix not in SUFFIXES and suffix not in UNREAD:
+                contents.others[suffix or "no suffix"] += 1
+                continue
             if entry.is_symlink():
                 contents.links.append(path)
+            if suffix in UNREAD and kind != "folder":
+                reason = f"is {UNREAD[suffix]}, which is not read; save it as JPEG"
             if reason:
                 contents.skipped.append((path, reason))
+                if kind == "folder" and not entry.is_symlink():
+                    contents.unknown.append(path)
             elif kind == "folder":
                 contents.folders.append(path)
                 to_enter.append(path)
-            elif suffix not in SUFFIXES:
-                other_suffixes[suffix or "no suffix"] += 1
             else:
                 (contents.pictures if kind == "file" else contents.special).append(path)
-    if other_suffixes:
-        most_common = ", ".join(f"{printable(suffix)} {count}" for suffix, count in other_suffixes.most_common(5))
-        total = other_suffixes.total()
-        log.info("%s: left out %d files without the suffix of a picture (%s)", root, total, most_common)
+    if contents.others:
+        total = contents.others.total()
+        log.info("%s: left out %d files without the suffix of a picture (%s)", root, total, contents.of_others())
     if programs:
         kinds = Counter(PurePosixPath(path).name for path in programs).most_common(5)
         counts = ", ".join(f"{printable(name)} {count}" for name, count in kinds)
@@ -115,12 +130,51 @@ def of_a_program(name: str) -> bool:
 def kind_of(path: Path) -> tuple[str, str]:
     """What a path is, "file", "folder" or "special"; and why it cannot be opened, "" if it can."""
     try:
-        str(path).encode()
         mode = path.stat().st_mode
-    except UnicodeEncodeError:
-        return "special", "its name is not UTF-8; rename it"
     except (OSError, RuntimeError) as error:  # before Python 3.13 a loop of links may be a RuntimeError
         return "special", f"cannot be opened: {getattr(error, 'strerror', None) or error}"
-    if stat.S_ISDIR(mode):
-        return "folder", "is a link to a folder, which is not followed" if path.is_symlink() else ""
-    return "file" if stat.S_ISREG(mode) else "special", ""
+    kind = "folder" if stat.S_ISDIR(mode) else "file" if stat.S_ISREG(mode) else "special"
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return kind, "its name is not UTF-8; rename it"
+    return kind, "is a link to a folder, which is not followed" if kind == "folder" and path.is_symlink() else ""
+
+
+def of_dataset(root: Path, skip: bool) -> Contents:
+    """The contents of a folder that is a dataset: ids are made of names, and no picture may be there twice.
+
+    Args:
+        root: the folder.
+        skip: leave out pictures and links that cannot be used, each with a line in the log, instead of an error.
+
+    Raises:
+        UserError: naming the first picture or link that cannot be used, or a folder whose pictures nobody knows.
+    """
+    contents = scan(root)
+    wrong = dict(contents.skipped)
+    wrong |= {path: reason for path in contents.links if (reason := _leads_astray(root, path))}
+    wrong |= {path: "has a control character in its name; rename it" for path in contents.pictures if has_control(path)}
+    for path in [*contents.unknown, *sorted(wrong)] if not skip else contents.unknown:
+        more = f" ({len(wrong) - 1} more such)" if len(wrong) > 1 else ""
+        raise UserError(f"{root / path}: {wrong[path]}{more}")
+    for path, reason in sorted(wrong.items()):
+        log.warning("left out %s: %s", printable(root / path), reason)
+    for path in contents.special:
+        log.warning("left out %s: %s", printable(root / path), SPECIAL)
+    contents.left_out.update(wrong)
+    contents.pictures[:] = [path for path in contents.pictures if path not in wrong]
+    return contents
+
+
+def _leads_astray(root: Path, path: str) -> str:
+    """What is wrong with a link, "" if nothing."""
+    try:
+        target = (root / path).resolve(strict=True)
+    except (OSError, RuntimeError):  # before Python 3.13 a loop is a RuntimeError
+        return "the link leads nowhere; fix or remove it"
+    if not target.is_relative_to(root.resolve()):
+        return f"the link leads out of the folder, to {target}; put the files themselves there"
+    if target.is_dir():
+        return "the link leads to a folder, which would be read twice; remove the link"
+    return ""

@@ -18,7 +18,7 @@ import h5py
 import numpy as np
 
 from visrec.data.hdf5 import IMAGES, ROWS_AT_ONCE, SPLITS, reading, strings, writing
-from visrec.errors import UserError
+from visrec.errors import UserError, has_control
 
 
 @dataclass(frozen=True)
@@ -91,13 +91,18 @@ def write_images(
         derive: computes further arrays of the file, by name, from the three finished groups.
 
     Raises:
-        UserError: ids repeat, a label is not the index of a class, or arrays differ in their number of images.
+        UserError: ids repeat, a name has a control character, a label is not the index of a class, or arrays differ in
+            their number of images.
     """
     classes = list(images.classes)
     ids = np.concatenate([np.asarray(images.splits[split].ids, dtype=str) for split in SPLITS])
     if len(np.unique(ids)) != len(ids):
         values, counts = np.unique(ids, return_counts=True)
         raise UserError(f"{path}: image id '{values[counts > 1][0]}' occurs more than once; ids must be unique")
+    for what, texts in (("image id", ids.tolist()), ("class", classes), ("attribute", images.attributes)):
+        odd = next((text for text in texts if has_control(text)), None)
+        if odd is not None:  # it would break lines of tables, and of logs
+            raise UserError(f"{path}: {what} '{odd}' has a control character; rename it")
     digest = hashlib.sha256()
     with writing(path, IMAGES) as file:
         for split in SPLITS:
@@ -190,6 +195,17 @@ def read_image_info(path: str | Path) -> ImageInfo:
             attributes=json.loads(attrs["attributes"]),
             skipped=json.loads(attrs["skipped"]),
         )
+
+
+def label_counts(path: str | Path) -> dict[str, dict[int, int]]:
+    """Split -> label, -1 = none -> number of images.
+
+    Raises:
+        UserError: the file is missing, damaged or of another kind.
+    """
+    with reading(path, IMAGES) as file:
+        found = {split: np.unique(file[split]["labels"][:], return_counts=True) for split in SPLITS}
+    return {split: dict(zip(*(each.tolist() for each in part), strict=True)) for split, part in found.items()}
 
 
 def read_images(path: str | Path, split: str) -> ImageSplit:

@@ -6,19 +6,17 @@ job.
 
 import functools
 import itertools
-import struct
-import zipfile
-import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
-from visrec.errors import UserError
+from visrec.errors import UserError, printable
 from visrec.jobs import progress
 
 # Only these: other readers of Pillow call external programs (EPS) or accept almost any bytes as a picture (TGA).
@@ -36,19 +34,16 @@ TASK = 16  # pictures that a thread decodes at a time
 
 Source = Path | bytes | Callable[[], bytes]
 
-# What Pillow's readers raise on damaged bytes. A MemoryError is not the file's fault, so it stops the job.
-DAMAGE = (
-    OSError,
-    EOFError,
-    SyntaxError,
-    ValueError,
-    TypeError,
-    LookupError,
-    ArithmeticError,
-    RuntimeError,
-    struct.error,
-    zlib.error,
-)
+ORIENTATION = 0x0112  # EXIF 2.32, tag 274: where the first row and column of the file belong
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 class PictureError(UserError):
@@ -85,40 +80,92 @@ def decode(source: Source, size: int, crop: tuple[int, int] | None = None, name:
     """
     name = str(source) if isinstance(source, Path) else name
     height, top = crop or (size, 0)
-    data = _bytes(source, name)
+    with _opened(source, name) as picture:
+        resized = _upright(picture, name).resize((size, height), Image.Resampling.BILINEAR)
+    return np.asarray(resized)[top : top + size].transpose(2, 0, 1)
+
+
+@contextmanager
+def _opened(source: Source, name: str) -> Iterator[Image.Image]:
+    """Open a picture; whatever goes wrong while it is open is that picture's fault.
+
+    Pillow's readers raise errors of almost any type on damaged bytes, so a list of types would never be complete.
+    Ctrl-C is no `Exception`, and signals that ask for a stop end in a `UserError`: both pass.
+    """
+    data = b""
     try:
+        try:
+            data = source.read_bytes() if isinstance(source, Path) else source() if callable(source) else source
+        except UserError:
+            raise
+        except Exception as error:
+            reason = f"cannot be opened: {getattr(error, 'strerror', None) or _words(error)}"
+            raise PictureError(name, reason) from error
+        if not data:
+            raise PictureError(name, "is empty (0 bytes)")
         with Image.open(BytesIO(data), formats=_formats()) as picture:
             if picture.width * picture.height > MAX_PIXELS:
                 raise PictureError(name, TOO_LARGE)
-            ImageOps.exif_transpose(picture, in_place=True)
-            resized = _rgb(picture, name).resize((size, height), Image.Resampling.BILINEAR)
+            yield picture
+    except UserError:
+        raise
     except UnidentifiedImageError as error:
         page = data[:1024].lstrip().lower().startswith((b"<!doctype html", b"<html"))
         reason = "is an HTML page, not a picture" if page else "is not a picture of a known format"
         raise PictureError(name, reason) from error
-    except Image.DecompressionBombError as error:
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise PictureError(name, TOO_LARGE) from error
-    except DAMAGE as error:
-        message = " ".join(str(error).split()) or type(error).__name__
-        raise PictureError(name, f"cannot be decoded: {message}") from error
-    return np.asarray(resized)[top : top + size].transpose(2, 0, 1)
+    except Exception as error:
+        raise PictureError(name, f"cannot be decoded: {_words(error)}") from error
 
 
-def _bytes(source: Source, name: str) -> bytes:
-    try:
-        read = source.read_bytes if isinstance(source, Path) else source
-        data = read() if callable(read) else read
-    except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise PictureError(name, f"cannot be opened: {getattr(error, 'strerror', None) or error}") from error
-    if not data:
-        raise PictureError(name, "is empty (0 bytes)")
-    return data
+def _words(error: Exception) -> str:
+    return printable(" ".join(str(error).split())) or type(error).__name__
 
 
 @functools.cache
 def _formats() -> list[str]:
     Image.init()
     return [each for each in FORMATS if each in Image.OPEN]  # AVIF came with Pillow 11.3
+
+
+def _upright(picture: Image.Image, name: str) -> Image.Image:
+    """The picture as 8-bit RGB, on a white background, rotated as EXIF says."""
+    picture.load()  # first, as some formats have their EXIF after the pixels
+    turn = TURNS.get(_orientation(picture))
+    rgb = _rgb(picture, name)
+    return rgb if turn is None else rgb.transpose(turn)
+
+
+def _orientation(picture: Image.Image) -> int:
+    """The EXIF orientation of a picture that is loaded, 1 to 8; 1, as it is stored, where none can be read.
+
+    No other tag is read: `ImageOps.exif_transpose` writes all of them anew, and fails for one of an odd type.
+    """
+    try:
+        found = _in_record(picture.info.get("exif", b""))
+        value = picture.getexif().get(ORIENTATION, 1) if found is None else found  # also in XMP, or of many bytes
+        value = value[0] if isinstance(value, tuple) else value
+        return value if value in TURNS else 1
+    except Exception:  # noqa: BLE001 - EXIF that is damaged says nothing; the pixels are intact
+        return 1
+
+
+def _in_record(exif: bytes) -> int | None:
+    """The orientation in an EXIF record (EXIF 2.32, 4.6.2), whatever the other entries hold; None: not in four bytes.
+
+    An entry has a tag (2 bytes), a type (2), a count (4) and a value (4).
+    """
+    tiff = exif.removeprefix(b"Exif\0\0").removeprefix(b"Exif\0\0")  # some cameras write it twice
+    order = "big" if tiff.startswith(b"MM") else "little"
+    start = int.from_bytes(tiff[4:8], order)
+    end = start + 2 + 12 * int.from_bytes(tiff[start : start + 2], order)
+    for at in range(start + 2, min(end, len(tiff) - 11), 12):
+        if int.from_bytes(tiff[at : at + 2], order) == ORIENTATION:
+            value = tiff[at + 8 : at + 12].strip(b"\0")
+            number = int(value) if value.isdigit() else int.from_bytes(value, order)
+            return number if number in TURNS else None
+    return None
 
 
 def _rgb(picture: Image.Image, name: str) -> Image.Image:
@@ -219,17 +266,8 @@ def thumbnail(source: Source, side: int, name: str = "picture") -> Image.Image:
         PictureError: as `decode`.
     """
     name = str(source) if isinstance(source, Path) else name
-    data = _bytes(source, name)
-    try:
-        with Image.open(BytesIO(data), formats=_formats()) as picture:
-            if picture.width * picture.height > MAX_PIXELS:
-                raise PictureError(name, TOO_LARGE)
-            picture.draft("RGB", (2 * side, 2 * side))  # JPEGs are decoded small at once
-            ImageOps.exif_transpose(picture, in_place=True)
-            small = _rgb(picture, name)
-            small.thumbnail((side, side))
-            return small
-    except Image.DecompressionBombError as error:
-        raise PictureError(name, TOO_LARGE) from error
-    except DAMAGE as error:
-        raise PictureError(name, "cannot be decoded") from error
+    with _opened(source, name) as picture:
+        picture.draft("RGB", (2 * side, 2 * side))  # JPEGs are decoded small at once
+        small = _upright(picture, name)
+        small.thumbnail((side, side))
+        return small

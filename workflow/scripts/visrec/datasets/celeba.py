@@ -35,6 +35,7 @@ OPTIONS: dict[str, Any] = {
     "val": {"type": "integer", "minimum": 1, "default": 500, "description": "Images in val."},
     "test": {"type": "integer", "minimum": 1, "default": 500, "description": "Images in test."},
 }
+MOST = 10  # attributes whose combinations are classes
 ARCHIVES: dict[str, dict[str, Any]] = {
     "img_align_celeba.zip": {
         "url": "https://drive.usercontent.google.com/download?id=0B7EVK8r0v71pZjFTYXZWM3FlRnM&export=download&confirm=t",
@@ -198,6 +199,8 @@ def _labels(
         codes, text = identity, {int(value): f"person {value}" for value in np.unique(identity[chosen])}
     else:
         wanted = [each.strip() for each in label.split("+")]
+        if len(wanted) > MOST:
+            raise UserError(f"celeba: label: {len(wanted)} attributes, 2^{len(wanted)} classes; name {MOST} at most")
         for each in wanted:
             if each not in names:
                 raise UserError(f"celeba: label: no attribute '{each}'; {registry.nearest(each, [*names, 'identity'])}")

@@ -21,13 +21,13 @@ from typing import Any
 
 import numpy as np
 
-from visrec.data.folders import SPECIAL, printable, scan
+from visrec.data.folders import Contents, of_dataset
 from visrec.data.hdf5 import SPLITS
 from visrec.data.images import ImageSet, ImageSource
 from visrec.data.pictures import SUFFIXES, decoded
 from visrec.data.splits import stratified
 from visrec.datasets._folder_names import check_levels, resembles_split, split_folders, split_of
-from visrec.errors import UserError
+from visrec.errors import UserError, printable
 
 log = logging.getLogger(__name__)
 
@@ -99,11 +99,13 @@ def read(size: int, options: Mapping[str, Any], archives: Mapping[str, Path], th
     if not options["path"]:
         raise UserError("image_folder: no `path` is set; set it to the folder that holds your pictures")
     root = Path(options["path"]).expanduser()
-    files, folders, left_out = _scan(root, options["on_error"] == "skip")
+    contents = of_dataset(root, skip=options["on_error"] == "skip")
+    files, folders = contents.pictures, contents.folders
     if not files:
-        raise UserError(f"{root}: no picture is in it; known suffixes: {' '.join(sorted(SUFFIXES))}")
+        others = f" ({contents.of_others()})" if contents.others else ""
+        raise UserError(f"{root}: no picture is in it{others}; known suffixes: {' '.join(sorted(SUFFIXES))}")
     if options["labels"]:
-        pictures = _from_csv(root, files, Path(options["labels"]).expanduser(), {path for path, _ in left_out})
+        pictures = _from_csv(root, contents, Path(options["labels"]).expanduser())
     else:
         pictures = _from_folders(root, files, folders)
     pictures, skipped = _readable(root, pictures, size, threads) if options["on_error"] == "skip" else (pictures, [])
@@ -127,7 +129,7 @@ def read(size: int, options: Mapping[str, Any], archives: Mapping[str, Path], th
             ids=np.array([picture.id for picture in part]),
         )
     source = f"pictures in the folder {options['path']}"
-    return ImageSet(sources, classes, rule, source, skipped=[*left_out, *skipped])
+    return ImageSet(sources, classes, rule, source, skipped=[*sorted(contents.left_out.items()), *skipped])
 
 
 def _readable(
@@ -151,39 +153,6 @@ def _readable(
     for name in sorted({picture.label for picture in pictures} - {picture.label for picture in kept}):
         log.warning("%s: no picture of class '%s' can be read: the class is left out", root, name)
     return kept, [(pictures[row].id, reason) for row, reason in broken]
-
-
-def _scan(root: Path, skip: bool) -> tuple[list[str], list[str], list[tuple[str, str]]]:
-    """Paths of pictures and of folders, relative to root, sorted; and (path, reason) of what is left out.
-
-    A picture or a folder that cannot be opened is an error, unless it is to be skipped. Other files do not matter.
-    """
-    contents = scan(root)
-    wrong = {path: reason for path in contents.links if (reason := _wrong_link(root, path))}
-    for path, reason in {**dict(contents.skipped), **wrong}.items():
-        closed = path == "." or path in contents.folders  # there is no telling what is in it
-        if not closed and PurePosixPath(path).suffix.lower() not in SUFFIXES and not (root / path).is_dir():
-            log.info("%s: left out, %s", printable(root / path), reason)
-            wrong.pop(path, None)
-        elif closed or not skip:
-            raise UserError(f"{printable(root / path)}: {reason}")
-        else:
-            wrong[path] = reason
-    for path in contents.special:
-        log.warning("%s: left out, it %s", printable(root / path), SPECIAL)
-    left_out = [(path, reason) for path, reason in sorted(wrong.items()) if skip]
-    return [path for path in contents.pictures if path not in wrong], contents.folders, left_out
-
-
-def _wrong_link(root: Path, path: str) -> str:
-    """Why a link is not followed, "" if it is."""
-    try:
-        target = (root / path).resolve(strict=True)
-    except (OSError, RuntimeError):  # before Python 3.13 a loop is a RuntimeError
-        return "the link leads nowhere; fix or remove it"
-    if not target.is_relative_to(root.resolve()):
-        return f"the link leads out of the folder, to {printable(target)}; put the files themselves there"
-    return "the link leads to a folder, which would be read twice; remove the link" if target.is_dir() else ""
 
 
 def _from_folders(root: Path, files: Sequence[str], folders: Sequence[str]) -> list[Picture]:
@@ -246,13 +215,13 @@ def _one_split(root: Path, folder: str, split: str, files: Sequence[str], folder
     return [Picture(path, label, path, split) for path, label in labels.items()]
 
 
-def _from_csv(root: Path, files: Sequence[str], table: Path, left_out: set[str]) -> list[Picture]:
+def _from_csv(root: Path, contents: Contents, table: Path) -> list[Picture]:
     rows = table_rows(table)
-    known, pictures, line_of = set(files), {}, {}
+    known, pictures, line_of = set(contents.pictures), {}, {}
     for line, row in rows:
         where = f"{table} line {line}"
         path = str(PurePosixPath(row["path"]))
-        if path in left_out:
+        if path in contents.left_out:
             continue
         if path not in known:
             raise UserError(f"{where}: '{row['path']}' is not a picture in {root}; correct the path or remove the row")
@@ -301,6 +270,8 @@ def table_rows(table: Path) -> list[tuple[int, dict[str, str]]]:
                 )
             rows = []
             for fields in reader:
+                if not any(fields):  # an empty line, such as the last
+                    continue
                 if len(fields) != len(header):
                     raise UserError(
                         f"{table} line {reader.line_num}: {len(fields)} fields where the first line has {len(header)}; "

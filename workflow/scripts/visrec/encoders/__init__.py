@@ -15,10 +15,11 @@ import numpy as np
 from visrec.data.embeddings import write_embeddings
 from visrec.data.files import write_json
 from visrec.data.hdf5 import SPLITS
-from visrec.data.images import ImageFile, read_image_info, read_images
+from visrec.data.images import ImageFile, ImageInfo, read_image_info, read_images
 from visrec.data.models import Model
 from visrec.errors import UserError
-from visrec.experiment import registry
+from visrec.experiment import fits, registry
+from visrec.experiment.config import encoder_options
 from visrec.experiment.trials import Spec
 from visrec.jobs import progress
 from visrec.scoring import layers
@@ -67,9 +68,15 @@ def fit(spec: Spec, images: str | Path, model: Model) -> None:
         model: the files to write; status, reason and seconds go into the status.
     """
     began = time.perf_counter()
-    encoder = registry.load("encoders", spec.encoder)
-    encoder.fit(read_images(images, "train").images, spec.options, spec.seed, model.file)
+    encoder, pictures = registry.load("encoders", spec.encoder), read_images(images, "train").images
+    encoder.fit(pictures, _fitting(spec, read_image_info(images)).options, spec.seed, model.file)
     write_json(model.status, {"status": "ok", "reason": "", "seconds": round(time.perf_counter() - began, 3)})
+
+
+def _fitting(spec: Spec, info: ImageInfo) -> Spec:
+    """The same with defaults that are too large for the dataset lowered."""
+    bounds = fits.limits(info.counts["train"], info.size)
+    return spec._replace(options=fits.fitted(encoder_options(spec.encoder), spec.options, bounds))
 
 
 def train(
@@ -101,6 +108,7 @@ def train(
     from visrec.training.checkpoint import Checkpoints
 
     info, declared = read_image_info(images), registry.declared("encoders", spec.encoder)
+    spec = _fitting(spec, info)
     identity = {
         "encoder": spec.encoder,
         "options": dict(spec.options),
@@ -211,8 +219,13 @@ def embed(
         batches = {split: _batches(source, split, extract, spent) for split in SPLITS}
     else:
         log.warning("training ended as '%s': no features", status)
-    made_by = {"encoder": spec.encoder, "options": dict(spec.options), "seed": spec.seed, "seen": "train"}
-    made_by["files"] = digests(spec)
+    made_by = {
+        "encoder": spec.encoder,
+        "options": _fitting(spec, read_image_info(images)).options,
+        "seed": spec.seed,
+        "seen": "train",
+        "files": digests(spec),
+    }
     warnings = write_embeddings(files.embeddings, images, batches, spec=made_by, status=status, dtype=dtype)
     layers.write(files.embeddings, files.layers)
     gpu_memory = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else 0

@@ -21,8 +21,10 @@ OPTIONS = {
         "components": {
             "type": "integer",
             "minimum": 1,
+            "at_most": ["others", "values"],
             "default": 128,
-            "description": "Number of principal components, at most the number of training images and of pixel values.",
+            "description": "Number of principal components: fewer than training images, at most the pixel values; by "
+            "default as many of 128 as there can be.",
         }
     }
 }

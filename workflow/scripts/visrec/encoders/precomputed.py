@@ -28,6 +28,7 @@ OPTIONS = {
     "embed": {
         "path": {
             "type": "string",
+            "pattern": r"^[^{}]*\Z",
             "default": "",
             "description": "HDF5 file with `features` (N, D) and `ids` (N,) of all images, in any order.",
         }

@@ -19,7 +19,7 @@ from visrec.data.files import atomic
 from visrec.data.hdf5 import SPLITS
 from visrec.data.query_scores import write_query_scores
 from visrec.errors import UserError
-from visrec.experiment import registry
+from visrec.experiment import fits, registry
 from visrec.scoring import intervals
 
 if TYPE_CHECKING:
@@ -101,6 +101,8 @@ def evaluate(
     embeddings = read_embeddings(embeddings_path)
     check(embeddings, embeddings_path)
     component = registry.load("evaluators", name)
+    bounds = fits.limits(len(embeddings.splits["train"].ids))
+    options = fits.fitted(registry.declared("evaluators", name)["OPTIONS"], options, bounds)
     scores = component.evaluate(embeddings, options, seed, device)
     lists = component.lists(embeddings) if hasattr(component, "lists") and embeddings.status == "ok" else None
     with atomic(out_csv) as temporary:

@@ -29,6 +29,7 @@ from visrec.scoring.chance import majority
 from visrec.scoring.intervals import CONFIDENCE
 from visrec.scoring.moments import mean_and_scale
 
+CLASSES = 2  # in train, at least
 OPTIONS = {
     "labels": {
         "description": "Labelled images of train, of protocol ali.",

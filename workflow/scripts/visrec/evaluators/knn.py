@@ -44,8 +44,9 @@ from visrec.scoring.transforms import DISTANCES, TRANSFORMS, Change, mapped
 
 OPTIONS = {
     "k": {
-        "description": "Numbers of neighbours to score.",
+        "description": "Numbers of neighbours to score; by default those for which there are enough training images.",
         "type": "array",
+        "at_most": ["others"],
         "items": {"type": "integer", "minimum": 1},
         "minItems": 1,
         "uniqueItems": True,

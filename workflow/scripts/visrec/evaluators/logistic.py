@@ -12,6 +12,7 @@ import torch
 from visrec.data.embeddings import Embeddings
 from visrec.evaluators import Score, _probe
 
+CLASSES = 2  # in train, at least
 OPTIONS = {
     "C": {
         "description": "Weights of the loss to choose from on val, for features standardised on train.",

@@ -18,8 +18,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from visrec.errors import UserError
 from visrec.experiment import config as configs
 from visrec.experiment import layout, trials
@@ -198,11 +196,9 @@ def main() -> None:
     parser.add_argument("--results", default="results", help="folder of all experiments (%(default)s)")
     given = parser.parse_args()
     try:
-        config = configs.check(yaml.safe_load(Path(given.configfile).read_text(encoding="utf-8")))
-    except (UserError, OSError) as error:
+        config = configs.check(configs.read(given.configfile))
+    except UserError as error:
         sys.exit(f"error: {error}")
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        sys.exit(f"error: {given.configfile}: is not YAML ({' '.join(str(error).split())}); correct it")
     print(show(table(config, Path(given.results) / config["experiment"], queue())))
 
 

@@ -16,8 +16,10 @@ from typing import Any, NamedTuple
 
 from visrec.errors import UserError
 from visrec.experiment import registry
-from visrec.experiment.config import check_size, combinations, encoder_options, grids
+from visrec.experiment.config import LARGEST, check_size, combinations, encoder_options, grids
 
+MOST_SEED = 2**32 - 1  # that NumPy, scikit-learn and torch all take; the config's schema has it too
+LONGEST = 200  # characters of a name: folders have 255, and logs add to it
 LARGE = 1e15  # from here on numbers are written with an exponent
 
 
@@ -109,7 +111,9 @@ def parse_value(text: str, option: Mapping[str, Any]) -> bool | int | float | st
     kind = option.get("type", "string")
     try:
         if kind == "integer":
-            value: bool | int | float | str = int(text)
+            value: bool | int | float | str = int(text.removesuffix(".0"))
+            if abs(value) > LARGEST:
+                raise ValueError(text)
         elif kind == "number":
             value = float(text)
             if not math.isfinite(value):
@@ -145,10 +149,13 @@ def make(config: Mapping[str, Any], dataset: str, size: int, encoder: str, chose
     options = base | dict(chosen)
     headline = registry.declared("encoders", encoder).get("HEADLINE", ())
     named = [*headline, *(key for key in sorted(options) if key not in headline and options[key] != base[key])]
-    parts = [f"{key}~{format_value(options[key])}" for key in named]
-    return Trial(
-        dataset, size, encoder, options, seed, "+".join([*parts, f"seed~{seed}"]), tuple(chosen), _axes(config, encoder)
-    )
+    name = "+".join([*(f"{key}~{format_value(options[key])}" for key in named), f"seed~{seed}"])
+    if len(name) > LONGEST:
+        raise UserError(
+            f"encoders.{encoder}: a trial's name has {len(name)} characters and names a folder; set options that do "
+            "not vary under the encoder, not on its grid"
+        )
+    return Trial(dataset, size, encoder, options, seed, name, tuple(chosen), _axes(config, encoder))
 
 
 def parse(config: Mapping[str, Any], dataset: str, size: int, encoder: str, name: str) -> Trial:
@@ -164,7 +171,7 @@ def parse(config: Mapping[str, Any], dataset: str, size: int, encoder: str, name
         if key != "seed" and key not in known:
             raise UserError(f"trial '{name}': unknown key '{key}'; {registry.nearest(key, [*known, 'seed'])}")
         try:
-            chosen[key] = parse_value(text, known.get(key, {"type": "integer", "minimum": 0}))
+            chosen[key] = parse_value(text, known.get(key, {"type": "integer", "minimum": 0, "maximum": MOST_SEED}))
         except UserError as error:
             raise UserError(f"trial '{name}': {key}: {error}") from error
     check_size(encoder, size)

@@ -14,12 +14,12 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from visrec.data.folders import SPECIAL, kind_of, printable, scan
+from visrec.data.folders import SPECIAL, kind_of, scan
 from visrec.data.hdf5 import EMBEDDINGS, reading
 from visrec.data.pictures import SUFFIXES
 from visrec.datasets._folder_names import split_folders
 from visrec.datasets.image_folder import table_rows
-from visrec.errors import UserError
+from visrec.errors import UserError, printable
 from visrec.recommender.embedder import Embedder
 from visrec.recommender.feature_cache import FeatureCache
 

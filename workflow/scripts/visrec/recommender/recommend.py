@@ -15,9 +15,8 @@ from PIL import Image
 
 from visrec.data import pictures
 from visrec.data.files import atomic, write_text
-from visrec.data.folders import printable
 from visrec.data.hdf5 import IMAGES, reading
-from visrec.errors import UserError
+from visrec.errors import UserError, printable
 from visrec.experiment.trials import Trial
 from visrec.recommender import catalogue
 from visrec.recommender.catalogue import Gallery

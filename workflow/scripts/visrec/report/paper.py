@@ -58,7 +58,7 @@ class Figure:
     why: str
 
 
-SEED = re.compile(r"\+?seed~\d+$")  # at the end of a trial's name
+SEED = re.compile(r"\+?seed~\d+\Z")  # at the end of a trial's name
 BY_HEART = (
     "On train an SVM is asked for images it was fitted to: how much it learned by heart. Test images are new to it."
 )

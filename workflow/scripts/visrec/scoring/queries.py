@@ -55,7 +55,7 @@ def choose_queries(labels: np.ndarray, ids: np.ndarray, count: int) -> np.ndarra
 
 
 def write_neighbours(embeddings_path: str | Path, out_csv: str | Path, queries: int, k: int) -> None:
-    """Write the k nearest training images of some test images as CSV, for the report to choose from.
+    """Write the k nearest training images, all if there are fewer, of some test images as CSV, for the report.
 
     Queries are in the order of `choose_queries`. Columns: query_id, query_label, rank (1..k), id, label, distance (L2),
     correct (True or False). Labels are class names; without labels, they and `correct` are empty. Equal distances are
@@ -68,7 +68,7 @@ def write_neighbours(embeddings_path: str | Path, out_csv: str | Path, queries: 
         k: number of neighbours of each.
 
     Raises:
-        UserError: embeddings.h5 cannot be read, or there are fewer than k training images.
+        UserError: embeddings.h5 cannot be read.
     """
     embeddings = read_embeddings(embeddings_path)
     test, train = embeddings.splits["test"], embeddings.splits["train"]
@@ -76,6 +76,7 @@ def write_neighbours(embeddings_path: str | Path, out_csv: str | Path, queries: 
     records = []
     if embeddings.status == "ok":
         chosen = choose_queries(test.labels, test.ids, queries)
+        k = min(k, len(train.ids))
         found = nearest(test.features[chosen], train.features, k)
         for i, query in enumerate(chosen):
             part = slice(found.starts[i], found.starts[i + 1])

@@ -161,11 +161,16 @@ class Checkpoints:
         """Make sure that this process is still the one to write: to be called before anything is written.
 
         Raises:
-            SupersededError: another process has claimed the trial since.
+            SupersededError: another process has claimed the trial since, or it was deleted.
         """
         current = self._read_claim()
+        if current is None:
+            why = "another process has finished this trial" if self.folder.parent.exists() else "the trial was deleted"
+            if self.folder.exists():
+                why = "its claim.json was deleted"
+            raise SupersededError(f"{self.folder}: {why} while this process trained it; leaving without writing")
         if current != self._claim:
-            who = f"process {current.pid} on {current.host}" if current else "another process, which has finished it,"
+            who = f"process {current.pid} on {current.host}"
             raise SupersededError(f"{self.folder}: {who} has taken over this trial; leaving without writing")
 
     def finish(self, iteration: int, state: Callable[[], State]) -> None:

@@ -39,7 +39,13 @@ OPTIONS = {
         "default": 10000,
         "description": "Number of training iterations, a batch of real images each.",
     },
-    "batch": {"type": "integer", "minimum": 2, "default": 256, "description": "Images per batch."},
+    "batch": {
+        "type": "integer",
+        "minimum": 2,
+        "at_most": ["train"],
+        "default": 256,
+        "description": "Images per batch; by default fewer where there are fewer training images.",
+    },
     "learning_rate": {
         "type": "number",
         "exclusiveMinimum": 0,
