@@ -152,10 +152,10 @@ def test_64_px(fresh):
 
 
 def test_the_demo_is_the_shipped_config():
-    """`make demo` runs config/config.yaml; the tiny config differs from it in sizes, not in kind."""
+    """`make demo` runs config/config.yaml; the tiny config differs from it in sizes, and has no more kinds."""
     demo = yaml.safe_load((ROOT / "config/config.yaml").read_text())
     assert demo["experiment"] == "demo"
-    assert set(demo["encoders"]) == set(TINY["encoders"])
+    assert set(demo["encoders"]) > set(TINY["encoders"])
     assert set(demo["evaluators"]) == set(TINY["evaluators"])
 
 
