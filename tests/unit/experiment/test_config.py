@@ -67,7 +67,7 @@ def broken(path: str, value) -> dict:
             "datasets.digits.encoders.age: unknown key 'iteration'",
         ),
         ("datasets", {}, "datasets: "),
-        ("encoders.aeg", {}, "encoders: unknown key 'aeg'; did you mean 'age'?"),
+        ("encoders.pixel", {}, "encoders: unknown key 'pixel'; did you mean 'pixels'?"),
         ("encoders.pca", None, "encoders.pca: None is not of type 'object'"),
         ("encoders.age.lambda", 1000, "encoders.age: unknown key 'lambda'; did you mean 'lambda_z'?"),
         ("encoders.age.kl", "exct", "encoders.age.kl: unknown value 'exct'; did you mean 'exact'?"),

@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
-import safetensors.torch
 import torch
 from training_fixture import CPU, WIDTH
 
 from visrec import encoders
 from visrec.data.images import ImageFile, ImageSet, ImageSource, read_image_info, write_images
+from visrec.data.models import packed
 from visrec.errors import UserError
 from visrec.experiment.config import encoder_options
 from visrec.experiment.trials import Spec
@@ -60,7 +60,7 @@ def trained(images, tmp_path_factory):
     with torch.no_grad():
         method.encoder(stack.to_unit_range(torch.from_numpy(pictures(8, 5))))
     path = tmp_path_factory.mktemp("model") / "model.safetensors"
-    safetensors.torch.save_file({name: each.contiguous() for name, each in method.state_dict().items()}, path)
+    path.write_bytes(packed({name: each.contiguous().numpy() for name, each in method.state_dict().items()}))
     return path, method.encoder.eval()
 
 

@@ -23,7 +23,6 @@ from visrec.experiment.config import encoder_options
 from visrec.experiment.trials import Spec
 from visrec.jobs import progress
 from visrec.scoring import layers
-from visrec.scoring.queries import first_by_digest
 
 if TYPE_CHECKING:
     import torch
@@ -104,6 +103,7 @@ def train(
     Raises:
         UserError: labels are needed and there are none; and what `visrec.training.loop.train` raises.
     """
+    from visrec.scoring.queries import first_by_digest
     from visrec.training import labels, loop, models, reconstruction
     from visrec.training.checkpoint import Checkpoints
 
