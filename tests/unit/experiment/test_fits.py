@@ -108,3 +108,10 @@ def test_too_few_for_anything():
 def test_recommendations_need_no_labels():
     counts = {split: {-1: 30} for split in FEW}
     assert said(config({"pixels": {}}, {"knn": {}}) | {"query": "a.jpg"}, counts) == []
+
+
+def test_a_file_has_to_be_named_where_it_is_needed_and_not_where_the_encoder_has_its_own():
+    assert said(config({"pixels": {}, "pretrained": {}})) == []
+    assert said(config({"pixels": {}, "precomputed": {}})) == [
+        "encoders.precomputed.path: no file is named; name one",
+    ]

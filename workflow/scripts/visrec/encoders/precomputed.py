@@ -29,6 +29,7 @@ OPTIONS = {
         "path": {
             "type": "string",
             "pattern": r"^[^{}]*\Z",
+            "needed": True,
             "default": "",
             "description": "HDF5 file with `features` (N, D) and `ids` (N,) of all images, in any order.",
         }

@@ -98,7 +98,8 @@ def _of_trial(config: Mapping[str, Any], trial: Trial, counts: Counts) -> Iterat
         yield f"encoders.{encoder}: is trained with labels, {found}; leave it out"
     for name in trial.declared.get("FILES", ()):
         if not trial.options[name]:
-            yield f"encoders.{encoder}.{name}: no file is named; name one"
+            if encoder_options(encoder)[name].get("needed"):
+                yield f"encoders.{encoder}.{name}: no file is named; name one"
         elif not Path(trial.options[name]).is_file():
             yield f"encoders.{encoder}.{name}: {trial.options[name]}: there is no such file; correct the path"
 
