@@ -60,7 +60,7 @@ def test_text_that_snakemake_would_take_for_wildcards(fresh):
 
 
 def test_an_unknown_encoder_on_the_command_line(fresh):
-    done = fresh.snakemake("--dry-run", "results/tiny/digits/32px/vae/seed~0/knn.csv")
+    done = fresh.snakemake("--dry-run", "results/tiny/digits/32px/nosuch/seed~0/knn.csv")
     says(done, "MissingRuleException")
 
 
