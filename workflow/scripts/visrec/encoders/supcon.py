@@ -12,49 +12,22 @@ label is a class of its own: its second view is all that it should be alike, as 
 import torch
 from torch import Tensor
 
+from visrec.encoders import simclr
 from visrec.networks.bodies import unit
-from visrec.networks.projector import HIDDEN, projector
-from visrec.training.method import Setup
-from visrec.training.two_views import TwoViews
 
-STAGE = "train"
-SIZES = [32, 64]
-ATLAS = True
+LIKE = "simclr"
 LABELS = True
-OPTIONS_OF = {"train": ["any_body", "views", "labels", "training"], "embed": ["stack"]}
-OPTIONS = {
-    "train": {
-        "temperature": {
-            "type": "number",
-            "exclusiveMinimum": 0,
-            "default": 0.1,
-            "description": "T of the contrastive loss.",
-        },
-        "projection": {
-            "type": "integer",
-            "minimum": 2,
-            "default": 128,
-            "description": "Length of the projections that the loss compares.",
-        },
-    },
-}
-TEST = {"iterations": 2, "batch": 8, "precision": "fp32"}
+OPTIONS_OF = {"train": ["any_body", "views", "labels", "training"]}
+OPTIONS: dict = {}
+DEFAULTS = {"temperature": 0.1}
 READINGS = {
     "loss": {"title": "SupCon loss"},
-    "found": {"title": "Views whose nearest is of their class, share", "from_zero": True},
-    "spread": {
-        "title": "Spread of projections, of the sphere's",
-        "from_zero": True,
-        "collapse_below": 0.01,
-    },
+    "found": {"title": "Views whose nearest is of their class, share"},
 }
 
 
-class Training(TwoViews):
-    """An encoder and the projector that its loss looks through."""
-
-    def __init__(self, setup: Setup):
-        super().__init__(setup, projector(setup.options["latent"], HIDDEN, setup.options["projection"]))
+class Training(simclr.Training):
+    """SimCLR's encoder and projector."""
 
     def step(self, images: Tensor, labels: Tensor | None) -> dict[str, Tensor]:
         """One update, on two views of each image."""

@@ -42,11 +42,23 @@ def facts(
         return []
     best = max(rows, key=lambda encoder: rows[encoder]["precision"])
     found = [
+        _without_help(rows, best, disclosed),
         _saturated(rows, best, comparisons, scores, disclosed),
         _in_other_spaces(best, scores, rows[best]["k"], disclosed),
         _cheapest(rows, best, comparisons, stages, disclosed),
     ]
     return [sentence for sentence in found if sentence]
+
+
+def _without_help(rows: Mapping[str, Mapping[str, Any]], best: str, disclosed: Mapping[str, str]) -> str:
+    """Where the best saw labels or other pictures, the best of those that did not."""
+    own = [encoder for encoder in rows if encoder not in disclosed]
+    if best not in disclosed or not own:
+        return ""
+    first = max(own, key=lambda encoder: rows[encoder]["precision"])
+    return (
+        f"Of those that saw neither labels nor other pictures, {first} is highest, {percent(rows[first]['precision'])}."
+    )
 
 
 def _saturated(
