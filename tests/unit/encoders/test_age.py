@@ -360,10 +360,10 @@ def test_the_bounded_game_holds_and_the_papers_does_not(balance, holds, monkeypa
 @pytest.mark.timeout(2400)
 def test_the_demos_game_draws_recognisable_digits_at_full_width():
     images = digits()
-    game, row = played(300, images[400:], latent=128, balance="bound", balance_ceiling=1.1)
-    assert within(row | {"iteration": 300}), row
+    game, row = played(200, images[400:], latent=128, balance="bound", balance_ceiling=1.1)
+    assert within(row | {"iteration": 200}), row
     game.eval()
     unseen = images[:100].float() / 127.5 - 1
     with torch.no_grad():
         error = (game.decode(game.encoder(unseen)) - unseen).abs().mean().item()
-    assert error < 0.25  # 0.17 was seen, 0.65 without a game; a grey picture would have 0.7
+    assert error < 0.25  # 0.20 was seen, and 0.17 after 300; 0.65 without a game; a grey picture would have 0.7
