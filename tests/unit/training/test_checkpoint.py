@@ -314,7 +314,7 @@ def test_an_orphan_does_not_publish_what_its_successor_has_finished(tmp_path, mo
         return status(*args)
 
     monkeypatch.setattr(training, "_status", slow_status)
-    with pytest.raises(SupersededError, match="another process has finished this trial while this process trained it"):
+    with pytest.raises(SupersededError, match="another process, which has finished it, has taken over this trial"):
         run(tmp_path, iterations=3)
     assert (tmp_path / "status.json").read_bytes() == finished
     assert names(tmp_path) == sorted([*SAME, "history.csv", "status.json"])

@@ -165,10 +165,11 @@ class Checkpoints:
         """
         current = self._read_claim()
         if current is None:
-            why = "another process has finished this trial" if self.folder.parent.exists() else "the trial was deleted"
-            if self.folder.exists():
-                why = "its claim.json was deleted"
-            raise SupersededError(f"{self.folder}: {why} while this process trained it; leaving without writing")
+            if not self.folder.parent.exists():
+                why = "the trial was deleted while this process trained it"
+            else:  # whoever ends a training takes its claim away
+                why = "another process, which has finished it, has taken over this trial"
+            raise SupersededError(f"{self.folder}: {why}; leaving without writing")
         if current != self._claim:
             who = f"process {current.pid} on {current.host}"
             raise SupersededError(f"{self.folder}: {who} has taken over this trial; leaving without writing")
