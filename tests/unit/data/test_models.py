@@ -79,6 +79,7 @@ def test_facts_are_checked(tmp_path):
         ({"iterations": True}, "'iterations' is 'True'"),
         ({"parameters": [3]}, "'parameters' is"),
         ({"host": 3}, "'host' is '3'"),
+        ({"reconstruction_error": "low"}, "'reconstruction_error' is 'low'"),
     ],
 )
 def test_wrong_facts_are_named(tmp_path, change, message):

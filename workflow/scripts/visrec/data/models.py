@@ -25,7 +25,8 @@ CHECKPOINTS = "checkpoints"  # the folder beside a trained model
 ENDED = (*USABLE, "collapsed", "diverged")
 # What status.json and embed.json may hold beside `status`, all of it optional: null where it is not known.
 TEXTS = ("reason", "device", "precision", "host", "torch", "commit")
-AMOUNTS = ("iterations", "starts", "seconds", "images", "images_per_second", "memory_mb", "gpu_memory_mb", "threads")
+AMOUNTS = ("iterations", "starts", "seconds", "images", "images_per_second", "threads")
+AMOUNTS += ("memory_mb", "gpu_memory_mb", "reconstruction_error")
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from visrec.encoders import age
+from visrec.training.labels import classification
 from visrec.training.method import Setup
 
 LIKE = "age"
@@ -50,16 +50,11 @@ class Training(age.Training):
         return {"encoder": encoder, "generator": self.adam(self.generator, betas=age.BETAS)}
 
     def encoder_terms(self, real: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """L_E and what it is made of; images without a label do not count in the cross-entropy.
-
-        A batch without any label has an accuracy of 0.
-        """
+        """L_E and what it is made of; images without a label do not count in the cross-entropy."""
         terms = super().encoder_terms(real, labels)
-        logits = self.classifier(self.scale * terms["e_real"])
-        labelled = (labels >= 0).sum().clamp(min=1)
-        cross_entropy = F.cross_entropy(logits, labels, ignore_index=-1, reduction="sum") / labelled
+        cross_entropy, accuracy = classification(self.classifier(self.scale * terms["e_real"]), labels)
         return terms | {
             "loss_encoder": terms["loss_encoder"] + self.options["gamma"] * cross_entropy,
             "cross_entropy": cross_entropy,
-            "accuracy": (logits.argmax(dim=1) == labels).sum() / labelled,
+            "accuracy": accuracy,
         }

@@ -9,10 +9,11 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from visrec.networks.any_body import build_encoder
+from visrec.training.labels import classification
 from visrec.training.method import Method, Setup
+from visrec.training.views import flip
 
 STAGE = "train"
 SIZES = [32, 64]
@@ -53,12 +54,10 @@ class Training(Method):
 
     def step(self, images: Tensor, labels: Tensor | None) -> dict[str, Tensor]:
         """One update; images without a label do not count."""
-        flipped = torch.rand(len(images), 1, 1, 1, generator=self.random, device=self.device) < self.options["flip"]
-        logits = self.run(self.classify, torch.where(flipped, images.flip(3), images))
-        labelled = (labels >= 0).sum().clamp(min=1)
-        loss = F.cross_entropy(logits, labels, ignore_index=-1, reduction="sum") / labelled
+        flipped = torch.rand(len(images), generator=self.random, device=self.device) < self.options["flip"]
+        loss, accuracy = classification(self.run(self.classify, flip(images, flipped)), labels)
         self.update("all", loss)
-        return {"loss": loss, "accuracy": (logits.argmax(dim=1) == labels).sum() / labelled}
+        return {"loss": loss, "accuracy": accuracy}
 
     def classify(self, images: Tensor) -> Tensor:
         """Logits (B, C)."""

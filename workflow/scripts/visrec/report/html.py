@@ -33,7 +33,7 @@ from visrec.report.paper import paper
 from visrec.report.rendering import render
 from visrec.report.settings import varied_names
 from visrec.report.sprites import Pictures
-from visrec.report.verdict import IDENTICAL, NOT_RESOLVED, enumerate_words, verdict
+from visrec.report.verdict import EQUAL, enumerate_words, verdict
 
 TEMPLATES = Path(__file__).parent / "templates"
 # Contents of the page: title of a group -> anchor and label of its sections, in their order.
@@ -120,6 +120,7 @@ def _chapter(
     trained = [encoder for encoder, stage in stages.items() if stage == "train"]
     disclosed = disclosures(trials)
     images = experiment.images(dataset, size)
+    near, queries = _duplicates(images), max(row["queries"] for row in leaders)
     absent = [name for name in ("random", "pixels") if name not in stages]
     columns = [*shown, *absent]
     return {
@@ -130,7 +131,7 @@ def _chapter(
         "info": read_image_info(images),
         "verdict": verdict(leaders, trained, pairs, disclosed),
         "facts": facts(leaders, pairs, stages, scores, disclosed),
-        "near_copies": near_copies(_duplicates(images), max(row["queries"] for row in leaders)),
+        "near_copies": near_copies(near, queries),
         "rows": leaderboard.rows(leaders, pairs, stages, disclosed),
         "constants": leaderboard.constants(leaders),
         "absent": absent,
@@ -154,9 +155,9 @@ def _chapter(
         "several_seeds": any(row["n_seeds"] > 1 for row in leaders),
         "magnified": leaderboard.magnified(leaders),
         "ladder": ladder.rungs(published, config, dataset, leaders),
-        "duplicates": _duplicates(images),
+        "duplicates": near,
         "k": k,
-        "queries": max(row["queries"] for row in leaders),
+        "queries": queries,
         "trained": trained,
         "first": trained[0] if trained else None,  # the encoder that examples and map show first
         "shown": shown,
@@ -209,7 +210,7 @@ def _open_settings(grid: pd.DataFrame) -> list[str]:
     for encoder, rows in grid.groupby("encoder", sort=False):
         beside = rows.loc[rows["status"].isin(USABLE) & ~rows["chosen"], "beside_chosen"]
         if len(beside) and (rows["chosen"] & rows["status"].isin(USABLE)).any():
-            number = int(beside.isin([NOT_RESOLVED, IDENTICAL]).sum())
+            number = int(beside.isin(EQUAL).sum())
             verb = "is" if number == 1 else "are"
             sentences.append(
                 f"{encoder}: {number} of {len(beside)} trials of other settings {verb} not measurably different from "

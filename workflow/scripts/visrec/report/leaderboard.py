@@ -9,10 +9,9 @@ from types import MappingProxyType
 from typing import Any
 
 from visrec.report.verdict import (
-    IDENTICAL,
+    EQUAL,
     METRICS,
     NOT_MEASURED,
-    NOT_RESOLVED,
     Score,
     duration,
     missing,
@@ -113,7 +112,7 @@ def rows(
                 "trained": stages[encoder] == "train",
                 "disclosed": disclosed.get(encoder, ""),
                 "reference": encoder in REFERENCES,
-                "tie": encoder != best and relation(comparisons, encoder, best) in (NOT_RESOLVED, IDENTICAL),
+                "tie": encoder != best and relation(comparisons, encoder, best) in EQUAL,
                 "best": encoder == best,
             }
         )

@@ -14,6 +14,7 @@ from typing import Any
 
 BETTER, WORSE, NOT_RESOLVED, NOT_MEASURED = "better", "worse", "not resolved", "not measured"
 IDENTICAL = "identical"
+EQUAL = (NOT_RESOLVED, IDENTICAL)  # no measurable difference
 OPPOSITE = {BETTER: WORSE, WORSE: BETTER}
 BASELINES = {"random": "its own untrained network", "pixels": "raw pixels"}
 # column of leaderboard.csv: what it is called

@@ -1,8 +1,10 @@
-"""Which training pictures' labels a method sees: all of them, or the same few for every method."""
+"""Labels in training: which of them a method sees, the same for every method, and the loss of a classifier."""
 
 import hashlib
 
 import numpy as np
+from torch import Tensor
+from torch.nn import functional as F
 
 # Options of the encoders that declare LABELS, see `OPTIONS_OF` in docs/adding-an-encoder.md.
 OPTIONS = {
@@ -37,3 +39,15 @@ def shown(labels: np.ndarray, ids: np.ndarray, share: float, seed: int) -> np.nd
         members = order[labels[order] == one]
         found[members[: max(1, round(share * len(members)))]] = one
     return found
+
+
+def classification(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Cross-entropy and accuracy, both means over the labelled pictures of a batch; 0 where there are none.
+
+    Args:
+        logits: float32 (B, C).
+        labels: int64 (B,), -1 = none.
+    """
+    labelled = (labels >= 0).sum().clamp(min=1)
+    loss = F.cross_entropy(logits, labels, ignore_index=-1, reduction="sum") / labelled
+    return loss, (logits.argmax(dim=1) == labels).sum() / labelled

@@ -1,8 +1,7 @@
 """Pictures found again: g(e(x)) of a method that is trained, or has been, and how far they are from x."""
 
 import torch
-from torch import Tensor
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch import Tensor, nn
 
 from visrec.training.method import Method
 
@@ -17,7 +16,7 @@ def reconstruct(method: Method, images: Tensor) -> Tensor:
     evaluation mode. Nothing of the method changes: modes and running statistics are put back.
     """
     training = method.training
-    norms = [module for module in method.encoder.modules() if isinstance(module, _BatchNorm)]
+    norms = [module for module in method.encoder.modules() if isinstance(module, nn.BatchNorm2d)]
     method.eval()
     for norm in norms:
         norm.training, norm.track_running_stats = True, False

@@ -248,7 +248,7 @@ def _references(axis: Axes, reading: Reading, theme: str) -> None:
     if "healthy" in reading:
         ends = [limit if end is None else end for end, limit in zip(reading["healthy"], axis.get_ylim(), strict=True)]
         axis.axhspan(*ends, color=style.HEALTHY[theme], zorder=0, lw=0, label=HEALTHY)
-    if "ideal" in reading:
+    if reading.get("ideal") is not None:
         axis.axhline(reading["ideal"], color=style.MUTED[theme], lw=0.9, ls=DASHED, zorder=1, label=IDEAL)
 
 
