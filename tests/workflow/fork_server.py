@@ -1,7 +1,8 @@
 """Snakemake without its imports, which take longer than what most tests ask of it: they are made once, then copied.
 
 A process that has imported Snakemake and nothing of visrec reads one request per line from its standard input, forks,
-and answers with the exit status: {"arguments", "folder", "environment", "out", "err"} -> an integer.
+and answers with the exit status: {"arguments", "folder", "environment", "out", "err", "python"} -> an integer. "python"
+is what its jobs are started with (`job_server.py`).
 """
 
 import importlib
@@ -46,6 +47,7 @@ def run(request: dict, main) -> int:
     # As Python sets it up for `-m`: the folder, then PYTHONPATH; editable installs and the rest follow.
     sys.path[:0] = [request["folder"], *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
     sys.argv = ["snakemake", *request["arguments"]]
+    sys.executable = request["python"]
     status = 0
     try:
         main(request["arguments"])

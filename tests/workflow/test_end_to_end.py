@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import small_archives
 import yaml
 from tiny import DIVERGED, HEALTHY, ROOT, TINY
 
@@ -135,15 +136,17 @@ def test_every_job_has_its_log_and_benchmark(finished):
     )
 
 
-def test_64_px(fresh):
-    fresh.config["datasets"]["digits"]["sizes"] = [64]
+def test_64_px(fresh, tmp_path):
+    archives = small_archives.tiny_imagenet(tmp_path, train=30, val=8)  # of each of four classes
+    archives = {name: {"path": str(path), "checksum": small_archives.checksum(path)} for name, path in archives.items()}
+    fresh.config["datasets"] = {"tiny_imagenet": {"sizes": [64], "archives": archives, "val": 24, "test": 32}}
     fresh.config["encoders"] = {"age": {"iterations": 2, "batch": 8}}
     fresh.config["evaluators"] = {"knn": {"k": [3], "features": ["raw"], "distances": ["l2"]}}
     fresh.config["atlas"] = {"images": 60, "queries": 20}
     fresh.make()
-    folder = fresh.results / "digits/64px"
+    folder = fresh.results / "tiny_imagenet/64px"
     embeddings = read_embeddings(folder / f"age/{HEALTHY}/embeddings.h5")
-    assert embeddings.splits["train"].features.shape == (1297, 8704)
+    assert embeddings.splits["train"].features.shape == (96, 8704)
     assert {name: part.stop - part.start for name, part in embeddings.layers.items()} == {
         "hidden2": 128, "hidden3": 256, "hidden4": 8192, "output": 128,
     }  # fmt: skip

@@ -37,7 +37,8 @@ def catalogue(fresh, tmp_path):
 
 
 def test_a_catalogue_from_folder_to_report_and_recommendations(catalogue, tmp_path):
-    catalogue.make()
+    done = catalogue.run()  # each job in a process of its own, as for users
+    assert done.returncode == 0, done.stdout + done.stderr
     scores = pd.read_csv(catalogue.results / "tables/scores.csv")
     one = scores.query("metric == 'precision' and split == 'test' and k == 1 and duplicates == 'kept'")
     assert (one.value == 1).all()  # the shades tell the classes apart

@@ -1,5 +1,6 @@
 """A copy of the workflow per session, run with a tiny config, and a way to ask what Snakemake would do next."""
 
+import atexit
 import functools
 import json
 import os
@@ -51,6 +52,22 @@ def fork_server() -> subprocess.Popen:
     return subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
+@functools.cache
+def python_of_jobs() -> str:
+    """A program to start jobs with in the place of Python, and the server that it asks: one for this process, too."""
+    folder = Path(tempfile.mkdtemp(prefix="visrec-jobs-"))
+    atexit.register(shutil.rmtree, folder)
+    program, python = Path(__file__).with_name("job_server.py"), folder / "python"
+    server = subprocess.Popen(
+        [sys.executable, program, "serve", folder / "socket"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    atexit.register(server.stdin.close)
+    assert server.stdout.readline() == "listening\n"
+    python.write_text(f"#!/bin/sh\nexec '{sys.executable}' -I -S '{program}' '{folder}/socket' \"$@\"\n")
+    python.chmod(0o755)
+    return str(python)
+
+
 @dataclass
 class Checkout:
     """A copy of the Snakefile, the workflow and the profiles in a folder of its own."""
@@ -90,11 +107,17 @@ class Checkout:
         return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
     def snakemake(self, *arguments: str) -> subprocess.CompletedProcess:
-        """The same in a copy of a process that has imported Snakemake."""
+        """The same in a copy of a process that has imported Snakemake; its jobs in copies of one with their imports."""
         given = self.arguments(*arguments)
+        python = sys.executable if "--dry-run" in arguments else python_of_jobs()
         with tempfile.TemporaryDirectory() as name:
             out, err = Path(name, "out"), Path(name, "err")
-            request = {"arguments": given, "folder": str(self.folder), "environment": self.environment}
+            request = {
+                "arguments": given,
+                "folder": str(self.folder),
+                "environment": self.environment,
+                "python": python,
+            }
             server = fork_server()
             server.stdin.write(json.dumps({**request, "out": str(out), "err": str(err)}) + "\n")
             server.stdin.flush()
