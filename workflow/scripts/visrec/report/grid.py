@@ -50,7 +50,8 @@ def grid(
     if not by_encoder:
         return None
     scores = scores[scores["encoder"].isin(by_encoder)]
-    offered = [(one, _values(scores, one["where"])) for one in _offered(scores, k)]
+    parts = dict(tuple(scores.groupby(["evaluator", "metric"])))
+    offered = [(one, _values(parts.get(_score(one), scores.iloc[:0]), one["where"])) for one in _offered(scores, k)]
     offered = [(one, values) for one, values in offered if values.notna().any()]
     groups: dict[str, list[tuple[int, str]]] = {}
     for number, (one, _) in enumerate(offered):
@@ -98,9 +99,13 @@ def _offered(scores: pd.DataFrame, k: int) -> Iterable[dict[str, Any]]:
         yield from (one(f"At k = {other}", *name, other) for name in at_k)
 
 
-def _values(scores: pd.DataFrame, where: Mapping[str, Any]) -> pd.Series:
+def _score(offered: Mapping[str, Any]) -> tuple[str, str]:
+    """Its evaluator and metric."""
+    return offered["where"]["evaluator"], offered["where"]["metric"]
+
+
+def _values(found: pd.DataFrame, where: Mapping[str, Any]) -> pd.Series:
     """The values of one score, by split, encoder and trial."""
-    found = scores
     for column, value in where.items():
         found = found[found[column].isna() if value is None else found[column] == value]
     return found.drop_duplicates(["split", "encoder", "trial"]).set_index(["split", "encoder", "trial"])["value"]
