@@ -162,8 +162,14 @@ def health(rows: Rows, encoders: Sequence[str], k: int) -> list[dict[str, Any]]:
     return group("", lines)
 
 
-def overlaps(rows: pd.DataFrame) -> list[dict[str, str]]:
-    """How alike the lists of different seeds are; rows of overlap.csv."""
+def overlaps(rows: pd.DataFrame, leaders: Iterable[Mapping[str, Any]]) -> list[dict[str, str]]:
+    """How alike the lists of different seeds are, of each encoder's chosen setting.
+
+    Args:
+        rows: of overlap.csv.
+        leaders: of leaderboard.csv, of the same dataset and size.
+    """
+    chosen = {(row["encoder"], "" if missing(row["setting"]) else row["setting"]) for row in leaders}
     return [
         {
             "encoder": row["encoder"],
@@ -174,6 +180,7 @@ def overlaps(rows: pd.DataFrame) -> list[dict[str, str]]:
             "chance": percent(row["chance"]),
         }
         for row in rows.to_dict("records")
+        if (row["encoder"], "" if missing(row["setting"]) else row["setting"]) in chosen
     ]
 
 
