@@ -360,14 +360,14 @@ def test_overlaps_and_means_over_datasets_are_shown_where_they_are(tmp_path):
     results = write(tmp_path, trials, fixture.STANDARD)
     about = {"dataset": "digits", "size": 16, "encoder": "random", "setting": ""}
     found = {"seeds": 3, "k": 10, "overlap": 0.25, "chance": 0.02}
-    pd.DataFrame([about | found, about | found | {"setting": "another", "seeds": 7}]).to_csv(
+    pd.DataFrame([about | found, about | found | {"setting": "setting 7", "seeds": 7}]).to_csv(
         results / "tables" / "overlap.csv", index=False
     )
     row = {"encoder": "pixels", "metric": "precision", "datasets": 4, "value": 0.5, "low": 0.45, "high": 0.55}
     pd.DataFrame([row]).to_csv(results / "tables" / "overall.csv", index=False)
     text = Page(page_of(results, trials)).all_text()
     assert "random3" in text
-    assert "another" not in text  # only chosen settings
+    assert "setting 7" not in text  # only of chosen settings
     assert "25.0 %of the 10 nearest2.0 %" in text
     assert "There is one seed of each setting" not in text
     assert "Over all datasets" in text

@@ -70,6 +70,10 @@ def test_on_a_desktop(path, open_page):
     page.emulate_media(media="screen")
     page.wait_for_function(f"document.querySelectorAll('details:not([open])').length === {before}")
     assert page.locator("#leaderboard .scroll[tabindex]").count() == 0
+    begins = page.locator(".appendix").evaluate("one => one.getBoundingClientRect().top + scrollY")
+    assert begins <= 10 * 800  # ten screens
+    page.locator("nav a", has_text="All scores").click()
+    assert page.locator("#scores table").first.is_visible()  # a link unfolds what it leads to
 
 
 def test_on_a_phone(path, open_page):

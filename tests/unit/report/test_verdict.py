@@ -233,3 +233,13 @@ def test_how_many_pairs_were_judged_is_said_of_several():
     rows = [row("a", 0.9), row("b", 0.8), row("c", 0.7)]
     several = [*apart, *pairs(("b", "c", 0.1, 0.0, 0.2, "better"))]
     assert v.together(several)[0] in v.verdict(rows, [], several).caveats
+
+
+def test_many_encoders_are_counted_and_not_named():
+    others = [f"other{number}" for number in range(7)]
+    rows = [row("best", 0.9), *(row(name, 0.8) for name in others)]
+    words = ["better"] * 5 + ["not resolved"] * 2
+    apart = pairs(*(("best", name, 0.1, 0.0, 0.2, word) for name, word in zip(others, words, strict=True)))
+    assert v.verdict(rows, [], apart).heading.endswith(
+        "It is measurably better than 5 of the 7 others, with no measurable difference from other5 and other6."
+    )

@@ -264,6 +264,7 @@ def test_hundreds_of_curves_are_a_crowd_behind_the_chosen():
         assert len(lines) == MANY + 1
         crowd = max(lines, key=lambda line: len(line.get_xdata()))
         assert np.isnan(crowd.get_xdata()).sum() == 100 - MANY  # a gap after each
+        assert len({(line.get_color(), str(line._dash_pattern)) for line in lines}) == MANY + 1
         labels = legend(figure.subfigs[0])
         variance = titled(figure)["Variance M v, min to max"]
         assert len(variance.collections) == MANY  # the crowd has no bands

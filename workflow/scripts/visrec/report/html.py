@@ -54,7 +54,7 @@ CONTENTS = {
         "grid": "Grid",
         "pictures": "Pictures",
     },
-    "Details": {
+    "Appendix": {
         "scores": "All scores",
         "protocols": "Published protocols",
         "paper": "The original paper",

@@ -23,6 +23,7 @@ METRICS = {
     "knn_accuracy": "k-NN accuracy@{k}",
     "svm_accuracy": "SVM accuracy",
 }
+NAMED = 4  # encoders that a sentence names one by one
 NO_BREAK = "\N{NO-BREAK SPACE}"
 
 
@@ -188,12 +189,17 @@ def _conclusion(
     if behind:
         return (
             NOT_RESOLVED,
-            f"{first} scores highest: {most} {show}. It is measurably better than {enumerate_words(behind)}, with no "
-            f"measurable difference from {enumerate_words(open_)}.",
+            f"{first} scores highest: {most} {show}. It is measurably better than {_some(behind, others)}, with no "
+            f"measurable difference from {_some(open_, others)}.",
         )
     least, most = of_hundred(scores[ranked[-1]].value, scores[best].value)
     between = most if least == most else f"{least} to {most}"
     return NOT_RESOLVED, f"No encoder stands out: {between} {show}, whichever is taken."
+
+
+def _some(names: Sequence[str], of: Sequence[str]) -> str:
+    """Names, or how many of how many where there are too many for a sentence."""
+    return enumerate_words(names) if len(names) <= NAMED else f"{len(names)} of the {len(of)} others"
 
 
 def _beside_baselines(

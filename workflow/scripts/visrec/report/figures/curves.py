@@ -154,7 +154,7 @@ def _lines(
         number, strong = numbers[one], one == chosen or len(shown) == 1
         look = {
             "color": shades[number % len(shades)],
-            "ls": style.DASHES[number // len(shades) % len(style.DASHES)],
+            "ls": style.DASHES[number % len(style.DASHES)],  # 3 shades and 4 dashes: all MANY looks differ
             "lw": 1.9 if strong else 1.1,
             "zorder": 3 if strong else 2,
         }

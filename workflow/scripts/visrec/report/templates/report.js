@@ -98,7 +98,7 @@ for (const box of document.querySelectorAll(".scroll")) {
 const folded = new Set();
 const unfold = () => {
   for (const one of document.querySelectorAll("details:not([open])")) {
-    if (one.closest("#runs.many td")) continue;
+    if (one.closest(".runs.many td")) continue;
     folded.add(one);
     one.open = true;
   }
