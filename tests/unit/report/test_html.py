@@ -224,9 +224,13 @@ def test_all_collapsed_renders(tmp_path):
     assert "nan" not in text.lower().split()
 
 
-def test_two_datasets_have_their_own_verdict_and_leaderboard(tmp_path):
+def test_two_datasets_have_a_common_verdict_and_their_own_and_a_leaderboard_each(tmp_path):
     trials = [*fixture.standard_trials(dataset="svhn")[:2], *fixture.standard_trials()[:2]]
-    page = Page(make(tmp_path, trials, fixture.STANDARD))
+    made = make(tmp_path, trials, fixture.STANDARD)
+    page = Page(made)
+    said = section(made, "verdict")
+    assert said.index("All 2 datasets and sizes together ▲ better") < said.index("svhn, 16 px")
+    assert said.count("pixels recommends best: 97 of 100 recommended pictures show the query's class") == 3
     bodies = [attrs for tag, attrs in page.tags if tag == "tbody" and "data-dataset" in attrs]
     assert [(one["class"], one["data-dataset"]) for one in bodies] == [
         (kind, dataset) for dataset in ("svhn", "digits") for kind in ("rows", "constants")

@@ -2,7 +2,6 @@
 
 import json
 
-import pandas as pd
 import pytest
 import report_evidence as evidence
 import report_fixture as fixture
@@ -100,15 +99,3 @@ def test_in_forced_colours_dots_and_whiskers_can_be_seen(path, open_page):
 
 def test_what_embedding_warned_of_is_said_with_the_health(path):
     assert "pretrained all features of 3 images are <zero>" in section(path.read_text(encoding="utf-8"), "health")
-
-
-def test_several_datasets_have_a_common_answer_first(tmp_path):
-    trials = [*fixture.standard_trials(dataset="svhn")[:2], *fixture.standard_trials()[:2]]
-    results = write(tmp_path, trials, fixture.STANDARD)
-    pairs = pd.read_csv(results / "tables/overall_pairs.csv")
-    assert set(pairs.loc[pairs["metric"] == "precision", "word"]) == {"better"}
-    said = section(page_of(results, trials), "verdict")
-    assert said.index("All 2 datasets and sizes together ▲ better") < said.index("svhn, 16 px")
-    assert (
-        said.count("pixels recommends best: 97 of 100 recommended pictures show the query's class (guessing: 10)") == 3
-    )
