@@ -229,7 +229,7 @@ def test_two_datasets_have_a_common_verdict_and_their_own_and_a_leaderboard_each
     made = make(tmp_path, trials, fixture.STANDARD)
     page = Page(made)
     said = section(made, "verdict")
-    assert said.index("All 2 datasets and sizes together ▲ better") < said.index("svhn, 16 px")
+    assert said.index("2 datasets and sizes together ▲ better") < said.index("svhn, 16 px")
     assert said.count("pixels recommends best: 97 of 100 recommended pictures show the query's class") == 3
     bodies = [attrs for tag, attrs in page.tags if tag == "tbody" and "data-dataset" in attrs]
     assert [(one["class"], one["data-dataset"]) for one in bodies] == [
