@@ -45,12 +45,16 @@ def changed(trial, name="", grid=(), axes=(), **options):
     return Trial(*about, tuple(axes or trial.axes), tuple(grid or trial.grid))
 
 
+LIMITS = [f"val_{name}_{end}" for name in ("knn_accuracy", "svm_accuracy") for end in ("low", "high")]
+
+
 def grid_rows(trials, values, chosen):
     """Rows of grid.csv, with the precision on validation of each trial; the one of this name is chosen."""
     return pd.DataFrame(
         [
             {**trial.options, "encoder": "age", "trial": trial.name, "val_precision": value, "status": "ok"}
-            | {"chosen": trial.name == chosen}
+            | {"chosen": trial.name == chosen, "beside_chosen": "" if trial.name == chosen else "not resolved"}
+            | dict.fromkeys(LIMITS, float("nan"))
             for trial, value in zip(trials, values, strict=True)
         ]
     )

@@ -1,3 +1,5 @@
+import itertools
+
 import intervals_fixture
 import numpy as np
 import pandas as pd
@@ -27,7 +29,10 @@ def standard(tmp_path_factory):
 
 def test_every_pair_stands_once_in_the_order_of_the_leaderboard(standard):
     rows = read(standard, "comparisons")
-    assert ",".join(rows) == "dataset,size,metric,k,a,b,trial_a,trial_b,seeds_a,seeds_b,difference,low,high,word"
+    assert (
+        ",".join(rows)
+        == "dataset,size,metric,k,a,b,trial_a,trial_b,seeds_a,seeds_b,difference,low,high,alone_low,alone_high,word"
+    )
     assert list(rows["metric"].unique()) == ["precision", "knn_accuracy", "svm_accuracy", "map_at_r"]
     here = rows[rows["metric"] == "precision"]
     order = ["pca", "pixels", "age", "random"]
@@ -43,7 +48,8 @@ def test_differences_are_those_of_the_paired_queries(standard):
     # pca 0.975, age 0.960; 100 queries, a third of a turn apart.
     expected = intervals_fixture.difference(fixture.wave(0.975, 1 / 3)[None], fixture.wave(0.960, 2 / 3)[None], 0)
     row = rows.loc["precision", "pca", "age"]
-    assert tuple(row[["difference", "low", "high"]]) == pytest.approx(expected)
+    assert tuple(row[["difference", "alone_low", "alone_high"]]) == pytest.approx(expected)
+    assert row["low"] < row["alone_low"] < row["alone_high"] < row["high"]  # of six pairs
     assert row["word"] == "not resolved"
     # Pixels and random rise and fall together: separate intervals of 0.02 touch, the paired one has no width.
     row = rows.loc["svm_accuracy", "pixels", "random"]
@@ -62,7 +68,7 @@ def test_all_seeds_of_both_are_compared(tmp_path):
     row = read(write(tmp_path, trials, values), "comparisons").iloc[0]
     assert (row["a"], row["seeds_a"], row["b"], row["seeds_b"]) == ("age", 3, "pixels", 1)
     expected = intervals_fixture.difference(waves((1, 2, 3), tests), fixture.wave(0.8, 0)[None], 0)
-    assert tuple(row[["difference", "low", "high"]]) == pytest.approx(expected)
+    assert tuple(row[["difference", "alone_low", "alone_high"]]) == pytest.approx(expected)
     assert row["word"] == "better"
 
 
@@ -86,7 +92,8 @@ def two_datasets(root, **more):
 
 
 def test_overall_is_of_encoders_that_are_everywhere(tmp_path):
-    rows = read(two_datasets(tmp_path), "overall")
+    results = two_datasets(tmp_path)
+    rows = read(results, "overall")
     assert ",".join(rows) == "encoder,metric,datasets,value,low,high"
     here = rows[rows["metric"] == "precision"]
     assert list(here["encoder"]) == ["pixels", "random"]  # pca is on one dataset only; best first
@@ -94,6 +101,28 @@ def test_overall_is_of_encoders_that_are_everywhere(tmp_path):
     assert set(rows["datasets"]) == {2}
     # Two independent datasets: deviations of 0.01 each make 0.01 / sqrt(2) of their mean.
     assert (here["high"] - here["low"]).tolist() == pytest.approx([0.02 / np.sqrt(2)] * 2, rel=0.08)
+    pairs = read(results, "overall_pairs")
+    assert list(pairs) == c.OVERALL_PAIRS
+    (row,) = pairs[pairs["metric"] == "precision"].to_dict("records")
+    assert (row["a"], row["b"], row["datasets"], row["word"]) == ("pixels", "random", 2, "better")
+    # On each dataset alike, and no query tells more than the mean does.
+    assert [row[name] for name in ("difference", "low", "high")] == pytest.approx([0.973 - 0.928] * 3)
+
+
+def test_a_pair_that_differs_alone_may_not_among_many():
+    scores = np.random.default_rng(0).random((8, 100))
+    scores[0] = np.clip(scores[1] + 0.24 * (np.random.default_rng(1).random(100) - 0.425), 0, 1)
+    draws = intervals.resample(scores, 0)
+    trials = [fixture.trial("pca", {"components": number}) for number in range(8)]
+    trials = [fixture.changed(one, {"n": number}) for number, one in enumerate(trials)]
+    held = {("pca", one.name, "precision"): draws[:, number] for number, one in enumerate(trials)}
+    pairs = [([a], [b]) for a, b in itertools.combinations(trials, 2)]
+    alone, *_ = c.differences(held, pairs[:1], "precision")
+    among, *_ = c.differences(held, pairs, "precision")
+    assert (alone["word"], among["word"]) == ("better", "not resolved")
+    for name in ("difference", "alone_low", "alone_high"):
+        assert alone[name] == among[name]
+    assert c.differences(held, [], "precision") == []
 
 
 def test_sizes_of_one_dataset_are_not_independent(tmp_path):
@@ -105,6 +134,8 @@ def test_sizes_of_one_dataset_are_not_independent(tmp_path):
 def test_overall_is_empty_with_one_dataset(standard):
     rows = read(standard, "overall")
     assert rows.empty and list(rows) == c.OVERALL
+    pairs = read(standard, "overall_pairs")
+    assert pairs.empty and list(pairs) == c.OVERALL_PAIRS
 
 
 def test_overall_adds_the_deviations_of_the_draws():

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from visrec.report.facts import facts, near_copies
+from visrec.report.facts import facts, limits, near_copies
 
 STAGES = {"age": "train", "pca": "fit", "pixels": None}
 
@@ -101,3 +101,20 @@ def test_where_the_best_saw_labels_the_best_of_the_others_is_named():
         "Of those that saw neither labels nor other pictures, pca is highest, 89.0 %."
     )
     assert not any("neither labels" in each for each in told(leaders(0.8, 0.89, 0.88), []))
+
+
+def test_limits_in_a_few_words():
+    rows = [one | {"n_seeds": 1, "status": "ok"} for one in leaders(0.9, 0.8, 0.7)]
+    rows.append(leader("vae", 0.6, 1.0, 1) | {"n_seeds": 3, "status": "unstable"})
+    more = [*OPEN, *pairs({("pca", "pixels"): "better"})]
+    found = [
+        each.replace("\N{NO-BREAK SPACE}", " ") for each in limits(rows, ["age", "vae"], more, {"near": 136}, 1250)
+    ]
+    assert found == [
+        "one training run of age",
+        "1,250 queries, 11 % with a near copy in train",
+        "the training of vae is unstable",
+        "3 pairs judged together",
+    ]
+    assert limits(rows[:3], ["age"], OPEN[:1], None, 10) == ["one training run per network", "10 queries"]
+    assert limits(rows[1:3], [], [], None, 0) == []

@@ -1,5 +1,6 @@
 """Every score over the grid, from made-up scores whose cells are known, and on the page."""
 
+import json
 import math
 
 import numpy as np
@@ -16,10 +17,11 @@ LENGTHS = {"protocol": "visrec", "average": "micro", "duplicates": "kept", "feat
 def score(one, metric, value, *, evaluator="knn", split="val", k=3, **more):
     space = {} if evaluator == "knn" else {"features": "", "distance": ""}
     about = {"encoder": one.encoder, "trial": one.name, "evaluator": evaluator, "metric": metric}
-    return LENGTHS | space | about | {"split": split, "k": k, "value": value} | more
+    limits = {"low": value - 0.05, "high": value + 0.05}
+    return LENGTHS | space | about | {"split": split, "k": k, "value": value} | limits | more
 
 
-def made(trials, scores, chosen=0, status=None, letters=None, precision=0.5):
+def made(trials, scores, chosen=0, status=None, letters=None, precision=0.5, words=None):
     settings = pd.DataFrame(
         {
             **one.options,
@@ -28,6 +30,7 @@ def made(trials, scores, chosen=0, status=None, letters=None, precision=0.5):
             "val_precision": None if (status or {}).get(number) else np.broadcast_to(precision, len(trials))[number],
             "status": (status or {}).get(number, "ok"),
             "chosen": number == chosen,
+            "beside_chosen": "" if number == chosen else (words or {}).get(number, "not resolved"),
         }
         for number, one in enumerate(trials)
     )
@@ -84,6 +87,25 @@ def test_a_cell_is_the_mean_over_seeds_of_the_setting_that_validation_would_choo
     settings = [0.5, 0.7, 0.8, 0.3]
     table = made([*trials, elsewhere], scores, chosen=4, precision=[*settings, 0.9])
     assert values(table, "hubness (skewness)") == [[2.0, None]]
+
+
+def test_what_is_said_beside_the_chosen_is_paired_for_precision_and_else_by_intervals():
+    trials = [fixture.age(lam, 10) for lam in (500, 1000, 2000, 3000)]
+    scores = [score(one, "precision", value) for one, value in zip(trials, (0.5, 0.9, 0.9, 0.9), strict=True)]
+    scores += [score(one, "precision", 0.9, split="test") for one in trials]
+    # Half-widths are 0.05: 0.59 meets the chosen 0.5, 0.61 and 0.39 do not.
+    scores += [score(one, "mrr", value, k=None) for one, value in zip(trials, (0.5, 0.59, 0.61, 0.39), strict=True)]
+    found = made(trials, scores, words={1: "better"})
+    (encoder,) = found["encoders"]
+    numbers = {name: number for _, offered in found["groups"] for number, name in offered}
+    beside, spans = (
+        {name: encoder[what]["val"][number][0] for name, number in numbers.items()} for what in ("beside", "spans")
+    )
+    assert beside["precision@3"] == ["", "better", "not resolved", "not resolved"]
+    assert beside["MRR"] == ["", "not resolved", "better", "worse"]
+    assert encoder["beside"]["test"][numbers["precision@3"]] == [["", *3 * ["not resolved"]]]
+    assert spans["MRR"] == [[0.45, 0.55], [0.54, 0.64], [0.56, 0.66], [0.34, 0.44]]
+    assert encoder["spans"]["test"][numbers["MRR"]] == [4 * [None]]
 
 
 def test_two_encoders_keep_their_own_numbers_on_the_axes():
@@ -168,7 +190,9 @@ def test_any_score_can_be_shown(page_file, open_page):
         return [text.replace("\N{NO-BREAK SPACE}", " ") for text in heat.locator("td:not(:empty)").all_inner_texts()]
 
     # As the fixture has them: precision on validation, then SVM accuracy on test.
-    assert cells() == ["96.8 %\nchosen A C", "96.2 %\nB", "95.5 %", "collapsed"]
+    assert cells() == [
+        "96.8 %\n[95.8, 97.8]\nchosen A C", "96.2 %\n[95.2, 97.2]\nB", "95.5 %\n[94.5, 96.5]", "collapsed",
+    ]  # fmt: skip
     assert heat.locator("thead th").all_inner_texts() == ["lambda_z 500", "lambda_z 1000"]
     assert heat.locator("tbody th").all_inner_texts() == ["mu_x 10", "mu_x 50"]
     heat.get_by_role("combobox", name="Score").select_option(label="SVM accuracy")
@@ -179,8 +203,11 @@ def test_any_score_can_be_shown(page_file, open_page):
     ]
     assert heat.locator("caption").inner_text().startswith("age: SVM accuracy on test, ")
     assert heat.locator("[role=status]").inner_text().startswith("SVM accuracy on test: ")
-    shares = heat.locator("tbody td").evaluate_all("all => all.map(one => one.style.getPropertyValue('--share'))")
-    assert {"6%", "42%"} <= set(shares)
+    # The intervals of SVM accuracy meet that of the chosen: all in one grey.
+    grounds = heat.locator("tbody td:not(.bad)").evaluate_all(
+        "all => all.map(one => getComputedStyle(one).backgroundColor)"
+    )
+    assert len(set(grounds)) == 1
 
 
 @pytest.mark.browser
@@ -188,3 +215,27 @@ def test_without_javascript_there_is_the_figure_alone(page_file, open_page):
     page = open_page(page_file, java_script_enabled=False)
     assert not page.locator(".heat").is_visible()
     assert page.locator("#grid picture").is_visible()
+
+
+@pytest.mark.browser
+def test_colour_is_centred_on_the_chosen(page_file, open_page, tmp_path):
+    """Of three settings beside the chosen one is worse by 5 points, one better by 1, and one is not told from it."""
+    text = page_file.read_text(encoding="utf-8")
+    start = text.index('<script type="application/json">', text.index('<div class="heat"')) + len(
+        '<script type="application/json">'
+    )
+    end = text.index("</script>", start)
+    data = json.loads(text[start:end])
+    encoder = data["encoders"][0]
+    encoder["values"]["val"][0] = [[0.90, 0.85], [0.91, 0.99]]
+    encoder["beside"]["val"][0] = [["", "worse"], ["better", "not resolved"]]
+    encoder["state"], encoder["marks"] = [["", ""], ["", ""]], [["chosen", ""], ["", ""]]
+    changed = tmp_path / "index.html"
+    changed.write_text(text[:start] + json.dumps(data).replace("<", "\\u003c") + text[end:], encoding="utf-8")
+    cells = open_page(changed).locator(".heat tbody td")
+    looks = cells.evaluate_all("all => all.map(one => [one.className, one.style.getPropertyValue('--share')])")
+    assert looks == [["chosen", ""], ["worse", "100%"], ["better", "48%"], ["", ""]]  # 35 + 65 / 5
+    grounds = cells.evaluate_all("all => all.map(one => getComputedStyle(one).backgroundColor)")
+    assert grounds[0] == grounds[3]
+    assert len(set(grounds)) == 3
+    assert "▼ worse" in cells.nth(1).inner_text()

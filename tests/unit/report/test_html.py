@@ -16,6 +16,7 @@ from visrec.data.files import write_json, write_text
 from visrec.errors import UserError
 from visrec.experiment import registry
 from visrec.report import FIGURES, TABLES, html, tables
+from visrec.report.grid import open_settings
 from visrec.report.ladder import COLUMNS
 
 VOID = {"meta", "img", "input", "source", "br", "link"}
@@ -181,7 +182,8 @@ def test_examples_mark_right_and_wrong_without_colour(standard):
     """As the template writes it, for readers without JavaScript: the first query, and two encoders."""
     page = Page(standard)
     marked = [attrs["class"] for tag, attrs in page.tags if tag == "li" and attrs.get("class") in ("right", "wrong")]
-    assert len(marked) == 2 * 5  # encoders, neighbours
+    assert len(marked) == 2 * 2 * 5  # beside the answer and among the neighbours: encoders, neighbours
+    marked = marked[2 * 5 :]
     examples = section(standard, "neighbours")
     assert examples.count("✓ right: ") == marked.count("right") > 0
     assert examples.count("✗ wrong: ") == marked.count("wrong") > 0
@@ -222,9 +224,13 @@ def test_all_collapsed_renders(tmp_path):
     assert "nan" not in text.lower().split()
 
 
-def test_two_datasets_have_their_own_verdict_and_leaderboard(tmp_path):
+def test_two_datasets_have_a_common_verdict_and_their_own_and_a_leaderboard_each(tmp_path):
     trials = [*fixture.standard_trials(dataset="svhn")[:2], *fixture.standard_trials()[:2]]
-    page = Page(make(tmp_path, trials, fixture.STANDARD))
+    made = make(tmp_path, trials, fixture.STANDARD)
+    page = Page(made)
+    said = section(made, "verdict")
+    assert said.index("2 datasets and sizes together ▲ better") < said.index("svhn, 16 px")
+    assert said.count("pixels recommends best: 97 of 100 recommended pictures show the query's class") == 3
     bodies = [attrs for tag, attrs in page.tags if tag == "tbody" and "data-dataset" in attrs]
     assert [(one["class"], one["data-dataset"]) for one in bodies] == [
         (kind, dataset) for dataset in ("svhn", "digits") for kind in ("rows", "constants")
@@ -343,7 +349,7 @@ def test_empty_tables_render(drawn, tmp_path):
     trials = fixture.standard_trials()
     results = tmp_path / "results/demo"
     shutil.copytree(drawn, results)
-    for name in ("scores", "comparisons", "overall", "selection", "overlap", "atlas"):
+    for name in ("scores", "comparisons", "overall", "overall_pairs", "selection", "overlap", "atlas"):
         table = pd.read_csv(results / "tables" / f"{name}.csv")
         table.iloc[:0].to_csv(results / "tables" / f"{name}.csv", index=False)
     page = page_of(results, trials, drawn=True)
@@ -356,14 +362,16 @@ def test_empty_tables_render(drawn, tmp_path):
 def test_overlaps_and_means_over_datasets_are_shown_where_they_are(tmp_path):
     trials = fixture.standard_trials()[:2]
     results = write(tmp_path, trials, fixture.STANDARD)
-    about = {"dataset": "digits", "size": 16, "encoder": "random", "setting": "latent <128>"}
-    pd.DataFrame([about | {"seeds": 3, "k": 10, "overlap": 0.25, "chance": 0.02}]).to_csv(
+    about = {"dataset": "digits", "size": 16, "encoder": "random", "setting": ""}
+    found = {"seeds": 3, "k": 10, "overlap": 0.25, "chance": 0.02}
+    pd.DataFrame([about | found, about | found | {"setting": "setting 7", "seeds": 7}]).to_csv(
         results / "tables" / "overlap.csv", index=False
     )
     row = {"encoder": "pixels", "metric": "precision", "datasets": 4, "value": 0.5, "low": 0.45, "high": 0.55}
     pd.DataFrame([row]).to_csv(results / "tables" / "overall.csv", index=False)
     text = Page(page_of(results, trials)).all_text()
-    assert "random latent <128>3" in text
+    assert "random3" in text
+    assert "setting 7" not in text  # only of chosen settings
     assert "25.0 %of the 10 nearest2.0 %" in text
     assert "There is one seed of each setting" not in text
     assert "Over all datasets" in text
@@ -391,17 +399,15 @@ def test_open_settings_are_counted_from_the_paired_differences():
     rows = [("age", "ok", True, ""), ("age", "ok", False, "worse"), ("age", "ok", False, "not resolved")]
     rows += [("age", "collapsed", False, ""), ("age", "ok", False, "worse"), ("lone", "ok", True, "")]
     grid = pd.DataFrame(rows, columns=["encoder", "status", "chosen", "beside_chosen"])
-    assert html._open_settings(grid) == [
-        "age: 1 of 3 trials of other settings is not measurably different from the chosen."
-    ]
-    assert html._open_settings(grid[:0]) == []
+    assert open_settings(grid) == ["age: 1 of 3 trials of other settings is not measurably different from the chosen."]
+    assert open_settings(grid[:0]) == []
 
 
 @pytest.mark.parametrize("evaluators", [[], ["knn"]])
 def test_without_scores_it_renders(tmp_path, evaluators):
     trials = fixture.standard_trials()[:4]
     results = write(tmp_path, trials, fixture.STANDARD, evaluators=evaluators)
-    for name in ("scores", "comparisons", "overall", "selection", "overlap", "atlas"):
+    for name in ("scores", "comparisons", "overall", "overall_pairs", "selection", "overlap", "atlas"):
         table = pd.read_csv(results / "tables" / f"{name}.csv")
         table.iloc[:0].to_csv(results / "tables" / f"{name}.csv", index=False)
     page = Page(page_of(results, trials, fixture.CONFIG | {"evaluators": {name: {} for name in evaluators}}))

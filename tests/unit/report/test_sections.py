@@ -228,12 +228,15 @@ def test_selection_says_why_there_is_no_correlation():
     assert (none["trial"], none["test"], none["same"]) == ("", {"value": "–", "span": ""}, False)
 
 
-def test_overlaps_are_text():
+def test_overlaps_of_chosen_settings_are_text():
+    chosen = ["age", "lambda_z 500", 3, 10, 0.25, 0.001]
     table = pd.DataFrame(
-        [["age", "lambda_z 500", 3, 10, 0.25, 0.001]],
+        [["age", "lambda_z 1000", 3, 10, 0.5, 0.001], chosen, ["pca", *chosen[1:]]],
         columns=["encoder", "setting", "seeds", "k", "overlap", "chance"],
     )
-    (found,) = sections.overlaps(table)
+    (found,) = sections.overlaps(
+        table, [{"encoder": "age", "setting": "lambda_z 500"}, {"encoder": "pca", "setting": math.nan}]
+    )
     assert (found["seeds"], plain(found["overlap"]), plain(found["chance"])) == ("3", "25.0 %", "0.1 %")
 
 

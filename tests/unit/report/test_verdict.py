@@ -206,3 +206,40 @@ def test_an_unstable_training_is_named_with_its_reason():
         "trained for."
     ]
     assert v.verdict([row("age", 0.9, status="ok", reason="")], ["age"], []).caveats == []
+
+
+def test_the_common_verdict_is_of_the_means_and_their_pairs():
+    means = [("pca", 0.9), ("age", 0.8), ("pixels", 0.7)]
+    rows = [{"encoder": name, "metric": "precision", "value": v, "low": v - 0.1, "high": v + 0.1} for name, v in means]
+    rows += [{"encoder": "age", "metric": "map_at_r", "value": 1.0, "low": 1.0, "high": 1.0}]
+    apart = pairs(
+        ("age", "pca", -0.1, -0.2, -0.01, "worse"),
+        ("pca", "pixels", 0.2, 0.1, 0.3, "better"),
+        ("age", "pixels", 0.1, -0.1, 0.2, "not resolved"),
+    )
+    found = v.common(rows, apart, 0.15)
+    assert found.word == "better"
+    assert found.heading.startswith("pca recommends best: 90 of 100 recommended pictures show the query's class (guess")
+    assert found.caveats == v.together(apart)
+    assert found.caveats[0].startswith("All 3 pairs of encoders are judged together")
+    assert v.common(rows, [one | {"word": "not resolved"} for one in apart], 0.15).word == "not resolved"
+
+
+def test_how_many_pairs_were_judged_is_said_of_several():
+    apart = pairs(("a", "b", 0.1, 0.0, 0.2, "better"), ("a", "c", NAN, NAN, NAN, "not measured"))
+    assert v.judged(apart) == 1
+    assert v.together(apart) == []
+    assert v.judged(apart, "map_at_r") == 0
+    rows = [row("a", 0.9), row("b", 0.8), row("c", 0.7)]
+    several = [*apart, *pairs(("b", "c", 0.1, 0.0, 0.2, "better"))]
+    assert v.together(several)[0] in v.verdict(rows, [], several).caveats
+
+
+def test_many_encoders_are_counted_and_not_named():
+    others = [f"other{number}" for number in range(7)]
+    rows = [row("best", 0.9), *(row(name, 0.8) for name in others)]
+    words = ["better"] * 5 + ["not resolved"] * 2
+    apart = pairs(*(("best", name, 0.1, 0.0, 0.2, word) for name, word in zip(others, words, strict=True)))
+    assert v.verdict(rows, [], apart).heading.endswith(
+        "It is measurably better than 5 of the 7 others, with no measurable difference from other5 and other6."
+    )

@@ -330,3 +330,58 @@ def test_a_side_without_scores_gives_no_difference():
 )
 def test_relation(low, high, word):
     assert relation(low, high) == word
+
+
+def normals(*shape):
+    """Draws of values 0 with a standard deviation of 1, float64 (1 + RESAMPLES, m)."""
+    draws = np.random.default_rng(1).standard_normal((1 + RESAMPLES, *shape))
+    draws[0] = 0
+    return draws
+
+
+def test_limits_that_hold_together_are_those_of_the_greatest_deviation():
+    ten = normals(10)
+    _, low, high = intervals.simultaneous(ten)
+    # All ten of independent normals are within c with probability (2 Phi(c) - 1)^10 = 0.95.
+    c = stats.norm.ppf((1 + 0.95**0.1) / 2)
+    assert c == pytest.approx(2.8, abs=0.01)
+    assert high == pytest.approx(c * np.ones(10), rel=0.06)
+    np.testing.assert_allclose(low, -high)
+    scale = 10.0 ** np.arange(10)
+    np.testing.assert_allclose(intervals.simultaneous(ten * scale)[2], scale * high)  # each by its own deviation
+    # Ten times the same is no more than once.
+    once, copies = (intervals.simultaneous(np.repeat(normals(1), n, axis=1))[2] for n in (1, 10))
+    np.testing.assert_allclose(copies, once[0] * np.ones(10))
+    assert once[0] == pytest.approx(1.96, rel=0.05)
+
+
+def test_no_limit_is_inside_the_value_s_own_interval():
+    skewed = np.random.default_rng(2).exponential(size=(1 + RESAMPLES, 3))
+    skewed[0] = 1
+    (_, low, high), (_, least, greatest) = intervals.simultaneous(skewed), intervals.summary(skewed)
+    assert (low <= least).all() and (high >= greatest).all()
+
+
+def test_what_does_not_move_or_was_not_measured_widens_nothing():
+    draws = normals(4)
+    draws[:, 1], draws[:, 2] = 0.012, NAN
+    value, low, high = intervals.simultaneous(draws)
+    assert (value[1], low[1], high[1]) == (0.012, 0.012, 0.012)
+    assert np.isnan([value[2], low[2], high[2]]).all()
+    np.testing.assert_allclose(high[[0, 3]], intervals.simultaneous(draws[:, [0, 3]])[2])
+
+
+def test_of_equal_pairs_one_seems_to_differ_in_a_twentieth_of_cases():
+    """Four encoders with equal expectations, six pairs, 100 samples of 60 queries."""
+    random = np.random.default_rng(3)
+    pairs = list(itertools.combinations(range(4), 2))
+    wrong = np.zeros(2)
+    for _ in range(100):
+        draws = resample(random.random((4, 60)) < 0.7, 0)
+        apart = np.stack([draws[:, a] - draws[:, b] for a, b in pairs], axis=1)
+        for number, how in enumerate((intervals.simultaneous, intervals.summary)):
+            _, low, high = how(apart)
+            wrong[number] += ((low > 0) | (high < 0)).any()
+    together, alone = wrong / 100
+    assert together <= 0.08
+    assert alone >= 0.12

@@ -188,8 +188,8 @@ def test_the_chosen_setting_is_strongest_and_seeds_share_a_look(declared):
         lines = titled(figure)["Loss"].lines
         assert [line.get_linewidth() for line in lines] == [1.1, 1.1, 1.9, 1.9]
         assert [line.get_zorder() for line in lines] == [2, 2, 3, 3]
-        first, second = style.LINES["light"][:2]
-        assert [line.get_color() for line in lines] == [first, first, second, second]
+        own, shade, _ = style.shades(style.encoder_colours(["made_up"])["made_up"], "light")
+        assert [line.get_color() for line in lines] == [shade, shade, own, own]  # the chosen keeps the encoder's colour
         assert legend(figure.subfigs[0]) == ["made_up: tau 1", "made_up: tau 2 (chosen)", "ideal", "healthy range"]
 
 
@@ -256,16 +256,20 @@ def test_hundreds_of_curves_are_a_crowd_behind_the_chosen():
     trials = [fixture.age(number, 10) for number in range(1, 101)]
     table = pd.DataFrame({"iteration": range(0, 600, 3), "loss_encoder": 1.0, "pixel_match": 0.5})
     table = table.assign(variance_min=0.5, variance_mean=1.0, variance_max=1.5)
-    with draw([(one, table) for one in trials], {"age": setting(trials[70])}, width=8) as figure:
+    best = [setting(one) for one in reversed(trials)]
+    histories = [(one, table) for one in trials]
+    with draw(histories, {"age": setting(trials[70])}, width=8, ranked={"age": best}) as figure:
         axis = figure.axes[0]
         lines = [line for line in axis.lines if len(line.get_xdata()) > 2]
         assert len(lines) == MANY + 1
         crowd = max(lines, key=lambda line: len(line.get_xdata()))
         assert np.isnan(crowd.get_xdata()).sum() == 100 - MANY  # a gap after each
+        assert len({(line.get_color(), str(line._dash_pattern)) for line in lines}) == MANY + 1
         labels = legend(figure.subfigs[0])
         variance = titled(figure)["Variance M v, min to max"]
         assert len(variance.collections) == MANY  # the crowd has no bands
     assert labels[0] == "age: lambda_z 71, mu_x 10 (chosen)"
+    assert labels[1:MANY] == [f"age: lambda_z {number}, mu_x 10" for number in range(100, 101 - MANY, -1)]
     assert f"{100 - MANY} other settings" in labels
 
 

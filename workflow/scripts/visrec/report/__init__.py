@@ -13,6 +13,7 @@ TABLES = {
     "layers": "layers.csv",
     "comparisons": "comparisons.csv",
     "overall": "overall.csv",
+    "overall_pairs": "overall_pairs.csv",
     "selection": "selection.csv",
     "overlap": "overlap.csv",
     "atlas": "atlas.csv",

@@ -8,10 +8,11 @@ import pandas as pd
 
 from visrec.experiment.trials import Trial
 from visrec.report.settings import describe_options, setting
-from visrec.report.verdict import percent
+from visrec.report.verdict import BETTER, NOT_RESOLVED, WORSE, percent
 
 AS_IS = "nothing changed"  # a grid that sets nothing, {}
 ABSENT = "no result"  # a pair that was not tried, or whose trials have not ended
+PAIRED = "val_precision"  # of which grid.csv has the paired comparison with the chosen
 SETTINGS = 40  # rows that a figure has room for, setting by setting
 
 
@@ -61,12 +62,15 @@ def cells(
 
     Returns:
         `axes`: the axes shown. Frames, the second axis down, the first across: `value`; `state`, why there is no value,
-        else ""; `chosen`; `marks`, "chosen", letters and "unstable"; `words`, the text of the cell.
+        else ""; `chosen`; `beside`, "better", "worse" or "not resolved" of the chosen, "" where nothing is said;
+        `marks`, "chosen", letters and "unstable"; `words`, the text of the cell.
     """
     axes = axes_shown(trials)
     across, down = (*axes, "", "")[:2]
     rows = placed(rows, trials)
-    value, state, marks, chosen = {}, {}, {}, {}
+    value, state, marks, chosen, beside = {}, {}, {}, {}, {}
+    limits = [] if column == PAIRED else [f"{column}_low", f"{column}_high"]
+    of_chosen = rows.loc[rows["chosen"] & rows[column].notna(), limits].mean()
     for place, cell in rows.groupby(["y", "x"], sort=bool(axes)):
         mean = cell.groupby("setting")[column].mean()
         ended = bool(mean.notna().any())
@@ -74,16 +78,23 @@ def cells(
         value[place] = best[column].mean()
         state[place] = "" if ended else str(best["status"].iloc[0])
         chosen[place] = bool(cell["chosen"].any()) and ended
+        if not ended or chosen[place]:
+            beside[place] = ""
+        elif column == PAIRED:
+            beside[place] = str(best["beside_chosen"].iloc[0])
+        else:
+            beside[place] = apart(best[limits].mean(), of_chosen)
         own = " ".join(filter(None, map((letters or {}).get, cell["trial"])))
         unstable = "unstable" if ended and (best["status"] == "unstable").any() else ""
         marks[place] = list(filter(None, ["chosen" if chosen[place] else "", own, unstable]))
-    apart = "\n" if axes else ", "
-    words = {place: apart.join([state[place] or percent(value[place]), *marks[place]]) for place in value}
+    break_ = "\n" if axes else ", "
+    words = {place: break_.join([state[place] or percent(value[place]), *marks[place]]) for place in value}
     frames: dict[str, Any] = {"axes": axes}
     for name, table, absent in (
         ("value", value, math.nan),
         ("words", words, ABSENT),
         ("chosen", chosen, False),
+        ("beside", beside, ""),
         ("state", state, ABSENT),
         ("marks", {place: " ".join(each) for place, each in marks.items()}, ""),
     ):
@@ -92,6 +103,15 @@ def cells(
         frames[name] = frame
     frames["value"] = frames["value"].astype(float)
     return frames
+
+
+def apart(one: Sequence[float], chosen: Sequence[float]) -> str:
+    """What the limits (low, high) of two scores say of the first.
+
+    "better" or "worse" only where the intervals do not meet, which asks for more than a paired difference does.
+    """
+    (low, high), (least, greatest) = one, chosen
+    return BETTER if low > greatest else WORSE if high < least else NOT_RESOLVED
 
 
 def shortened(tables: Sequence[Mapping[str, Any]], metric: str) -> list[dict[str, Any]]:
@@ -112,5 +132,5 @@ def shortened(tables: Sequence[Mapping[str, Any]], metric: str) -> list[dict[str
     kept = best | (marks != "").to_numpy()
     beside = ", and the chosen" if kept.sum() > best.sum() else ""
     label = f"best {SETTINGS} of {len(value)} settings by {metric}{beside}"
-    frames = ("value", "words", "chosen")
+    frames = ("value", "words", "chosen", "beside")
     return [dict(table) | {name: table[name][kept].rename_axis(index=label) for name in frames} for table in tables]

@@ -28,26 +28,45 @@ from visrec.report.verdict import IDENTICAL, NOT_MEASURED
 from visrec.scoring import health, intervals
 
 COMPARISONS = ["dataset", "size", "metric", "k", "a", "b", "trial_a", "trial_b", "seeds_a", "seeds_b"]
-COMPARISONS += ["difference", "low", "high", "word"]
+JUDGED = ["difference", "low", "high", "alone_low", "alone_high", "word"]
+COMPARISONS += JUDGED
 OVERALL = ["encoder", "metric", "datasets", "value", "low", "high"]
+OVERALL_PAIRS = ["metric", "datasets", "a", "b", *JUDGED]
 SELECTION = [*GROUP, "selector", "better", "settings", "spearman", "trial", "precision", "low", "high"]
 SELECTION += ["best_trial", "best_precision", "best_low", "best_high"]
 SIGN = {"higher": 1, "lower": -1}
 OVERLAP = [*GROUP, "setting", "seeds", "k", "overlap", "chance"]
 
 
-def difference(draws: Draws, a: Sequence[Trial], b: Sequence[Trial], name: str) -> dict[str, Any]:
-    """`difference` of a score between two settings, with its limits `low` and `high` and the `word` for it.
+def differences(
+    draws: Draws, pairs: Sequence[tuple[Sequence[Trial], Sequence[Trial]]], name: str
+) -> list[dict[str, Any]]:
+    """The `difference` of a score within each pair of settings, a minus b, and the `word` for it, all judged together.
 
-    The word is "better", "worse" or "not resolved", said of a, "identical" where no query tells them apart, or "not
+    `low` and `high` hold for all pairs at once, `alone_low` and `alone_high` for this pair. The word goes by the
+    former: "better", "worse" or "not resolved", said of a, "identical" where no query tells the two apart, or "not
     measured".
     """
-    draws_a, draws_b = of_seeds(draws, a, name), of_seeds(draws, b, name)
-    value, low, high = map(float, intervals.summary(intervals.contrast(draws_a, draws_b, intervals.SEED)))
-    word = (
-        NOT_MEASURED if math.isnan(value) else IDENTICAL if not value and low == high else intervals.relation(low, high)
-    )
-    return {"difference": value, "low": low, "high": high, "word": word}
+    if not pairs:
+        return []
+    contrasts = [
+        intervals.contrast(of_seeds(draws, a, name), of_seeds(draws, b, name), intervals.SEED) for a, b in pairs
+    ]
+    return _judged(np.stack(contrasts, axis=1))
+
+
+def _judged(contrasts: np.ndarray) -> list[dict[str, Any]]:
+    """What `differences` says of resampled differences, float64 (1 + intervals.RESAMPLES, m)."""
+    contrasts = np.where(np.abs(contrasts) < intervals.ROUNDING, 0.0, contrasts)
+    _, *alone = intervals.summary(contrasts)
+    numbers = np.stack([*intervals.simultaneous(contrasts), *alone], axis=1)
+    return [dict(zip(JUDGED, [*map(float, row), _word(*row[:3])], strict=True)) for row in numbers]
+
+
+def _word(value: float, low: float, high: float) -> str:
+    if math.isnan(value):
+        return NOT_MEASURED
+    return IDENTICAL if not value and low == high else intervals.relation(low, high)
 
 
 def compare(draws: Draws, chosen: Mapping[str, Sequence[Trial]], k: int) -> list[dict[str, Any]]:
@@ -66,19 +85,18 @@ def compare(draws: Draws, chosen: Mapping[str, Sequence[Trial]], k: int) -> list
         seeds = {encoder: of_seeds(draws, members, name).shape[1] for encoder, members in chosen.items()}
         if not any(seeds.values()):
             continue
-        for a, b in itertools.combinations(chosen, 2):
+        pairs = list(itertools.combinations(chosen, 2))
+        found = differences(draws, [(chosen[a], chosen[b]) for a, b in pairs], name)
+        for (a, b), judged in zip(pairs, found, strict=True):
             about = columns_of(chosen[a][0], ["dataset", "size"]) | {"metric": name}
             about |= {"k": k_of(name, k), "a": a, "b": b, "seeds_a": seeds[a], "seeds_b": seeds[b]}
             about |= {"trial_a": chosen[a][0].name, "trial_b": chosen[b][0].name}
-            rows.append(about | difference(draws, chosen[a], chosen[b], name))
+            rows.append(about | judged)
     return rows
 
 
 def overall(draws: Mapping[tuple, Draws], chosen: Mapping[tuple, Mapping[str, Sequence[Trial]]]) -> pd.DataFrame:
     """Mean over datasets and sizes of the encoders that have the score on all of them; empty where there is only one.
-
-    Datasets are drawn independently: the order of each one's resamples is shuffled, so that what is added up has
-    nothing in common. Sizes of one dataset are the same pictures and keep their draws paired.
 
     Args:
         draws: (dataset, size) -> draws of test.
@@ -88,26 +106,54 @@ def overall(draws: Mapping[tuple, Draws], chosen: Mapping[tuple, Mapping[str, Se
         Columns `OVERALL`, best first within a metric.
     """
     rows = []
+    for name in COMPARED if len(draws) > 1 else ():
+        scored = []
+        for encoder, means in _means(draws, chosen, name).items():
+            value, low, high = map(float, intervals.summary(means))
+            scored.append([encoder, name, len(draws), value, max(low, 0.0), min(high, 1.0)])
+        rows += sorted(scored, key=lambda row: -row[OVERALL.index("value")])
+    return pd.DataFrame(rows, columns=OVERALL)
+
+
+def overall_pairs(draws: Mapping[tuple, Draws], chosen: Mapping[tuple, Mapping[str, Sequence[Trial]]]) -> pd.DataFrame:
+    """Every pair of the encoders of `overall`, which has the arguments; columns `OVERALL_PAIRS`."""
+    rows = []
+    for name in COMPARED if len(draws) > 1 else ():
+        means = _means(draws, chosen, name)
+        pairs = list(itertools.combinations(means, 2))
+        if pairs:
+            judged = _judged(np.stack([means[a] - means[b] for a, b in pairs], axis=1))
+            about = ({"metric": name, "datasets": len(draws), "a": a, "b": b} for a, b in pairs)
+            rows += [pair | one for pair, one in zip(about, judged, strict=True)]
+    return pd.DataFrame(rows, columns=OVERALL_PAIRS)
+
+
+def _means(
+    draws: Mapping[tuple, Draws], chosen: Mapping[tuple, Mapping[str, Sequence[Trial]]], name: str
+) -> dict[str, np.ndarray]:
+    """Encoder -> its resampled mean over datasets and sizes, if it has the score on all of them.
+
+    Datasets are drawn independently: the order of each one's resamples is shuffled, so that what is added up has
+    nothing in common. Sizes of one dataset are the same pictures and keep their draws paired. Encoders share the draws
+    of queries; of seeds each has draws of its own on each dataset and size.
+    """
     datasets = list(dict.fromkeys(dataset for dataset, _ in draws))
     shuffled = {
         dataset: np.append(0, 1 + np.random.default_rng([intervals.SEED, number]).permutation(intervals.RESAMPLES))
         for number, dataset in enumerate(datasets, 1)
     }
-    encoders = dict.fromkeys(encoder for members in chosen.values() for encoder in members)
-    for name in COMPARED if len(draws) > 1 else ():
-        scored = []
-        for encoder in encoders:
-            means = [
-                intervals.across_seeds(of_seeds(here, chosen[key].get(encoder, ()), name), intervals.SEED, stream)[
-                    shuffled[key[0]]
-                ]
-                for stream, (key, here) in enumerate(draws.items(), 1)
-            ]
-            value, low, high = map(float, intervals.summary(np.mean(means, axis=0)))
-            if not math.isnan(value):
-                scored.append([encoder, name, len(draws), value, max(low, 0.0), min(high, 1.0)])
-        rows += sorted(scored, key=lambda row: -row[OVERALL.index("value")])
-    return pd.DataFrame(rows, columns=OVERALL)
+    found = {}
+    for place, encoder in enumerate(dict.fromkeys(encoder for members in chosen.values() for encoder in members)):
+        parts = [
+            intervals.across_seeds(
+                of_seeds(here, chosen[key].get(encoder, ()), name), intervals.SEED, place * len(draws) + number
+            )[shuffled[key[0]]]
+            for number, (key, here) in enumerate(draws.items(), 1)
+        ]
+        means = np.mean(parts, axis=0)
+        if not np.isnan(means[0]):
+            found[encoder] = means
+    return found
 
 
 def selection(experiment: Experiment, val: Draws, test: Draws) -> list[dict[str, Any]]:

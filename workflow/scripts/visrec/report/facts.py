@@ -10,6 +10,7 @@ from visrec.report.verdict import (
     METRICS,
     duration,
     enumerate_words,
+    judged,
     missing,
     named,
     percent,
@@ -154,3 +155,36 @@ def near_copies(duplicates: Mapping[str, Any] | None, queries: int) -> str:
         f"{duplicates['near']:,} of {queries:,} test pictures have a near duplicate in train. To find that one is no "
         "test of an embedding; the table of train-test overlap has the scores without them."
     )
+
+
+def limits(
+    leaders: Sequence[Mapping[str, Any]],
+    trained: Sequence[str],
+    comparisons: Sequence[Mapping[str, Any]],
+    duplicates: Mapping[str, Any] | None,
+    queries: int,
+) -> list[str]:
+    """What limits a verdict, in a few words each; the caveats below it say more.
+
+    Args:
+        leaders: its rows of leaderboard.csv, one per encoder.
+        trained: the encoders that are trained networks.
+        comparisons: its rows of comparisons.csv.
+        duplicates: as for `near_copies`.
+        queries: number of test pictures.
+    """
+    scored = {row["encoder"]: row for row in leaders if score(row, "precision").measured}
+    lone = [encoder for encoder in trained if encoder in scored and scored[encoder]["n_seeds"] == 1]
+    found = []
+    if lone:
+        several = len(lone) < sum(encoder in scored for encoder in trained)
+        found.append(f"one training run of {enumerate_words(lone)}" if several else "one training run per network")
+    if queries:
+        near = duplicates["near"] if duplicates else 0
+        copies = f", {100 * near / queries:.0f}\N{NO-BREAK SPACE}% with a near copy in train" if near else ""
+        found.append(f"{queries:,} queries{copies}")
+    unstable = [row["encoder"] for row in leaders if row.get("status") == "unstable"]
+    if unstable:
+        found.append(f"the training of {enumerate_words(unstable)} is unstable")
+    pairs = judged(comparisons)
+    return [*found, f"{pairs} pairs judged together"] if pairs > 1 else found

@@ -13,12 +13,17 @@ import pandas as pd
 from visrec.data.models import USABLE
 from visrec.experiment.trials import Trial
 from visrec.report import score_names
-from visrec.report.cells import cells, placed
+from visrec.report.cells import apart, cells, placed
 from visrec.report.headline import HEADLINE, HEADLINE_KNN
+from visrec.report.verdict import BETTER, EQUAL, WORSE
 from visrec.scoring.metrics import ATTRIBUTES_AND_IDENTITY, HEALTH, unbounded
 
 SPLITS = {"val": "validation", "test": "test"}  # settings were chosen on the first
 DECIMALS = 4
+MEASURED = ["value", "low", "high"]
+WORDS = (BETTER, WORSE, *EQUAL)
+# The score on validation of which grid.csv says what the paired difference to the chosen says.
+PAIRED = HEADLINE | HEADLINE_KNN | {"evaluator": "knn", "metric": "precision"}
 
 
 def grid(
@@ -41,7 +46,8 @@ def grid(
         splits: name of each split; scores: name of each score that some trial has, and whether it is a share; groups
         of (number, name) of scores; encoders: name; across and down, the axes, "" for none; columns and rows, the words
         of their places; state and marks, row by row, see `cells.cells`; values[split][score], row by row, None where
-        there is none.
+        there is none; spans[split][score], their intervals as [low, high] or None; beside[split][score], what is said
+        of each beside the chosen: the word of grid.csv for the headline on validation, elsewhere by the intervals.
     """
     by_encoder: dict[str, list[Trial]] = {}
     for trial in trials:
@@ -52,7 +58,7 @@ def grid(
     scores = scores[scores["encoder"].isin(by_encoder)]
     parts = dict(tuple(scores.groupby(["evaluator", "metric"])))
     offered = [(one, _values(parts.get(_score(one), scores.iloc[:0]), one["where"])) for one in _offered(scores, k)]
-    offered = [(one, values) for one, values in offered if values.notna().any()]
+    offered = [(one, known) for one, known in offered if known["value"].notna().any()]
     groups: dict[str, list[tuple[int, str]]] = {}
     for number, (one, _) in enumerate(offered):
         groups.setdefault(one["group"], []).append((number, one["name"]))
@@ -104,11 +110,11 @@ def _score(offered: Mapping[str, Any]) -> tuple[str, str]:
     return offered["where"]["evaluator"], offered["where"]["metric"]
 
 
-def _values(found: pd.DataFrame, where: Mapping[str, Any]) -> pd.Series:
-    """The values of one score, by split, encoder and trial."""
+def _values(found: pd.DataFrame, where: Mapping[str, Any]) -> pd.DataFrame:
+    """The values of one score and their limits, by split, encoder and trial."""
     for column, value in where.items():
         found = found[found[column].isna() if value is None else found[column] == value]
-    return found.drop_duplicates(["split", "encoder", "trial"]).set_index(["split", "encoder", "trial"])["value"]
+    return found.drop_duplicates(["split", "encoder", "trial"]).set_index(["split", "encoder", "trial"])[MEASURED]
 
 
 def _encoder(
@@ -116,11 +122,12 @@ def _encoder(
     settings: pd.DataFrame,
     trials: Sequence[Trial],
     letters: Mapping[tuple[str, str], str],
-    offered: Sequence[tuple[Mapping[str, Any], pd.Series]],
+    offered: Sequence[tuple[Mapping[str, Any], pd.DataFrame]],
 ) -> dict[str, Any]:
     own = {trial: text for (whose, trial), text in letters.items() if whose == encoder}
     table = cells(settings, trials, letters=own)
     down, across = table["value"].index, table["value"].columns
+    found = {split: _places(encoder, split, settings, trials, offered, (down, across)) for split in SPLITS}
     return {
         "name": encoder,
         "across": across.name,
@@ -129,7 +136,7 @@ def _encoder(
         "rows": [str(place) for place in down],
         "state": table["state"].replace("ok", "").to_numpy().tolist(),
         "marks": table["marks"].to_numpy().tolist(),
-        "values": {split: _places(encoder, split, settings, trials, offered, down, across) for split in SPLITS},
+        **{name: {split: each[name] for split, each in found.items()} for name in ("values", "spans", "beside")},
     }
 
 
@@ -138,29 +145,64 @@ def _places(
     split: str,
     settings: pd.DataFrame,
     trials: Sequence[Trial],
-    offered: Sequence[tuple[Mapping[str, Any], pd.Series]],
-    down: pd.Index,
-    across: pd.Index,
-) -> list[list[list[float | None]]]:
-    """Per score, row by row: the mean over seeds of the setting that stands in the cell."""
+    offered: Sequence[tuple[Mapping[str, Any], pd.DataFrame]],
+    axes: tuple[pd.Index, pd.Index],
+) -> dict[str, list]:
+    """`values`, `spans` and `beside` per score, row by row: means over seeds of the setting that stands in the cell."""
     rows = placed(settings[settings["status"].isin(USABLE)], trials)
     keys = pd.MultiIndex.from_product([[split], [encoder], rows["trial"]])
-    values = pd.DataFrame({number: known.reindex(keys).to_numpy(float) for number, (_, known) in enumerate(offered)})
-    means = values.set_axis(rows.index).groupby(rows["setting"]).mean()
     # Of several settings the chosen one, else the best by precision on validation, whatever is shown of it.
     rank = (
         rows.groupby("setting")
-        .agg({"y": "first", "x": "first", "chosen": "any", "val_precision": "mean"})
+        .agg({"y": "first", "x": "first", "chosen": "any", "val_precision": "mean", "beside_chosen": "first"})
         .sort_values(["chosen", "val_precision"], ascending=False, kind="stable")
     )
     stands = rank.drop_duplicates(["y", "x"])
-    shown = means.loc[stands.index].set_axis(pd.MultiIndex.from_frame(stands[["y", "x"]]))
-    shown = shown.reindex(pd.MultiIndex.from_product([down, across]))
-    return [
-        [[_number(value) for value in row] for row in one.to_numpy(float).reshape(len(down), len(across))]
-        for _, one in shown.items()
-    ]
+    places = pd.MultiIndex.from_frame(stands[["y", "x"]])
+    grid_cells = pd.MultiIndex.from_product(axes)
+    chosen = stands.index[stands["chosen"]]
+    found: dict[str, list] = {"values": [], "spans": [], "beside": []}
+    for one, known in offered:
+        means = known.reindex(keys).astype(float).set_axis(rows.index).groupby(rows["setting"]).mean().loc[stands.index]
+        if split == "val" and one["where"] == PAIRED | {"k": one["where"]["k"]}:
+            words = stands["beside_chosen"]
+        else:
+            centre = means.loc[chosen[0], MEASURED[1:]] if len(chosen) else (math.nan, math.nan)
+            told = [apart(limits, centre) for limits in means[MEASURED[1:]].to_numpy()]
+            words = pd.Series(told, means.index, dtype=object)
+        words = words.where(~stands["chosen"] & means["value"].notna(), "")
+        shown = means.assign(words=words).set_axis(places).reindex(grid_cells)
+        lines = [
+            shown.iloc[start : start + len(axes[1])].to_dict("records") for start in range(0, len(shown), len(axes[1]))
+        ]
+        found["values"].append([[_number(cell["value"]) for cell in line] for line in lines])
+        found["spans"].append([[_span(cell["low"], cell["high"]) for cell in line] for line in lines])
+        found["beside"].append([[cell["words"] if cell["words"] in WORDS else "" for cell in line] for line in lines])
+    return found
+
+
+def _span(low: float, high: float) -> list[float] | None:
+    return [_number(low), _number(high)] if math.isfinite(low) and math.isfinite(high) else None
 
 
 def _number(value: float) -> float | None:
     return round(float(value), DECIMALS) if math.isfinite(value) else None
+
+
+def open_settings(settings: pd.DataFrame) -> list[str]:
+    """One sentence per encoder with a grid: how many trials of other settings do not differ from the chosen one.
+
+    Args:
+        settings: rows of grid.csv, of one dataset and size.
+    """
+    sentences = []
+    for encoder, rows in settings.groupby("encoder", sort=False):
+        beside = rows.loc[rows["status"].isin(USABLE) & ~rows["chosen"], "beside_chosen"]
+        if len(beside) and (rows["chosen"] & rows["status"].isin(USABLE)).any():
+            number = int(beside.isin(EQUAL).sum())
+            verb = "is" if number == 1 else "are"
+            sentences.append(
+                f"{encoder}: {number} of {len(beside)} trials of other settings {verb} not measurably different from "
+                "the chosen."
+            )
+    return sentences

@@ -24,16 +24,18 @@ from visrec.experiment.layout import Experiment
 from visrec.experiment.trials import Trial
 from visrec.report import PROVENANCE, TABLES, ladder, leaderboard, provenance, score_tables, sections, sheets, style
 from visrec.report.examples import examples
-from visrec.report.facts import facts, near_copies
-from visrec.report.grid import grid
-from visrec.report.inputs import UNFINISHED, State, disclosures, statuses
+from visrec.report.facts import facts, limits, near_copies
+from visrec.report.glance import glance
+from visrec.report.grid import grid, open_settings
+from visrec.report.inputs import UNFINISHED, State, disclosures, statuses, warnings
 from visrec.report.layer_sections import layers
 from visrec.report.map import embedding_map
 from visrec.report.paper import paper
 from visrec.report.rendering import render
 from visrec.report.settings import varied_names
 from visrec.report.sprites import Pictures
-from visrec.report.verdict import EQUAL, enumerate_words, verdict
+from visrec.report.together import together
+from visrec.report.verdict import enumerate_words, verdict
 
 TEMPLATES = Path(__file__).parent / "templates"
 # Contents of the page: title of a group -> anchor and label of its sections, in their order.
@@ -52,7 +54,7 @@ CONTENTS = {
         "grid": "Grid",
         "pictures": "Pictures",
     },
-    "Details": {
+    "Appendix": {
         "scores": "All scores",
         "protocols": "Published protocols",
         "paper": "The original paper",
@@ -65,7 +67,8 @@ CONTENTS = {
         "how": "How to read this",
     },
 }
-NUMBERS = ("scores", "leaderboard", "grid", "comparisons", "overall", "selection", "overlap", "atlas")  # tables read
+OVERALL = ("overall", "overall_pairs")  # tables of all datasets together
+NUMBERS = ("scores", "leaderboard", "grid", "comparisons", *OVERALL, "selection", "overlap", "atlas")  # tables read
 UNQUOTED = ",;?=@&$+!*[]{}|'"  # allowed in a data: URI inside srcset; what HTML minds is escaped on top
 
 
@@ -95,7 +98,9 @@ def _pictured(experiment: Experiment, chapter: Mapping[str, Any], config: Mappin
     shown = examples(experiment, chapter, pictures, about["queries"], about["neighbours"])
     points = embedding_map(experiment, chapter, pictures)
     sprite = pictures.sprite(experiment.images(chapter["dataset"], chapter["size"]))
-    return {"examples": shown, "map": points, "pictures": pictures.data(), "sprite": sprite}
+    leading = list(chapter["shown"])  # the best first
+    beside = glance(shown, [leading[0], "pixels", *leading])
+    return {"examples": shown, "glance": beside, "map": points, "pictures": pictures.data(), "sprite": sprite}
 
 
 def _chapter(
@@ -110,7 +115,7 @@ def _chapter(
     here = {
         name: table[(table["dataset"] == dataset) & (table["size"] == size)]
         for name, table in tables.items()
-        if name != "overall"
+        if name not in OVERALL
     }
     leaders, pairs = (here[name].to_dict("records") for name in ("leaderboard", "comparisons"))
     k, shown = leaders[0]["k"], {row["encoder"]: row["trial"] for row in leaders}
@@ -132,6 +137,7 @@ def _chapter(
         "verdict": verdict(leaders, trained, pairs, disclosed),
         "facts": facts(leaders, pairs, stages, scores, disclosed),
         "near_copies": near_copies(near, queries),
+        "limits": limits(leaders, trained, pairs, near, queries),
         "rows": leaderboard.rows(leaders, pairs, stages, disclosed),
         "constants": leaderboard.constants(leaders),
         "absent": absent,
@@ -144,7 +150,8 @@ def _chapter(
         "protocols": sections.protocols(scores, columns),
         "duels": sections.duels(pairs, list(shown), k),
         "health": sections.health(scores, columns, k),
-        "overlaps": sections.overlaps(here["overlap"]),
+        "overlaps": sections.overlaps(here["overlap"], leaders),
+        "warnings": warnings(experiment, shown),
         "selection": sections.selection(here["selection"]),
         "grid": grid(here["grid"], here["scores"], trials, sections.chosen_without(here["selection"]), k),
         "letters": [
@@ -163,7 +170,7 @@ def _chapter(
         "shown": shown,
         "status": {row["encoder"]: row["status"] for row in leaders},
         "states": states,
-        "open": _open_settings(here["grid"]),
+        "open": open_settings(here["grid"]),
         "unfinished": any(state.status == UNFINISHED for state in states.values()),
     }
 
@@ -202,21 +209,6 @@ def _atlases(rows: pd.DataFrame, trials: Sequence[Trial], shown: Mapping[str, st
             mode = options[encoder, trial].get("batchnorm", "running")
             found.append({"encoder": encoder, "trial": trial} | layers(own, mode))
     return found
-
-
-def _open_settings(grid: pd.DataFrame) -> list[str]:
-    """One sentence per encoder with a grid: how many trials of other settings do not differ from the chosen one."""
-    sentences = []
-    for encoder, rows in grid.groupby("encoder", sort=False):
-        beside = rows.loc[rows["status"].isin(USABLE) & ~rows["chosen"], "beside_chosen"]
-        if len(beside) and (rows["chosen"] & rows["status"].isin(USABLE)).any():
-            number = int(beside.isin(EQUAL).sum())
-            verb = "is" if number == 1 else "are"
-            sentences.append(
-                f"{encoder}: {number} of {len(beside)} trials of other settings {verb} not measurably different from "
-                "the chosen."
-            )
-    return sentences
 
 
 def _read(tables: Path, trials: Sequence[Trial]) -> dict[str, pd.DataFrame]:
@@ -283,12 +275,13 @@ def report(
         chapters=chapters,
         encoders=list(dict.fromkeys(trial.encoder for trial in trials)),
         trials=trials,
-        colours=style.encoder_colours(trial.encoder for trial in trials),
+        looks=style.looks(trial.encoder for trial in trials),
         style=style,
         paper=paper(chapters),
         filters=leaderboard.filters(chapters),
         attributes=any(chapter["shares_attributes"] for chapter in chapters),
         overall=sections.overall(tables["overall"], k),
+        common=together(tables, trials),
         runs=runs,
         scored=bool(experiment.evaluators),
         failed=[run for run in runs if run["status"] not in USABLE],

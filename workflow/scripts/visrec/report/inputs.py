@@ -1,7 +1,7 @@
 """What the jobs of an experiment's trials wrote, read for the tables and the report."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -148,3 +148,14 @@ def summary_of_known(how: Callable[[list[float]], float], values: Iterable[float
     """A summary of the values that are there; NaN if there are none."""
     there = [float(value) for value in values if not missing(value)]
     return float(how(there)) if there else math.nan
+
+
+def warnings(experiment: Experiment, shown: Mapping[str, str]) -> list[tuple[str, str]]:
+    """What embedding warned of in the features of each encoder's shown trial: (encoder, sentence).
+
+    Args:
+        experiment: with the trials.
+        shown: encoder -> name of its trial.
+    """
+    trials = [trial for trial in experiment.trials if shown.get(trial.encoder) == trial.name]
+    return [(trial.encoder, said) for trial in trials for said in read_cost(experiment, trial).get("warnings", [])]

@@ -147,6 +147,12 @@ def runs(found: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
                 "parameters": row["parameters"],
                 "options": ", ".join(f"{key} {value}" for key, value in json.loads(row["options"]).items()) or "none",
                 "fingerprint": row["images_fingerprint"],
+                "order": {
+                    "iterations": row["iterations"],
+                    "seconds": row["made_seconds"],
+                    "speed": row["made_images_per_second"],
+                    "memory": row["jobs_peak_memory_mb"],
+                },
             }
         )
     return lines

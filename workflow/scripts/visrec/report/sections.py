@@ -102,7 +102,7 @@ def spaces(rows: Rows, encoders: Sequence[str], k: int) -> list[dict[str, Any]]:
                 best[encoder] = row["value"], (features, distance)
     lines = []
     for kind, found in scored.items():
-        one = line(score_names.space(*kind), found, encoders)
+        one = line(score_names.space(*kind), found, encoders, lifted=False)
         if one is not None:
             for encoder, each in zip(encoders, one["cells"], strict=True):
                 if len(scored) > 1 and best.get(encoder, (0, None))[1] == kind:
@@ -117,10 +117,10 @@ def leaks(rows: Rows, encoders: Sequence[str], k: int) -> list[dict[str, Any]]:
     left_out = pick(rows, "knn", "precision", PAPER_K, "train", protocol="leave-one-out")
     dropped = pick(rows, "knn", "precision", k, duplicates="dropped")
     lines = [
-        line(f"train, precision@{PAPER_K}: the query counts itself", counted, encoders),
-        line(f"train, precision@{PAPER_K}: the query is left out", left_out, encoders),
-        line(f"test, precision@{k}", pick(rows, "knn", "precision", k), encoders),
-        line(f"test, precision@{k}: without near duplicates of the query", dropped, encoders),
+        line(f"train, precision@{PAPER_K}: the query counts itself", counted, encoders, lifted=False),
+        line(f"train, precision@{PAPER_K}: the query is left out", left_out, encoders, lifted=False),
+        line(f"test, precision@{k}", pick(rows, "knn", "precision", k), encoders, lifted=False),
+        line(f"test, precision@{k}: without near duplicates of the query", dropped, encoders, lifted=False),
     ]
     return group("", lines)
 
@@ -162,8 +162,14 @@ def health(rows: Rows, encoders: Sequence[str], k: int) -> list[dict[str, Any]]:
     return group("", lines)
 
 
-def overlaps(rows: pd.DataFrame) -> list[dict[str, str]]:
-    """How alike the lists of different seeds are; rows of overlap.csv."""
+def overlaps(rows: pd.DataFrame, leaders: Iterable[Mapping[str, Any]]) -> list[dict[str, str]]:
+    """How alike the lists of different seeds are, of each encoder's chosen setting.
+
+    Args:
+        rows: of overlap.csv.
+        leaders: of leaderboard.csv, of the same dataset and size.
+    """
+    chosen = {(row["encoder"], "" if missing(row["setting"]) else row["setting"]) for row in leaders}
     return [
         {
             "encoder": row["encoder"],
@@ -174,6 +180,7 @@ def overlaps(rows: pd.DataFrame) -> list[dict[str, str]]:
             "chance": percent(row["chance"]),
         }
         for row in rows.to_dict("records")
+        if (row["encoder"], "" if missing(row["setting"]) else row["setting"]) in chosen
     ]
 
 

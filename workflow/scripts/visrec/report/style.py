@@ -1,64 +1,117 @@
-"""One look for every figure and for the page: colours, sizes, matplotlib's settings. Literals only, nothing is drawn.
+"""One look for every figure and for the page: colours, shapes, sizes, matplotlib's settings. Nothing is drawn.
 
-Colours keep apart for the common kinds of colour blindness (after Okabe and Ito) and stand out at least 3:1 from their
-ground. Each encoder has one colour in every figure and on the page.
+Each encoder has one colour and one shape in every figure and on the page. Colours stand out at least 3:1 from their
+ground (after Okabe and Ito); encoders whose colours come near each other for the colour-blind differ in shape. What is
+no encoder, such as links and marks, has no encoder's colour.
 """
 
 import zlib
 from collections.abc import Iterable
 from typing import Any
 
+Pair = tuple[str, str]  # (light, dark)
+
 THEMES = ("light", "dark")
 GROUND = {"light": "#fdfcf9", "dark": "#161514"}
 INK = {"light": "#1d1b19", "dark": "#ece8e1"}
 MUTED = {"light": "#6a655e", "dark": "#a39d94"}
 RULE = {"light": "#e2ddd4", "dark": "#38342f"}
-ACCENT = {"light": "#b8400a", "dark": "#ff9a5e"}
+ACCENT = {"light": "#37474f", "dark": "#c3d0d8"}
 HEALTHY = {"light": "#dcebdd", "dark": "#20342a"}
+# Cells of a grid that are measurably better or worse than the chosen, and those that are neither.
+BETTER = {"light": "#9fd0cf", "dark": "#0f5a60"}
+WORSE = {"light": "#ecc98a", "dark": "#6b4a08"}
+OPEN = {"light": "#ebe7df", "dark": "#2c2926"}
 
-# encoder: (light, dark)
+ORANGE, BLUE, GREEN = ("#b8400a", "#ff9a5e"), ("#0068a8", "#62b6ee"), ("#00775a", "#48c79d")
+GREY, PURPLE, AMBER = ("#6a655e", "#a8a29a"), ("#8a4a86", "#d7a0d2"), ("#8f6500", "#e3b341")
+PINK, INDIGO, OLIVE = ("#a5316c", "#f291bf"), ("#4b5bb5", "#a3b0ff"), ("#5c6b12", "#bccb5b")
+TEAL = ("#00707f", "#5cc7d6")
+
+# shape: (matplotlib's marker, CSS's clip-path of a square)
+SHAPES = {
+    "circle": ("o", "circle(50%)"),
+    "square": ("s", "inset(6%)"),
+    "diamond": ("D", "polygon(50% 0, 100% 50%, 50% 100%, 0 50%)"),
+    "up": ("^", "polygon(50% 2%, 100% 96%, 0 96%)"),
+    "down": ("v", "polygon(0 4%, 100% 4%, 50% 98%)"),
+    "left": ("<", "polygon(2% 50%, 96% 0, 96% 100%)"),
+    "right": (">", "polygon(98% 50%, 4% 0, 4% 100%)"),
+    "plus": ("P", "polygon(33% 0, 67% 0, 67% 33%, 100% 33%, 100% 67%, 67% 67%, 67% 100%, 33% 100%, 33% 67%, 0 67%, "
+             "0 33%, 33% 33%)"),
+    "cross": ("X", "polygon(22% 0, 50% 28%, 78% 0, 100% 22%, 72% 50%, 100% 78%, 78% 100%, 50% 72%, 22% 100%, 0 78%, "
+              "28% 50%, 0 22%)"),
+    "hexagon": ("h", "polygon(50% 0, 95% 25%, 95% 75%, 50% 100%, 5% 75%, 5% 25%)"),
+    "pentagon": ("p", "polygon(50% 0, 100% 40%, 80% 100%, 20% 100%, 0 40%)"),
+    "star": ("*", "polygon(50% 0, 62% 36%, 100% 36%, 69% 58%, 81% 96%, 50% 73%, 19% 96%, 31% 58%, 0 36%, 38% 36%)"),
+    "bar": ("d", "polygon(50% 0, 78% 50%, 50% 100%, 22% 50%)"),
+}  # fmt: skip
 ENCODERS = {
-    "age": ("#b8400a", "#ff9a5e"),
-    "pca": ("#0068a8", "#62b6ee"),
-    "pixels": ("#00775a", "#48c79d"),
-    "random": ("#6a655e", "#a8a29a"),
-    "precomputed": ("#8a4a86", "#d7a0d2"),
+    "age": (ORANGE, "circle"),
+    "age_labels": (ORANGE, "cross"),
+    "ali": (ORANGE, "hexagon"),
+    "bigan": (OLIVE, "plus"),
+    "dcgan": (OLIVE, "down"),
+    "pca": (BLUE, "square"),
+    "pixels": (GREEN, "diamond"),
+    "precomputed": (PURPLE, "circle"),
+    "pretrained": (TEAL, "down"),
+    "random": (GREY, "cross"),
+    "siamese": (BLUE, "hexagon"),
+    "simclr": (INDIGO, "up"),
+    "supcon": (PINK, "plus"),
+    "supervised": (OLIVE, "square"),
+    "vae": (AMBER, "up"),
+    "vicreg": (AMBER, "diamond"),
 }
-SPARE = (
-    ("#8f6500", "#e3b341"),
-    ("#a5316c", "#f291bf"),
-    ("#4b5bb5", "#a3b0ff"),
-    ("#5c6b12", "#bccb5b"),
-    ("#00707f", "#5cc7d6"),
-)
-# Lines of one figure: settings of a grid, told apart by colour and by dash.
-LINES = {
-    "light": ("#b8400a", "#0068a8", "#00775a", "#8a4a86", "#8f6500", "#4b5bb5"),
-    "dark": ("#ff9a5e", "#62b6ee", "#48c79d", "#d7a0d2", "#e3b341", "#a3b0ff"),
-}
+SPARE = ((AMBER, "star"), (PINK, "left"), (INDIGO, "right"), (OLIVE, "pentagon"), (TEAL, "bar"))
 # Points of a map by their class, beside a letter each: (light, dark).
-CLASSES = (*ENCODERS.values(), *SPARE)
+CLASSES = (ORANGE, BLUE, GREEN, GREY, PURPLE, AMBER, PINK, INDIGO, OLIVE, TEAL)
+# Lines of one encoder, settings of its grid: shades of its colour (towards what, by how much), and dashes.
+SHADES = ((None, 0.0), (INK, 0.5), (GROUND, 0.22))
 DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.2, 1.5)))
 
 
-def encoder_colours(encoders: Iterable[str]) -> dict[str, tuple[str, str]]:
-    """Colour of each encoder as (light, dark).
+def looks(encoders: Iterable[str]) -> dict[str, tuple[Pair, str]]:
+    """Colour and shape of each encoder.
 
-    Encoders without a colour of their own get a spare one by a checksum of their name, so that the same set of encoders
-    is always coloured alike; more than five of them share.
+    Encoders without a look of their own get a spare one by a checksum of their name, so that the same set of encoders
+    always looks alike; more than five of them share.
     """
-    colours: dict[str, tuple[str, str]] = {}
+    found: dict[str, tuple[Pair, str]] = {}
     taken: set[int] = set()
     for encoder in sorted(set(encoders)):
         if encoder in ENCODERS:
-            colours[encoder] = ENCODERS[encoder]
+            found[encoder] = ENCODERS[encoder]
             continue
         place = zlib.crc32(encoder.encode()) % len(SPARE)
         while place in taken and len(taken) < len(SPARE):
             place = (place + 1) % len(SPARE)
         taken.add(place)
-        colours[encoder] = SPARE[place]
-    return colours
+        found[encoder] = SPARE[place]
+    return found
+
+
+def encoder_colours(encoders: Iterable[str]) -> dict[str, Pair]:
+    """Colour of each encoder as (light, dark)."""
+    return {encoder: colour for encoder, (colour, _) in looks(encoders).items()}
+
+
+def markers(encoders: Iterable[str]) -> dict[str, str]:
+    """Matplotlib's marker of each encoder."""
+    return {encoder: SHAPES[shape][0] for encoder, (_, shape) in looks(encoders).items()}
+
+
+def shades(colour: Pair, theme: str) -> list[str]:
+    """The shades of an encoder's colour in a theme, the colour itself first."""
+    own = colour[THEMES.index(theme)]
+    return [own if towards is None else mixed(own, towards[theme], share) for towards, share in SHADES]
+
+
+def mixed(a: str, b: str, share: float) -> str:
+    """The colour between `a` and `b`, "#rrggbb" each, that has this share of `b`."""
+    channels = ((int(one[place : place + 2], 16) for one in (a, b)) for place in (1, 3, 5))
+    return "#" + "".join(f"{round((1 - share) * x + share * y):02x}" for x, y in channels)
 
 
 def settings(theme: str) -> dict[str, Any]:

@@ -60,11 +60,11 @@ def _grid_rows(measured: Measured, group: Group, members: Sequence[Trial]) -> li
         for name in SOURCES
     }
     best = setting(chosen[0])
-    beside = {
-        text: comparisons.difference(measured.draws["val"][group[:2]], seeds, chosen, "precision")["word"]
-        for text, seeds in by_setting(measured.good(members)).items()
-        if text != best
-    }
+    others = {text: seeds for text, seeds in by_setting(measured.good(members)).items() if text != best}
+    judged = comparisons.differences(
+        measured.draws["val"][group[:2]], [(seeds, chosen) for seeds in others.values()], "precision"
+    )
+    beside = {text: one["word"] for text, one in zip(others, judged, strict=True)}
     rows = []
     for trial in members:
         state = measured.states[trial.folder]
@@ -137,6 +137,7 @@ def tables(experiment: Experiment, out: Mapping[str, str | Path]) -> None:
     _write_csv(measured.layers, out["layers"])
     _write_csv(pd.DataFrame(pairs, columns=comparisons.COMPARISONS).astype({"k": "Int64"}), out["comparisons"])
     _write_csv(comparisons.overall(test, ranked), out["overall"])
+    _write_csv(comparisons.overall_pairs(test, ranked), out["overall_pairs"])
     _write_csv(pd.DataFrame(selected, columns=comparisons.SELECTION), out["selection"])
     _write_csv(pd.DataFrame(overlaps, columns=comparisons.OVERLAP), out["overlap"])
     _write_csv(read_atlas(experiment), out["atlas"])

@@ -1,9 +1,9 @@
 """Words from numbers, never stronger than the intervals allow.
 
 Two encoders are called better or worse only where the interval of their paired difference, a row of comparisons.csv,
-leaves out 0; else the verdict is "not resolved", which the page calls no measurable difference, or "identical" where
-every query scores the same with both. A constant (chance, the majority class) is passed only by an interval
-that leaves it out.
+leaves out 0; these intervals hold for all pairs at once. Else the verdict is "not resolved", which the page calls no
+measurable difference, or "identical" where every query scores the same with both. A constant (chance, the majority
+class) is passed only by an interval that leaves it out.
 """
 
 import math
@@ -23,6 +23,7 @@ METRICS = {
     "knn_accuracy": "k-NN accuracy@{k}",
     "svm_accuracy": "SVM accuracy",
 }
+NAMED = 4  # encoders that a sentence names one by one
 NO_BREAK = "\N{NO-BREAK SPACE}"
 
 
@@ -188,12 +189,17 @@ def _conclusion(
     if behind:
         return (
             NOT_RESOLVED,
-            f"{first} scores highest: {most} {show}. It is measurably better than {enumerate_words(behind)}, with no "
-            f"measurable difference from {enumerate_words(open_)}.",
+            f"{first} scores highest: {most} {show}. It is measurably better than {_some(behind, others)}, with no "
+            f"measurable difference from {_some(open_, others)}.",
         )
     least, most = of_hundred(scores[ranked[-1]].value, scores[best].value)
     between = most if least == most else f"{least} to {most}"
     return NOT_RESOLVED, f"No encoder stands out: {between} {show}, whichever is taken."
+
+
+def _some(names: Sequence[str], of: Sequence[str]) -> str:
+    """Names, or how many of how many where there are too many for a sentence."""
+    return enumerate_words(names) if len(names) <= NAMED else f"{len(names)} of the {len(of)} others"
 
 
 def _beside_baselines(
@@ -279,4 +285,42 @@ def verdict(
             f"There is one seed of {enumerate_words(lone)}: the intervals cover the choice of query images, not the "
             "luck of training, so even a measurable difference speaks of this one network only."
         )
+    caveats += together(comparisons)
     return Verdict(word, heading, findings, caveats)
+
+
+def common(
+    rows: Iterable[Mapping[str, Any]],
+    comparisons: Sequence[Mapping[str, Any]],
+    chance: float | None,
+    disclosed: Mapping[str, str] = MappingProxyType({}),
+) -> Verdict:
+    """The verdict on several datasets and sizes together, by the plain means of the encoders that are on all of them.
+
+    Args:
+        rows: of overall.csv.
+        comparisons: of overall_pairs.csv.
+        chance: of precision, its mean over the same datasets and sizes.
+        disclosed: as for `verdict`.
+    """
+    scores = {
+        row["encoder"]: Score(row["value"], row["low"], row["high"]) for row in rows if row["metric"] == "precision"
+    }
+    word, heading = _conclusion(scores, chance, comparisons, disclosed)
+    return Verdict(word, heading, [], together(comparisons))
+
+
+def together(comparisons: Iterable[Mapping[str, Any]], metric: str = "precision") -> list[str]:
+    """What is said of the number of comparisons: a sentence where there are several."""
+    pairs = judged(comparisons, metric)
+    if pairs < 2:
+        return []
+    return [
+        f"All {pairs} pairs of encoders are judged together: where no two differ, the chance that any of them is "
+        "called better or worse is 5\N{NO-BREAK SPACE}%, not 5\N{NO-BREAK SPACE}% for each."
+    ]
+
+
+def judged(comparisons: Iterable[Mapping[str, Any]], metric: str = "precision") -> int:
+    """How many pairs were compared."""
+    return sum(row["metric"] == metric and row["word"] != NOT_MEASURED for row in comparisons)

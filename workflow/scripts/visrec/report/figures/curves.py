@@ -85,7 +85,12 @@ def read_history(results_dir: str | Path, trial: Trial) -> pd.DataFrame | None:
 
 
 def curves(
-    histories: Sequence[tuple[Trial, pd.DataFrame]], chosen: Mapping[str, str], theme: str, columns: int, width: float
+    histories: Sequence[tuple[Trial, pd.DataFrame]],
+    chosen: Mapping[str, str],
+    theme: str,
+    columns: int,
+    width: float,
+    ranked: Mapping[str, Sequence[str]] | None = None,
 ) -> Figure:
     """The readings of trainings as small multiples; several encoders each have panels and a legend of their own.
 
@@ -95,6 +100,7 @@ def curves(
         theme: "light" or "dark".
         columns: panels side by side.
         width: inches.
+        ranked: encoder -> settings, the best on validation first: of many, the first of them have looks of their own.
     """
     if not histories:
         return nothing("No network was trained here: there are no curves to draw.", width)
@@ -102,7 +108,11 @@ def curves(
     for trial, history in histories:
         groups.setdefault(trial.encoder, []).append((trial, history))
     panels = {encoder: _titled(readings(members[0][0]), columns, width) for encoder, members in groups.items()}
-    lines = {encoder: _lines(members, chosen.get(encoder), theme) for encoder, members in groups.items()}
+    colours = style.encoder_colours(groups)
+    lines = {}
+    for encoder, members in groups.items():
+        order = (ranked or {}).get(encoder, ())
+        lines[encoder] = _lines(members, chosen.get(encoder), order, style.shades(colours[encoder], theme), theme)
     headings = 0.3 if len(groups) > 1 else 0
     heights = [headings + _height(panels[encoder], lines[encoder], columns) for encoder in groups]
     figure = plt.figure(figsize=(width, sum(heights)))
@@ -114,23 +124,37 @@ def curves(
     return figure
 
 
-def _lines(histories: Sequence[tuple[Trial, pd.DataFrame]], chosen: str | None, theme: str) -> list[Line]:
-    """The lines of one encoder's trials, by setting.
+def _lines(
+    histories: Sequence[tuple[Trial, pd.DataFrame]],
+    chosen: str | None,
+    order: Sequence[str],
+    shades: Sequence[str],
+    theme: str,
+) -> list[Line]:
+    """The lines of one encoder's trials, by setting: the chosen in its colour, the others in shades of it.
 
-    Of more settings than can be told apart the chosen and the first few have looks of their own; the others are a crowd
+    Of more settings than can be told apart the chosen and the best have looks of their own; the others are a crowd
     behind them.
+
+    Args:
+        histories: trials with their history.
+        chosen: setting drawn strongest.
+        order: settings, the best first.
+        shades: of the encoder's colour, itself first.
+        theme: "light" or "dark".
     """
     members: dict[str, list[tuple[Trial, pd.DataFrame]]] = {}
     for trial, history in histories:
         members.setdefault(setting(trial), []).append((trial, history))
-    shown = sorted(members, key=lambda one: one != chosen)[:MANY] if len(members) > MANY else list(members)
-    colours = style.LINES[theme]
+    ranked = dict.fromkeys(one for one in (chosen, *order, *members) if one in members)
+    shown = list(ranked)[:MANY] if len(members) > MANY else list(members)
+    numbers = {one: number for number, one in enumerate(sorted(shown, key=lambda one: one != chosen))}
     lines = []
-    for number, one in enumerate(shown):
-        strong = one == chosen or len(shown) == 1
+    for one in shown:
+        number, strong = numbers[one], one == chosen or len(shown) == 1
         look = {
-            "color": colours[number % len(colours)],
-            "ls": style.DASHES[number // len(colours) % len(style.DASHES)],
+            "color": shades[number % len(shades)],
+            "ls": style.DASHES[number % len(style.DASHES)],  # 3 shades and 4 dashes: all MANY looks differ
             "lw": 1.9 if strong else 1.1,
             "zorder": 3 if strong else 2,
         }

@@ -1,7 +1,7 @@
 """The heat maps: headline scores on validation over each encoder's grid."""
 
+import math
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -9,17 +9,20 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
 from visrec.experiment.trials import Trial
 from visrec.report import style
 from visrec.report.cells import ABSENT, cells, shortened
 from visrec.report.figures.drawing import COLUMN, nothing, wrapped
-from visrec.report.verdict import METRICS
+from visrec.report.verdict import BETTER, METRICS, WORSE
 
 ROW = 36  # letters in a line, of what a phone's width holds beside a cell
 CELL, SETTING = 0.62, 0.36  # inches, of a row of a heat map over axes, and of one setting by setting
 ACROSS = 6  # columns of cells that panels side by side have room for
+SIGN = {BETTER: 1.0, WORSE: -1.0}
+PALEST = 0.35  # of the colour of a measurable difference
 
 
 def heatmap(
@@ -32,6 +35,8 @@ def heatmap(
     k: int = 3,
 ) -> Figure:
     """The headline scores on validation over two axes of each encoder's grid, or setting by setting; the chosen framed.
+
+    Colours are centred on the chosen: what is not measurably better or worse is grey.
 
     Where the grid has more axes, a cell is the best of its settings; with several seeds a setting is their mean.
 
@@ -70,9 +75,7 @@ def heatmap(
     for number, (encoder, group) in enumerate(tables.items()):
         panels = axes[number * lines : (number + 1) * lines].flat
         for place, (axis, name, table) in enumerate(zip(panels, metrics, group, strict=False)):
-            known = pd.concat([other[metrics.index(name)]["value"].stack() for other in tables.values()]).dropna()
-            limits = (known.min(), known.max()) if len(known) else (0.0, 1.0)
-            _heat(axis, table, limits, theme, small=across > ACROSS)
+            _heat(axis, table, theme, small=across > ACROSS)
             axis.set_title(f"{encoder}: {METRICS[name].format(k=k)}")
             if place % columns:
                 axis.set_yticklabels([])
@@ -82,20 +85,31 @@ def heatmap(
     return figure
 
 
-def _heat(axis: Axes, table: Mapping[str, Any], limits: tuple[float, float], theme: str, small: bool) -> None:
+def shade(table: Mapping[str, Any]) -> pd.DataFrame:
+    """How far each cell is from the chosen, in [-1, 1]: 0 where no difference is measurable, NaN without a value.
+
+    The furthest is at 1 or -1, and what is measurable at all at PALEST at least.
+    """
+    value, beside, chosen = table["value"], table["beside"], table["chosen"].to_numpy()
+    centre = float(value.to_numpy()[chosen].mean()) if chosen.any() else math.nan
+    far = (value - centre).abs().where(beside.isin(list(SIGN)), 0.0)
+    sign = beside.map(SIGN.get).astype(float).fillna(0.0)
+    strength = PALEST + (1 - PALEST) * far / (float(far.max().max()) or 1.0)
+    return (sign * strength).where(value.notna())
+
+
+def _heat(axis: Axes, table: Mapping[str, Any], theme: str, small: bool) -> None:
     """One heat map; `small` where there are so many columns that a cell holds a number and no more."""
     value, written = table["value"], table["words"]
     if small:
         written = written.replace(r"\s?%", "", regex=True)
-    margin = max(0.01, 0.15 * (limits[1] - limits[0]))
-    palette = partial(sns.light_palette if theme == "light" else sns.dark_palette, as_cmap=True)
     font = 6.0 if small else 8.5
     sns.heatmap(
-        value,
+        shade(table),
         ax=axis,
-        vmin=limits[0] - margin,
-        vmax=limits[1] + margin,
-        cmap=palette("#d9824f" if theme == "light" else "#a5572a"),
+        vmin=-1,
+        vmax=1,
+        cmap=LinearSegmentedColormap.from_list("", [style.WORSE[theme], style.OPEN[theme], style.BETTER[theme]]),
         cbar=False,
         annot=written,
         fmt="",

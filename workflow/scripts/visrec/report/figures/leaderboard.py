@@ -17,6 +17,7 @@ def leaderboard(rows: pd.DataFrame, theme: str) -> Figure:
     if not metrics:
         return nothing("No encoder gave an embedding that could be scored.")
     colours = style.encoder_colours(rows["encoder"])
+    shapes = style.markers(rows["encoder"])
     side = style.THEMES.index(theme)
     figure, axes = plt.subplots(
         1, len(metrics), sharey=True, squeeze=False, figsize=(2.9 * len(metrics) + 0.9, 0.42 * len(rows) + 1.25)
@@ -28,7 +29,9 @@ def leaderboard(rows: pd.DataFrame, theme: str) -> Figure:
                 axis.text(0.01, place, row["status"], va="center", color=style.MUTED[theme], fontsize=8)
                 continue
             bar = [[max(0.0, row[name] - row[f"{name}_low"])], [max(0.0, row[f"{name}_high"] - row[name])]]
-            axis.errorbar(row[name], place, xerr=bar, fmt="o", color=colour, ms=4, elinewidth=1.6, capsize=4)
+            axis.errorbar(
+                row[name], place, xerr=bar, fmt=shapes[row["encoder"]], color=colour, ms=4.5, elinewidth=1.6, capsize=4
+            )
         chance = rows[f"{name}_chance"].dropna()
         if len(chance):
             axis.axvline(chance.iloc[0], color=style.MUTED[theme], lw=1, ls=DASHED, zorder=0)

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+import pandas as pd
 from matplotlib.figure import Figure
 
 from visrec.data.csv_files import read_table
@@ -62,13 +63,14 @@ def figures(tables_dir: str | Path, results_dir: str | Path, trials: Sequence[Tr
         picked = {(row["encoder"], row["trial"]) for row in board.to_dict("records") if row["status"] in USABLE}
         chosen = {trial.encoder: setting(trial) for trial in here if (trial.encoder, trial.name) in picked}
         choices = chosen_without(selected_here)
+        ranked = _ranked(cells_here, here)
         heat = partial(heatmap, cells_here, here, choices=choices, k=board["k"].iloc[0])
         draw: dict[str, Callable[[str], Figure]] = {
             "leaderboard": partial(leaderboard, board),
             "heatmap": partial(heat, columns=3, width=WIDE),
             "heatmap-narrow": heat,
-            "curves": partial(curves, histories, chosen, columns=4, width=WIDE),
-            "curves-narrow": partial(curves, histories, chosen, columns=2, width=PHONE),
+            "curves": partial(curves, histories, chosen, columns=4, width=WIDE, ranked=ranked),
+            "curves-narrow": partial(curves, histories, chosen, columns=2, width=PHONE, ranked=ranked),
             "layers": partial(layers, shown),
             "atlas": partial(atlas, mapped, columns=2, width=WIDE / 2),
             "atlas-narrow": partial(atlas, mapped, columns=1, width=PHONE),
@@ -82,6 +84,16 @@ def figures(tables_dir: str | Path, results_dir: str | Path, trials: Sequence[Tr
                     # A figure of words has no axes to lay out.
                     warnings.filterwarnings("ignore", message="There are no gridspecs with layoutgrids")
                     _save(figure, Path(out) / dataset / f"{size}px" / name)
+
+
+def _ranked(grid: pd.DataFrame, trials: Sequence[Trial]) -> dict[str, list[str]]:
+    """Encoder -> its settings by precision on validation, the best first, from the rows of grid.csv."""
+    texts = {(trial.encoder, trial.name): setting(trial) for trial in trials}
+    found = {}
+    for encoder, rows in grid.groupby("encoder", sort=False):
+        means = rows["val_precision"].groupby([texts[encoder, name] for name in rows["trial"]], sort=False).mean()
+        found[encoder] = list(means.dropna().sort_values(ascending=False, kind="stable").index)
+    return found
 
 
 def _save(figure: Figure, path: Path) -> None:

@@ -31,7 +31,7 @@ for (const root of document.querySelectorAll(".examples")) {
     const block = element("div", "answer");
     const head = document.createElement("p");
     const name = element("span", "name", encoder.name);
-    name.style.setProperty("--enc", select.selectedOptions[0].style.getPropertyValue("--enc"));
+    name.style.cssText = select.selectedOptions[0].style.cssText; // its colour and shape
     head.append(name, " ", element("small", "", item.answers[select.value].says));
     const list = document.createElement("ol");
     list.append(...item.answers[select.value].found.map(neighbour));
