@@ -3,10 +3,12 @@
 function cellText(cell) {
   const copy = cell.cloneNode(true);
   for (const hidden of copy.querySelectorAll("[aria-hidden=true], details, svg, script")) hidden.remove();
+  for (const marked of copy.querySelectorAll(".word, .state")) marked.textContent = marked.textContent.replace(/^\S\s/, "");
   const walker = document.createTreeWalker(copy, NodeFilter.SHOW_TEXT);
   const words = [];
   while (walker.nextNode()) words.push(walker.currentNode.data);
-  const text = words.join(" ").replace(/\s+/g, " ").trim(); // \s is a no-break space, too
+  const numbers = words.join(" ").replace(/(\d)[,\u2009](?=\d{3})/g, "$1"); // thousands without what parts them
+  const text = numbers.replace(/\s+/g, " ").trim(); // \s is a no-break space, too
   // What a spreadsheet would calculate, but for plain numbers, stays text.
   return /^[=@＝＠]|^[+\-＋－](?![\d.,]+( %)?$)/.test(text) ? `'${text}` : text;
 }
