@@ -23,6 +23,10 @@ def test_a_curve_of_each_encoder_by_hand():
     assert [round(point["y"], 1) for point in pca["points"]] == [
         round(100 * (value - low) / (high - low), 1) for value in (0.624, 0.62, 0.616, 0.606)
     ]
+    # y from the top; a band goes along its upper and back along its lower limit
+    assert pca["line"].split()[1] == f"33.333,{100 - pca['points'][1]['y']:.6g}" == "33.333,15"
+    assert pca["band"].split()[1] == "33.333,5"
+    assert pca["band"].split()[6] == "33.333,25"
     labels = [line["label"] for line in found["lines"]]
     assert labels[0] - labels[1] >= 7.5
 
