@@ -68,10 +68,10 @@ CONTENTS = {
         "pictures": "Pictures",
     },
     "Details": {
-        "cost": "Cost",
-        "classes": "Classes",
-        "over_k": "Over k",
         "scores": "All scores",
+        "classes": "Classes",
+        "cost": "Cost",
+        "over_k": "Over k",
         "protocols": "Published protocols",
         "paper": "The original paper",
         "ladder": "Ladder",
@@ -84,8 +84,8 @@ CONTENTS = {
     },
 }
 NUMBERS = ("scores", "leaderboard", "grid", "comparisons", "overall", "selection", "overlap", "atlas")  # tables read
-NUMBERS += ("classes", "confusion")
 UNQUOTED = ",;?=@&$+!*[]{}|'"  # allowed in a data: URI inside srcset; what HTML minds is escaped on top
+TEXTS = {"classes": ["class"], "confusion": ["class", "recommended"]}  # further tables read, and their texts
 
 
 def _figure(figures: Path, dataset: str, size: int, stem: str, narrow: bool = False) -> dict[str, str]:
@@ -248,8 +248,8 @@ def _open_settings(grid: pd.DataFrame) -> list[str]:
 
 def _read(tables: Path, trials: Sequence[Trial]) -> dict[str, pd.DataFrame]:
     """The tables that the page is made of, missing text as ""."""
-    text = {"grid": varied_names(trials), "classes": ["class"], "confusion": ["class", "recommended"]}
-    return {name: read_table(tables / TABLES[name], text=text.get(name, ())) for name in NUMBERS}
+    text = {"grid": varied_names(trials)} | TEXTS
+    return {name: read_table(tables / TABLES[name], text=text.get(name, ())) for name in (*NUMBERS, *TEXTS)}
 
 
 def report(
