@@ -53,8 +53,10 @@ def test_a_catalogue_from_folder_to_report_and_recommendations(catalogue, tmp_pa
 
     # A picture that came after the training is recommended, and the trial is the leaderboard's.
     photograph(999, 100).save(tmp_path / "my shoes/sandals/new.png")
-    said = catalogue.make("recommend", "--config", f"query={tmp_path}/my shoes/sandals/new.png")
-    assert "/seed~0 of shoes at 32 px: the best on validation, with precision@3 100.0 %" in said
+    photograph(999, 100).save(tmp_path / "new.bmp")  # the same pixels in another file: not the picture itself
+    said = catalogue.make("recommend", "--config", f"query={tmp_path}/new.bmp")
+    assert "pixels/seed~0 of shoes at 32 px: the cheapest (no training) of pixels and pca. pixels is the best" in said
+    assert "on test: precision@3 100.0\N{NO-BREAK SPACE}%" in said
     assert "gallery: left out boots/empty.jpg: is empty (0 bytes)" in said
     found = pd.read_csv(catalogue.results / "recommend/recommendations.csv")
     assert found.path[0] == str(tmp_path / "my shoes/sandals/new.png")

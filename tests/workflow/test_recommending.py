@@ -34,7 +34,7 @@ def test_photos_get_pictures_of_their_kind(copy, photos):
 
     with (copy.results / "recommend/recommendations.csv").open(newline="") as file:
         rows = [*csv.DictReader(file)]
-    assert [*rows[0]] == ["query", "rank", "id", "path", "distance", "label"]
+    assert [*rows[0]] == ["query", "rank", "id", "path", "distance", "label", "closer_than"]
     train = read_images(copy.results / "digits/32px/images.h5", "train")
     values = train.images.reshape(len(train.ids), -1) / 255
     for photo in photos.glob("*-*.png"):
@@ -48,7 +48,7 @@ def test_photos_get_pictures_of_their_kind(copy, photos):
     page = (copy.results / "recommend/recommendations.html").read_text()
     assert page.count("<article") == 6
     (noise,) = [part for part in page.split("<article") if "<h2>noise.png" in part]
-    assert "unlike anything in the gallery" in noise
+    assert "far from all of the gallery" in noise
 
     assert copy.plan("--config", f"query={photos}") == {}  # neither files nor options are anything to another rule
 

@@ -4,27 +4,20 @@ import csv
 import html
 import logging
 import re
+import shutil
 
 import numpy as np
 import pytest
 from PIL import Image
 from recommender_fixture import make, save, shade
 
+from visrec.data.files import write_text
 from visrec.errors import UserError
 from visrec.experiment.trials import Trial
 from visrec.recommender import recommend as module
-from visrec.recommender.recommend import (
-    LIKE,
-    SAME,
-    UNKNOWN,
-    UNLIKE,
-    UNUSUAL,
-    TrialChoice,
-    as_text,
-    recommend,
-    spelled,
-    typicality,
-)
+from visrec.recommender.choice import COSTS, SCORES, VALIDATED
+from visrec.recommender.page import by_reason, pictures
+from visrec.recommender.recommend import TrialChoice, as_text, recommend, spelled
 
 PLANNED = ("pixels/seed~0", "as the config says")
 NAMED = TrialChoice("shoes", 16, PLANNED)
@@ -70,19 +63,52 @@ def test_lines_of_the_csv_by_hand(ask, made):
         assert [row["label"] for row in mine] == [("left", "right")[row % 2] for row in order]
         assert {row["path"] for row in mine} == {""}
     text = (made / "experiment/recommend/recommendations.csv").read_text()
-    assert text.startswith('"query","rank","id","path","distance","label"\n"photos/boots/0.png",1,"train')
+    assert text.startswith('"query","rank","id","path","distance","label","closer_than"\n"photos/boots/0.png",1,"train')
+    pairs = np.sqrt(((values[:, None] - values) ** 2).sum(axis=2)) + 1e9 * np.eye(30)
+    assert [float(row["closer_than"]) for row in rows] == pytest.approx(
+        [np.mean(pairs.min(axis=1) > float(row["distance"])) for row in rows], abs=1e-4
+    )
 
 
 def test_a_folder_of_the_dataset_is_the_gallery_with_its_classes(ask):
-    rows, page = ask("photos/shoes/7.png", {"path": "photos", "labels": ""})
-    assert (rows[0]["path"], rows[0]["label"]) == ("photos/shoes/7.png", "shoes")
-    assert float(rows[0]["distance"]) == 0
-    assert "same features as a gallery picture" in page
+    rows, page = ask("photos/boots/0.png", {"path": "photos", "labels": ""})
+    assert {row["label"] for row in rows} <= {"boots", "shoes"}
+    assert all(row["path"] == f"photos/{row['label']}/{row['path'][-5:]}" for row in rows)
     assert "the folder photos" in page
 
 
+def test_a_query_that_is_in_the_gallery_is_not_in_its_own_list(ask, made, caplog):
+    caplog.set_level(logging.INFO, "visrec")
+    rows, page = ask("photos/shoes/7.png", {"path": "photos", "labels": ""}, k=9)
+    assert len(rows) == len({row["path"] for row in rows}) == 9  # all others
+    assert "photos/shoes/7.png" not in {row["path"] for row in rows}
+    assert min(float(row["distance"]) for row in rows) > 1
+    text = " ".join(html.unescape(page).split())
+    assert "in the gallery itself, as shoes/7.png; left out of its list" in text
+    assert "1 of them is in the gallery itself" in text
+    assert "1 in the gallery themselves, and left out of their own lists" in caplog.text
+    # Another file with the same pixels is another picture.
+    image = Image.open(made / "photos/shoes/7.png")
+    image.save(made / "copied.bmp")
+    rows, page = ask("copied.bmp", {"path": "photos", "labels": ""})
+    assert (rows[0]["path"], float(rows[0]["distance"])) == ("photos/shoes/7.png", 0)
+    assert "same features as a gallery picture" in page
+    # Of training images, which have no files, the pixels say it.
+    save(made / "again/a.png", 3)
+    rows, page = ask("again", k=3)
+    assert "train3" not in {row["id"] for row in rows}
+    assert "in the gallery itself, as train3;" in page
+
+
+def test_a_gallery_of_the_query_alone(ask, made):
+    save(made / "alone/a.png", 3)
+    rows, page = ask("alone", gallery="alone")
+    assert rows == []
+    assert "There is no other picture in the gallery." in page
+
+
 def test_another_folder_as_gallery(ask, made):
-    save(made / "elsewhere/red/deep/a.png", 300)
+    save(made / "elsewhere/red/deep/a.png", 400)
     rows, _ = ask("photos/boots/0.png", {"path": "photos", "labels": ""}, gallery="elsewhere")
     assert [(row["path"], row["label"]) for row in rows] == [("elsewhere/red/deep/a.png", "deep")]
 
@@ -106,7 +132,8 @@ def test_what_cannot_be_read_is_named_in_log_and_page_and_not_in_the_csv(ask, ma
         "./=cmd|calc.png", "<script>alert(1)<b>.png", "good.png", 'two\nlines, "quoted".png',
     ]  # fmt: skip
     page = (made / "experiment/recommend/recommendations.html").read_text()
-    assert not re.findall(r"<script|<i>|<b>\.|src=\"(?!data:image/webp;base64,)|https?://", page)
+    assert page.count("<script") == 1
+    assert not re.findall(r"<i>|<b>\.|src=\"(?!data:image/webp;base64,)|https?://|href=\"(?!#queries)", page)
     text = html.unescape(page)
     for name, reason in (
         ("broken<i>.jpg", "is not a picture of a known format"),
@@ -114,7 +141,7 @@ def test_what_cannot_be_read_is_named_in_log_and_page_and_not_in_the_csv(ask, ma
         ("loop", "is a link to a folder, which is not followed"),
         ("page.jpg", "is an HTML page, not a picture"),
     ):
-        assert f"<code>{name}</code> {reason}" in text
+        assert f"<dt>{reason} <small>1</small></dt>\n<dd><code>{name}</code></dd>" in text
         assert f"query: left out {name}: {reason}" in caplog.text
     assert 'two\\nlines, "quoted".png' in text
     assert "recommendations for 4 pictures are at " in caplog.text
@@ -154,51 +181,52 @@ def test_many_queries_are_taken_in_turns(ask, monkeypatch):
 def test_more_recommendations_than_there_are_pictures(ask):
     rows, page = ask("photos/boots/0.png", k=5000)
     assert len(rows) == 30
-    assert page.count("<li>\n<div") == 30
+    assert page.count('<div class="frame">') == 30
 
 
-def test_the_chosen_trial_and_why(ask, made, caplog):
+def test_the_chosen_trial_its_score_on_test_and_why(ask, made, caplog):
     (made / "experiment/tables").mkdir(exist_ok=True)
-    (made / "experiment/tables/leaderboard.csv").write_text(
-        "dataset,size,encoder,trial,status,k,val_precision,val_knn_accuracy,val_svm_accuracy\n"
-        "shoes,16,pixels,seed~0,ok,3,0.5,,\nshoes,16,pca,seed~0,ok,3,0.75,,\n"
-    )
+    names = ["dataset", "size", "encoder", "trial", "status", "k", "n_seeds", *VALIDATED, *COSTS, *SCORES]
+    about = dict.fromkeys(names, "") | {"dataset": "shoes", "size": 16, "trial": "seed~0", "status": "ok", "k": 3}
+    about |= {"n_seeds": 1, "embed_images_per_second": 100, "precision_chance": 0.5}
+    scores = [
+        {"encoder": "pca", "val_precision": 0.75, "cost_seconds": 2},
+        {"encoder": "pixels", "val_precision": 0.5, "cost_seconds": 0, "precision": 0.7}
+        | {"precision_low": 0.65, "precision_high": 0.75},
+    ]
+    pair = dict.fromkeys(["a", "b", "metric", "word"], "") | dict.fromkeys(["difference", "low", "high"], 0)
+    pair |= {"dataset": "shoes", "size": 16, "a": "pca", "b": "pixels", "metric": "precision", "word": "not resolved"}
+    for name, rows in (("leaderboard", [about | one for one in scores]), ("comparisons", [pair])):
+        with (made / f"experiment/tables/{name}.csv").open("w", newline="") as file:
+            writer = csv.DictWriter(file, rows[0])
+            writer.writeheader()
+            writer.writerows(rows)
+    write_text(made / "experiment/report/index.html", "the report")
     trials = [Trial("shoes", 16, name, {}, 0, "seed~0") for name in ("pixels", "pca")]
     caplog.set_level(logging.INFO, "visrec")
     recommend("experiment", "photos", OPTIONS, TrialChoice("shoes", 16, None, trials), None, "cpu", 1)
     page = (made / "experiment/recommend/recommendations.html").read_text()
-    assert re.search(r"pca/seed~0</code> of shoes\s+at 16 px: the best on validation, with precision@3 75\.0 %\.", page)
-    assert "trial pca/seed~0 of shoes at 16 px: the best on validation" in caplog.text
+    text = " ".join(re.sub("<[^>]*>", "", page).replace("\N{NO-BREAK SPACE}", " ").split())
+    why = "the cheapest (no training) of pca and pixels. pca is the best on validation, and on test"
+    assert f"Recommended by pixels/seed~0 of shoes at 16 px, {why}" in text
+    assert "On test it has precision@3 70.0 % [65.0, 75.0]; chance is 50.0 %." in text
+    assert '<a href="../report/index.html">its report</a>' in page
+    assert "trial pixels/seed~0 of shoes at 16 px: the cheapest" in caplog.text
 
     # What was planned stays, whatever the leaderboard says by now.
-    recommend("experiment", "photos", OPTIONS, TrialChoice("shoes", 16, PLANNED, trials), None, "cpu", 1)
-    assert "trial pixels/seed~0 of shoes at 16 px: as the config says" in caplog.text
+    planned = TrialChoice("shoes", 16, ("pca/seed~0", "as the config says"), trials)
+    recommend("experiment", "photos", OPTIONS, planned, None, "cpu", 1)
+    assert "trial pca/seed~0 of shoes at 16 px: as the config says" in caplog.text
+    assert (
+        "Its test score is not in the leaderboard." in (made / "experiment/recommend/recommendations.html").read_text()
+    )
+    shutil.rmtree(made / "experiment/report")
+    shutil.rmtree(made / "experiment/tables")
 
 
-def test_typicality_by_hand():
-    own = np.arange(1.0, 201.0)
-    assert typicality(own, 0.0, 1.0) == SAME
-    assert typicality(own, 0.011, 1.0) == LIKE  # of a median of 100.5, 0.01005 is still rounding
-    assert typicality(own, 0.010, 1.0) == SAME
-    assert typicality(own, 150.0, 0.05) == LIKE
-    assert typicality(own, 199.0, 0.0499) == UNUSUAL
-    assert typicality(own, 199.0, 0.01) == UNUSUAL
-    assert typicality(own, 300.0, 0.0099) == UNLIKE
-    assert typicality(np.arange(1.0, 19.0), 9e9, 1 / 19) == UNKNOWN
-    assert typicality(np.arange(1.0, 20.0), 9e9, 1 / 20) == UNKNOWN
-    assert typicality(np.arange(1.0, 21.0), 9e9, 1 / 21) == UNUSUAL
-    assert typicality(np.arange(1.0, 100.0), 9e9, 1 / 100) == UNUSUAL
-    assert typicality(np.zeros(0), 9e9, 1.0) == UNKNOWN
-
-
-def test_the_same_features_but_for_rounding():
-    half = np.repeat([0.0, 100.0], [60, 40])  # most pictures lie in the gallery twice
-    assert typicality(half, 0.01, 1.0) == SAME
-    assert typicality(half, 0.02, 1.0) == LIKE
-    assert typicality(np.zeros(100), 0.0, 1.0) == SAME
-    assert typicality(np.zeros(100), 0.01, 0.0001) == UNLIKE
-    assert typicality(np.arange(1.0, 201.0), 0.3, 1.0, rounded=0.4) == SAME  # stored in 16 bits
-    assert typicality(np.arange(1.0, 201.0), 0.5, 1.0, rounded=0.4) == LIKE
+def test_files_left_out_stand_by_reason():
+    found = by_reason([("b", "is empty"), ("a\n", "is a page"), ("c", "is empty"), ("d", "is a lie")])
+    assert found == [("is empty", ["b", "c"]), ("is a lie", ["d"]), ("is a page", ["a\\n"])]
 
 
 @pytest.mark.parametrize("path", ["=1.png", "+1.png", "-1.png", "@x.png", "\t.png", "\r.png", "\n.png", "＝1.png"])
@@ -213,7 +241,7 @@ def test_a_path_or_a_word_is_no_formula(path):
 
 
 def test_labels_in_the_csv_are_no_formulas(ask, made):
-    save(made / "hostile/=cmd|calc/a.png", 300)
+    save(made / "hostile/=cmd|calc/a.png", 400)
     rows, page = ask("photos/boots/0.png", {"path": "photos", "labels": ""}, gallery="hostile")
     assert [(row["label"], row["path"]) for row in rows] == [("'=cmd|calc", "hostile/=cmd|calc/a.png")]
     assert "'=cmd" not in html.unescape(page)  # which no spreadsheet reads
@@ -224,10 +252,10 @@ def test_thumbnails_are_upright_and_small(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned by 90 degrees
     tall.save(tmp_path / "a.jpg", exif=exif)
-    assert module.pictures.thumbnail(tmp_path / "a.jpg", 160).size == (160, 80)
+    assert pictures.thumbnail(tmp_path / "a.jpg", 160).size == (160, 80)
     (tmp_path / "b.jpg").write_bytes((tmp_path / "a.jpg").read_bytes()[:300])
-    with pytest.raises(module.pictures.PictureError):
-        module.pictures.thumbnail(tmp_path / "b.jpg", 160)
+    with pytest.raises(pictures.PictureError):
+        pictures.thumbnail(tmp_path / "b.jpg", 160)
 
 
 @pytest.mark.browser
@@ -240,3 +268,20 @@ def test_the_page_in_a_browser(ask, made, open_page, width, scheme):
     assert page.locator("article").count() == 10
     assert page.locator("article img").evaluate_all("all => all.every(one => one.naturalWidth > 0 && one.alt)")
     assert page.get_by_role("list", name="The nearest pictures of boots/0.png").get_by_role("listitem").count() == 3
+
+
+@pytest.mark.browser
+def test_the_filter_hides_what_is_not_looked_for(ask, made, open_page):
+    ask("photos")
+    page = open_page(made / "experiment/recommend/recommendations.html")
+    shown = page.locator("article:visible")
+    page.get_by_label("Find").fill("boots/")
+    assert shown.count() == 5
+    assert page.locator("output").text_content() == "5 of 10 pictures"
+    page.get_by_label("Find").fill("")
+    page.get_by_label("Recommended class").select_option("left")
+    assert set(page.locator("li[data-label]:visible").evaluate_all("all => all.map(one => one.dataset.label)")) == {
+        "left"
+    }
+    page.get_by_label("Find").fill("nowhere")
+    assert shown.count() == 0

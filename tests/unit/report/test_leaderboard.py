@@ -2,6 +2,7 @@
 
 import math
 
+from visrec.experiment.trials import Trial
 from visrec.report import leaderboard
 
 
@@ -82,3 +83,14 @@ def test_a_tie_is_a_difference_from_the_best_that_is_not_resolved():
 def test_what_saw_labels_is_marked():
     rows = shown([row("supcon"), row("age")], disclosed={"supcon": "trained with labels"})
     assert {one["encoder"]: one["disclosed"] for one in rows} == {"supcon": "trained with labels", "age": ""}
+
+
+def test_groups_by_what_encoders_have_learned_from():
+    names = ("age", "supcon", "pretrained", "precomputed", "pixels", "age_labels")
+    trials = [Trial("a", 32, name, {}, 0, "seed~0") for name in names]
+    assert leaderboard.groups(trials) == {
+        leaderboard.NO_LABELS: ["age", "pixels"],
+        leaderboard.LABELS: ["supcon", "age_labels"],
+        leaderboard.OTHERS: ["pretrained", "precomputed"],
+    }
+    assert list(leaderboard.groups(trials[:1])) == [leaderboard.NO_LABELS]

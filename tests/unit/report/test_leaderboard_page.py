@@ -1,5 +1,7 @@
 """The leaderboard, the runs and the ladder in a browser."""
 
+import csv
+
 import pytest
 import report_fixture as fixture
 from test_html import page_of, write
@@ -133,9 +135,31 @@ def test_on_a_phone_the_page_does_not_scroll_sideways(several, open_page, scheme
 
 def test_published_numbers_link_to_their_source_and_other_protocols_are_named(several, open_page):
     page = open_page(several)
-    link = page.locator("#ladder a").first
+    link = page.locator("#ladder td a").first
     assert link.get_attribute("href").startswith("https://a.example/")
     assert link.get_attribute("rel") == "noreferrer"
     assert page.locator("#ladder tr.other").count() == 1  # once, though svhn has two sizes
     assert page.locator("#ladder tr.other .apart").text_content() == "other protocol: cosine"
     assert page.locator("#ladder tr.ours").count() == 2 * 8  # of two sizes and two ladders
+
+
+def test_tables_can_be_had_as_csv_and_headings_as_links(several, open_page):
+    page = open_page(several)
+    region = page.get_by_role("region", name="Leaderboard")
+    with page.expect_download() as waited:
+        region.get_by_role("button", name="Download as CSV: Leaderboard").click()
+    assert waited.value.suggested_filename == "Leaderboard.csv"
+    with waited.value.path().open(encoding="utf-8-sig", newline="") as file:
+        rows = [*csv.reader(file)]
+    assert rows[0][:2] == ["Encoder", "precision@3"]
+    assert {len(row) for row in rows} == {len(rows[0])}
+    pca = next(row for row in rows if row[0].startswith("pca"))
+    assert pca[1] == "97.5 % [96.5, 98.5]"
+    assert page.locator("#pairs h2 a").get_attribute("href") == "#pairs"
+    texts = ["=1+1", "+cmd|x", "-2.5", "−2.5", "+4.7 %", "@x", "4,416 [1, 2]", "1\u2009234\u00a0MB"]
+    found = page.evaluate(
+        "all => all.map((text) => cellText(Object.assign(document.createElement('td'), {textContent: text})))", texts
+    )
+    assert found == ["'=1+1", "'+cmd|x", "-2.5", "−2.5", "+4.7 %", "'@x", "4416 [1, 2]", "1234 MB"]
+    duel = page.locator("#pairs td", has_text="better").first
+    assert duel.evaluate("cell => cellText(cell)").startswith("better +")

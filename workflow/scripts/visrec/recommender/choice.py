@@ -1,24 +1,26 @@
-"""Which trial recommends, where nobody names one: read from the leaderboard.
+"""Which trial recommends, where nobody names one: read from the leaderboard and the comparisons.
 
 Light on purpose (no torch, no pandas): rule recommend asks while Snakemake plans.
 """
 
 import csv
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from visrec.data.models import USABLE
 from visrec.errors import UserError
 from visrec.experiment import registry
 from visrec.experiment.trials import Trial
+from visrec.report import TABLES
+from visrec.report.equals import cheapest, cost, equal_to
+from visrec.report.verdict import METRICS, enumerate_words, percent, score
 
-# Columns of the leaderboard to choose by, the first that anybody has a score in; {k} is the row's.
-MEASURES = {
-    "val_precision": "precision@{k}",
-    "val_knn_accuracy": "accuracy of {k}-NN",
-    "val_svm_accuracy": "accuracy of a linear SVM",
-}
+# Columns of the leaderboard that are read as numbers.
+COSTS = ("cost_seconds", "embed_images_per_second")
+SCORES = [f"{name}{end}" for name in METRICS for end in ("", "_low", "_high", "_chance")]
+VALIDATED = [f"val_{name}" for name in METRICS]
 
 
 def embeds_new_pictures(encoder: str) -> bool:
@@ -27,10 +29,12 @@ def embeds_new_pictures(encoder: str) -> bool:
 
 
 def choose(leaderboard: str | Path, trials: Sequence[Trial], dataset: str, size: int) -> tuple[str, str]:
-    """The trial that is best on validation, among each encoder's best.
+    """The cheapest trial that has no measurable difference from the best on validation, among each encoder's best.
 
-    Of equals, and where pictures have no labels and nothing is scored, the order of the config decides; in the latter
-    case trained encoders come first.
+    What has no measurable difference is what comparisons.csv, beside the leaderboard, says of the two on test: the
+    report says the same. Cost decides between them, no score does. Of encoders that are equally good on validation, the
+    first in the config is the best. Where pictures have no labels, nothing is scored: the first trained encoder of the
+    config is taken, else the first.
 
     Args:
         leaderboard: tables/leaderboard.csv.
@@ -43,45 +47,80 @@ def choose(leaderboard: str | Path, trials: Sequence[Trial], dataset: str, size:
 
     Raises:
         UserError: there is no leaderboard, or in it no trial of the dataset and size that ended well and embeds new
-            pictures.
+            pictures; or there are no comparisons.
     """
-    try:
-        with Path(leaderboard).open(encoding="utf-8", newline="") as file:
-            rows = {
-                (row["encoder"], row["trial"]): row
-                for row in csv.DictReader(file)
-                if (row["dataset"], row["size"]) == (dataset, str(size)) and row["status"] in USABLE
-            }
-        numbers = {key: {name: _number(row[name]) for name in MEASURES} | {"k": row["k"]} for key, row in rows.items()}
-    except FileNotFoundError as error:
-        raise UserError(f"{leaderboard}: is not there; let `snakemake` make it, or name a trial") from error
-    except (KeyError, TypeError, ValueError, csv.Error) as error:
-        raise UserError(f"{leaderboard}: is no table of trials ({error}); delete it and run again") from error
-    able = [
-        trial
+    leaderboard = Path(leaderboard)
+    rows = _rows(leaderboard, dataset, size, [*COSTS, *VALIDATED])
+    rows = {row["encoder"]: row for row in rows if row["status"] in USABLE}
+    able = {
+        trial.encoder: trial
         for trial in trials
         if (trial.dataset, trial.size) == (dataset, size)
-        and (trial.encoder, trial.name) in rows
+        and rows.get(trial.encoder, {}).get("trial") == trial.name
         and embeds_new_pictures(trial.encoder)
-    ]
+    }
     if not able:
         raise UserError(
             f"{leaderboard}: no trial of {dataset} at {size} px ended well and embeds new pictures; name another "
             "dataset in the config, `recommend: {dataset: ..., size: ...}`"
         )
-    for column, label in MEASURES.items():
-        scores = [numbers[trial.encoder, trial.name][column] for trial in able]
-        if all(map(math.isnan, scores)):
+    for metric, label in METRICS.items():
+        known = {encoder: rows[encoder][f"val_{metric}"] for encoder in able}
+        known = {encoder: value for encoder, value in known.items() if not math.isnan(value)}
+        if not known:
             continue
-        best = max(range(len(able)), key=lambda each: -1 if math.isnan(scores[each]) else scores[each])
-        chosen = able[best]
-        measure = label.format(k=numbers[chosen.encoder, chosen.name]["k"])
-        return f"{chosen.encoder}/{chosen.name}", f"the best on validation, with {measure} {100 * scores[best]:.1f} %"
-    trained = [trial for trial in able if trial.stage == "train"]
+        best = max(known, key=known.__getitem__)
+        compared = _rows(leaderboard.with_name(TABLES["comparisons"]), dataset, size, ["difference", "low", "high"])
+        equal = equal_to(best, able, compared, metric)
+        chosen = cheapest(equal, rows)
+        measured = label.format(k=rows[best]["k"])
+        return _named(able[chosen]), _reason(best, equal, chosen, measured, cost(rows[chosen], able[chosen].stage))
+    trained = [trial for trial in able.values() if trial.stage == "train"]
     why = "the first trained encoder" if trained else "the first encoder"
-    chosen = (trained or able)[0]
-    return f"{chosen.encoder}/{chosen.name}", f"{why} of the config, as nothing was scored"
+    return _named((trained or [*able.values()])[0]), f"{why} of the config, as nothing was scored"
 
 
-def _number(text: str) -> float:
-    return float(text) if text else math.nan
+def _reason(best: str, equal: Sequence[str], chosen: str, measured: str, price: str) -> str:
+    """Why an encoder was taken: which others are as good, and that it is the cheapest of them."""
+    others = [encoder for encoder in equal if encoder != best]
+    if not others:
+        return f"the best on validation ({measured}), and on test no other encoder is as good by that measure"
+    return (
+        f"the cheapest ({price}) of {enumerate_words([best, *others])}. {best} is the best on validation, and on test "
+        f"there is no measurable difference between it and {enumerate_words(others)} ({measured})"
+    )
+
+
+def tested(leaderboard: str | Path, dataset: str, size: int, trial: str) -> str:
+    """What a trial, encoder/trial, scores on test with its interval and chance; "" where no leaderboard says it.
+
+    Raises:
+        UserError: the leaderboard is damaged.
+    """
+    if not Path(leaderboard).exists():
+        return ""
+    for row in _rows(Path(leaderboard), dataset, size, SCORES):
+        if f"{row['encoder']}/{row['trial']}" != trial:
+            continue
+        for metric, label in METRICS.items():
+            one = score(row, metric)
+            if one.measured:
+                seeds = f", the mean of {row['n_seeds']} seeds" if int(row["n_seeds"]) > 1 else ""
+                return f"{label.format(k=row['k'])} {one}{seeds}; chance is {percent(row[f'{metric}_chance'])}"
+    return ""
+
+
+def _named(trial: Trial) -> str:
+    return f"{trial.encoder}/{trial.name}"
+
+
+def _rows(path: Path, dataset: str, size: int, numbers: Sequence[str]) -> list[Mapping[str, Any]]:
+    """The rows of a table that are of a dataset and size, with some columns as numbers, NaN where they are empty."""
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            here = [row for row in csv.DictReader(file) if (row["dataset"], row["size"]) == (dataset, str(size))]
+        return [row | {name: float(row[name]) if row[name] else math.nan for name in numbers} for row in here]
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: is not there; let `snakemake` make it, or name a trial") from error
+    except (KeyError, TypeError, ValueError, csv.Error) as error:
+        raise UserError(f"{path}: is no table of trials ({error}); delete it and run again") from error

@@ -5,59 +5,31 @@ import functools
 import logging
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
-from visrec.data import pictures
 from visrec.data.files import atomic, write_text
-from visrec.data.hdf5 import IMAGES, reading
 from visrec.errors import UserError, printable
+from visrec.experiment import layout
 from visrec.experiment.trials import Trial
 from visrec.recommender import catalogue
+from visrec.recommender.answers import Answer, answers
 from visrec.recommender.catalogue import Gallery
-from visrec.recommender.choice import choose
-from visrec.recommender.recommender import Found, Recommender
-from visrec.report import sheets, style
-from visrec.report.rendering import render
+from visrec.recommender.choice import choose, tested
+from visrec.recommender.page import ON_PAGE, page
+from visrec.recommender.recommender import Recommender
+from visrec.report import TABLES
 
 log = logging.getLogger(__name__)
 
-TEMPLATE = Path(__file__).parent / "templates" / "recommendations.html"
-COLUMNS = ("query", "rank", "id", "path", "distance", "label")
+COLUMNS = ("query", "rank", "id", "path", "distance", "label", "closer_than")
 CHUNK = 4096  # queries in memory at once
-ON_PAGE = 1000  # recommendations on the page at most: at about 3 kB each, a few MB
-QUERY_SIDE, ANSWER_SIDE = 160, 112  # longer sides of pictures on the page, pixels
-QUALITY = 72  # of WebP
-TOLERANCE = 1e-4  # of the median distance between neighbours, ten times the distance that rounding gives equal features
 # A cell that begins with one of these, or their full-width forms, is a formula for some spreadsheet.
 FORMULA = tuple("=+-@\t\r\n＝＋－＠")
-
-LIKE, UNUSUAL, UNLIKE = "looks like the gallery", "unusual", "unlike anything in the gallery"
-SAME, UNKNOWN = "same features as a gallery picture", "gallery too small to tell"
-MARKS = {LIKE: "●", UNUSUAL: "◐", UNLIKE: "○", SAME: "=", UNKNOWN: "·"}
-LEVELS = ((0.01, UNLIKE), (0.05, UNUSUAL))
-
-
-@dataclass(frozen=True)
-class Answers:
-    """Some queries and what was found for them.
-
-    Attributes:
-        queries: Q paths.
-        found: their nearest pictures.
-        p: float64 (Q,), see `visrec.recommender.index.Index.p_values`.
-        typicality: how each query compares with the gallery, see `typicality`.
-    """
-
-    queries: list[str]
-    found: Found
-    p: np.ndarray
-    typicality: list[str]
 
 
 @dataclass(frozen=True)
@@ -88,8 +60,9 @@ def recommend(
 ) -> None:
     """Write recommend/recommendations.csv and .html of all pictures in `query`.
 
-    The CSV has a line per query and rank: query, rank (1..k), id, path, distance (L2), label. File names are unchanged,
-    in quotes; what a spreadsheet would take for a formula is written as `spelled` and `as_text` say.
+    The CSV has a line per query and rank: query, rank (1..k), id, path, distance (L2), label, closer_than (see
+    `visrec.recommender.likeness.closer_than`). A query that is in the gallery itself is not in its own list. File names
+    are unchanged, in quotes; what a spreadsheet would take for a formula is written as `spelled` and `as_text` say.
 
     Args:
         results_dir: results/{experiment}.
@@ -105,13 +78,16 @@ def recommend(
     """
     results, root = Path(results_dir), Path(query).expanduser()
     dataset, size = chosen.dataset, chosen.size
-    trial, why = chosen.planned or choose(results / "tables/leaderboard.csv", chosen.trials, dataset, size)
+    leaderboard = results / layout.TABLES / TABLES["leaderboard"]
+    trial, why = chosen.planned or choose(leaderboard, chosen.trials, dataset, size)
+    score = tested(leaderboard, dataset, size, trial)
     log.info("trial %s of %s at %d px: %s", trial, dataset, size, why)
+    log.info("on test: %s", score or "not in the leaderboard")
     files, skipped = catalogue.pictures_in(root)
     recommender = _recommender(results / dataset / f"{size}px" / trial, options, source, device, threads)
 
     out = results / "recommend"
-    shown: list[Answers] = []
+    shown: list[Answer] = []
     most_shown, counts = max(1, min(options["shown"], ON_PAGE // options["k"])), Counter()
     with (
         atomic(out / "recommendations.csv") as temporary,
@@ -120,34 +96,23 @@ def recommend(
         writer = csv.writer(table, quoting=csv.QUOTE_NONNUMERIC)
         writer.writerow(COLUMNS)
         for queries, features in _embedded(recommender, root, files, skipped):
-            answers = _answers(recommender, queries, features, options["k"])
-            writer.writerows(_lines(answers))
-            if counts.total() < most_shown:
-                shown.append(answers)
-            counts.update(answers.typicality)
+            answered = answers(recommender, queries, features, options["k"])
+            writer.writerows(line for answer in answered for line in _lines(recommender.gallery, answer))
+            shown += answered[: most_shown - len(shown)]
+            counts.update(answer.typicality for answer in answered)
+            counts["itself"] += sum(answer.itself is not None for answer in answered)
         if not counts:
             first = f"the first, {printable(skipped[0][0])}: {skipped[0][1]}" if skipped else "it has no pictures"
             raise UserError(f"query {printable(str(root))}: no picture in it can be read; {first}")
     for kind, left_out in (("query", skipped), ("gallery", recommender.gallery.skipped)):
         for name, reason in left_out:
             log.warning("%s: left out %s: %s", kind, printable(name), reason)
-    page = render(
-        TEMPLATE,
-        experiment=results.name,
-        dataset=dataset,
-        size=size,
-        trial=trial,
-        why=why,
-        style=style,
-        query=printable(root),
-        total=counts.total(),
-        counts=[(MARKS[each], each, counts[each]) for each in MARKS if counts[each]],
-        queries=_shown_queries(recommender, root, shown, most_shown),
-        skipped=[(printable(name), reason) for name, reason in skipped],
-        k=shown[0].found.rows.shape[1],
-        **_gallery_facts(recommender, shown[0].found.rows.shape[1]),
-    )
-    write_text(out / "recommendations.html", page)
+    facts = {"experiment": results.name, "dataset": dataset, "size": size, "trial": trial, "why": why, "tested": score}
+    facts |= {"k": min(options["k"], len(recommender.gallery.ids)), "results": results, "skipped": skipped}
+    write_text(out / "recommendations.html", page(recommender, root, shown, counts, facts))
+    themselves = counts.pop("itself")
+    if themselves:
+        log.info("%d in the gallery themselves, and left out of their own lists", themselves)
     for each, count in counts.most_common():
         log.info("%d of %d: %s", count, counts.total(), each)
     log.info("recommendations for %d pictures are at %s", counts.total(), (out / "recommendations.html").resolve())
@@ -209,116 +174,12 @@ def _embedded(
         yield paths, np.stack(vectors)
 
 
-def _answers(recommender: Recommender, queries: list[str], features: np.ndarray, k: int) -> Answers:
-    found = recommender.search(features, k)
-    index = recommender.index(found.rows.shape[1])
-    p = index.p_values(found.distances[:, 0])
-    rounded = recommender.gallery.rounding * np.linalg.norm(features, axis=1)
-    return Answers(
-        queries, found, p, [*map(functools.partial(typicality, index.own), found.distances[:, 0], p, rounded)]
-    )
-
-
-def typicality(own: np.ndarray, distance: float, p: float, rounded: float = 0.0) -> str:
-    """How a query compares with the gallery.
-
-    Args:
-        own: ascending distances of n gallery pictures to their nearest other one.
-        distance: of the query to its nearest gallery picture.
-        p: see `visrec.recommender.index.Index.p_values`; it is at least 1 / (n + 1).
-        rounded: how far storing may have moved the features of a picture like the query.
-    """
-    apart = own[own > 0]  # pictures that are in the gallery twice say nothing about rounding
-    if distance <= max(rounded, TOLERANCE * np.median(apart) if len(apart) else 0):
-        return SAME
-    if 1 / (len(own) + 1) >= LEVELS[-1][0]:
-        return UNKNOWN
-    return next((name for level, name in LEVELS if p < level), LIKE)
-
-
-def _lines(answers: Answers) -> Iterator[tuple]:
-    found = answers.found
-    for row, query in enumerate(answers.queries):
-        for rank, distance in enumerate(found.distances[row]):
-            path = found.paths[row][rank]
-            identity, label = as_text(str(found.ids[row, rank])), as_text(found.labels[row][rank])
-            yield spelled(query), rank + 1, identity, spelled(path) if path else "", float(f"{distance:.7g}"), label
-
-
-def _gallery_facts(recommender: Recommender, k: int) -> dict[str, Any]:
-    """What the page says of the gallery: its name, how it was searched, and files that could not be read."""
-    gallery, index = recommender.gallery, recommender.index(k)
-    return {
-        "gallery": printable(gallery.name),
-        "searched": index.describe(),
-        "sample": f"{len(index.own):,}",
-        "gallery_skipped": [(printable(name), reason) for name, reason in gallery.skipped],
-    }
-
-
-def _shown_queries(recommender: Recommender, root: Path, answers: Sequence[Answers], most: int) -> list[dict[str, Any]]:
-    """The first queries, at most so many, as the page shows them."""
-    base = root if root.is_dir() else root.parent
-    shown = [(part, row) for part in answers for row in range(len(part.queries))][:most]
-    gallery_rows = {int(each) for part, row in shown for each in part.found.rows[row, :ON_PAGE]}
-    pictures_of = dict(_answer_pictures(recommender, sorted(gallery_rows)))
-    return [
-        {
-            "name": printable(Path(part.queries[row]).relative_to(base)),
-            "picture": _picture(_small(Path(part.queries[row]), QUERY_SIDE)),
-            "typicality": part.typicality[row],
-            "mark": MARKS[part.typicality[row]],
-            "p": f"{part.p[row]:.3f}",
-            "answers": [
-                {
-                    "picture": pictures_of[int(gallery_row)],
-                    "distance": f"{distance:#.4g}",
-                    **_names(recommender.gallery, int(gallery_row)),
-                }
-                for gallery_row, distance in zip(
-                    part.found.rows[row, :ON_PAGE], part.found.distances[row, :ON_PAGE], strict=True
-                )
-            ],
-        }
-        for part, row in shown
-    ]
-
-
-def _names(gallery: Gallery, row: int) -> dict[str, Any]:
-    """The name of a gallery picture, other paths of the same file, and its label."""
-    paths = [printable(path) for path in gallery.paths[row]]
-    name = paths[0] if paths else printable(gallery.ids[row])
-    return {"name": name, "others": paths[1:], "label": printable(gallery.labels[row])}
-
-
-def _answer_pictures(recommender: Recommender, rows: Sequence[int]) -> Iterable[tuple[int, dict[str, Any] | None]]:
-    """Thumbnails of gallery pictures by their row, from their files or from images.h5."""
-    gallery = recommender.gallery
-    if gallery.root is not None:
-        for row in rows:
-            yield row, _picture(_small(gallery.root / gallery.paths[row][0], ANSWER_SIDE))
-        return
-    with reading(recommender.images, IMAGES) as file:
-        for row in rows:
-            yield row, _picture(Image.fromarray(np.moveaxis(file["train/images"][row], 0, 2)))
-
-
-def _small(path: Path, side: int) -> Image.Image | None:
-    try:
-        return pictures.thumbnail(path, side)
-    except pictures.PictureError as error:  # it could be read before, so its file has changed since
-        log.warning("no picture on the page of %s", printable(str(error)))
-        return None
-
-
-def _picture(image: Image.Image | None) -> dict[str, Any] | None:
-    """A data: URI, and the size to show it at: small pictures are enlarged by a whole number."""
-    if image is None:
-        return None
-    times = max(1, math.floor(ANSWER_SIDE / max(image.size)))
-    return {
-        "uri": sheets.data_uri(sheets.webp(image, QUALITY), "image/webp"),
-        "width": times * image.width,
-        "height": times * image.height,
-        "coarse": times > 1,
-    }
+def _lines(gallery: Gallery, answer: Answer) -> Iterator[tuple]:
+    root = gallery.root or Path()
+    for rank, (row, distance, closer) in enumerate(
+        zip(answer.rows, answer.distances, answer.closer, strict=True), start=1
+    ):
+        path = spelled(root / gallery.paths[row][0]) if gallery.paths[row] else ""
+        identity, label = as_text(str(gallery.ids[row])), as_text(gallery.labels[row])
+        share = "" if math.isnan(closer) else round(float(closer), 4)
+        yield spelled(answer.query), rank, identity, path, float(f"{distance:.7g}"), label, share

@@ -17,6 +17,8 @@ TABLES = {
     "selection": "selection.csv",
     "overlap": "overlap.csv",
     "atlas": "atlas.csv",
+    "classes": "classes.csv",
+    "confusion": "confusion.csv",
 }
 PROVENANCE = "provenance.csv"  # beside the tables, made with the report
 FIGURES = (

@@ -4,11 +4,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from visrec.report.equals import cheapest, cost, equal_to
 from visrec.report.score_tables import Rows, pick, spaces_of
 from visrec.report.verdict import (
     BETTER,
     METRICS,
-    duration,
     enumerate_words,
     judged,
     missing,
@@ -120,26 +120,18 @@ def _cheapest(
     disclosed: Mapping[str, str],
 ) -> str:
     """The cheapest to train and the smallest of those that are not measurably worse than the best."""
-    equal = [encoder for encoder in rows if encoder == best or relation(comparisons, best, encoder) != BETTER]
-    cheap = min(equal, key=lambda encoder: (_seconds(rows[encoder]), -_speed(rows[encoder])))
+    equal = equal_to(best, rows, comparisons)
+    cheap = cheapest(equal, rows)
     small = min(equal, key=lambda encoder: rows[encoder]["dimensions"])
-    cost = "no training" if stages[cheap] is None else duration(rows[cheap]["cost_seconds"])
+    price = cost(rows[cheap], stages[cheap])
     values = f"{rows[small]['dimensions']:,} values per picture"
     if len(equal) == 1:
-        return f"Its cost: {cost}, {values}."
+        return f"Its cost: {price}, {values}."
     one = named(cheap, disclosed)
     if small == cheap:
-        return f"Of those without measurable difference, {one} is cheapest ({cost}) and smallest ({values})."
+        return f"Of those without measurable difference, {one} is cheapest ({price}) and smallest ({values})."
     smallest = f"{named(small, disclosed)} smallest ({values})"
-    return f"Of those without measurable difference, {one} is cheapest ({cost}), {smallest}."
-
-
-def _seconds(row: Mapping[str, Any]) -> float:
-    return float("inf") if missing(row["cost_seconds"]) else row["cost_seconds"]
-
-
-def _speed(row: Mapping[str, Any]) -> float:
-    return 0.0 if missing(row["embed_images_per_second"]) else row["embed_images_per_second"]
+    return f"Of those without measurable difference, {one} is cheapest ({price}), {smallest}."
 
 
 def near_copies(duplicates: Mapping[str, Any] | None, queries: int) -> str:

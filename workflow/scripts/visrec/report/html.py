@@ -3,6 +3,7 @@
 Everything that comes from data goes through Jinja's autoescape; pictures are inlined as data: URIs.
 """
 
+import datetime
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,7 +23,19 @@ from visrec.errors import UserError
 from visrec.experiment import layout
 from visrec.experiment.layout import Experiment
 from visrec.experiment.trials import Trial
-from visrec.report import PROVENANCE, TABLES, ladder, leaderboard, provenance, score_tables, sections, sheets, style
+from visrec.report import (
+    PROVENANCE,
+    TABLES,
+    ladder,
+    latex,
+    leaderboard,
+    provenance,
+    score_tables,
+    sections,
+    sheets,
+    style,
+)
+from visrec.report.class_section import classes
 from visrec.report.examples import examples
 from visrec.report.facts import facts, limits, near_copies
 from visrec.report.glance import glance
@@ -30,7 +43,9 @@ from visrec.report.grid import grid, open_settings
 from visrec.report.inputs import UNFINISHED, State, disclosures, statuses, warnings
 from visrec.report.layer_sections import layers
 from visrec.report.map import embedding_map
+from visrec.report.over_k import curves
 from visrec.report.paper import paper
+from visrec.report.pareto import pareto
 from visrec.report.rendering import render
 from visrec.report.settings import varied_names
 from visrec.report.sprites import Pictures
@@ -56,6 +71,9 @@ CONTENTS = {
     },
     "Appendix": {
         "scores": "All scores",
+        "classes": "Classes",
+        "cost": "Cost",
+        "over_k": "Over k",
         "protocols": "Published protocols",
         "paper": "The original paper",
         "ladder": "Ladder",
@@ -70,6 +88,7 @@ CONTENTS = {
 OVERALL = ("overall", "overall_pairs")  # tables of all datasets together
 NUMBERS = ("scores", "leaderboard", "grid", "comparisons", *OVERALL, "selection", "overlap", "atlas")  # tables read
 UNQUOTED = ",;?=@&$+!*[]{}|'"  # allowed in a data: URI inside srcset; what HTML minds is escaped on top
+TEXTS = {"classes": ["class"], "confusion": ["class", "recommended"]}  # further tables read, and their texts
 
 
 def _figure(figures: Path, dataset: str, size: int, stem: str, narrow: bool = False) -> dict[str, str]:
@@ -126,6 +145,7 @@ def _chapter(
     disclosed = disclosures(trials)
     images = experiment.images(dataset, size)
     near, queries = _duplicates(images), max(row["queries"] for row in leaders)
+    info = read_image_info(images)
     absent = [name for name in ("random", "pixels") if name not in stages]
     columns = [*shown, *absent]
     return {
@@ -133,13 +153,17 @@ def _chapter(
         "size": size,
         "kind": config["datasets"].get(dataset, {}).get("kind", dataset),
         "title": f"{dataset}, {size} px",
-        "info": read_image_info(images),
+        "info": info,
         "verdict": verdict(leaders, trained, pairs, disclosed),
         "facts": facts(leaders, pairs, stages, scores, disclosed),
         "near_copies": near_copies(near, queries),
         "limits": limits(leaders, trained, pairs, near, queries),
         "rows": leaderboard.rows(leaders, pairs, stages, disclosed),
+        "groups": leaderboard.groups(trials),
         "constants": leaderboard.constants(leaders),
+        "pareto": pareto(leaders),
+        "by_class": classes(here["classes"], here["confusion"], list(shown), info.classes),
+        "over_k": curves(scores, list(shown)),
         "absent": absent,
         "columns": columns,
         "scores": scores,
@@ -189,6 +213,9 @@ def _contents(chapters: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[tup
     filled = {
         "training": any(chapter["trained"] for chapter in chapters),
         "pictures": any(chapter["sheets"] for chapter in chapters),
+        "cost": any(chapter["pareto"] for chapter in chapters),
+        "classes": any(chapter["by_class"] for chapter in chapters),
+        "over_k": any(chapter["over_k"] for chapter in chapters),
         "ladder": any(chapter["ladder"] for chapter in chapters),
         "selection": any(chapter["selection"] for chapter in chapters),
         "atlas": any(chapter["atlases"] for chapter in chapters),
@@ -213,8 +240,8 @@ def _atlases(rows: pd.DataFrame, trials: Sequence[Trial], shown: Mapping[str, st
 
 def _read(tables: Path, trials: Sequence[Trial]) -> dict[str, pd.DataFrame]:
     """The tables that the page is made of, missing text as ""."""
-    text = {"grid": varied_names(trials)}
-    return {name: read_table(tables / TABLES[name], text=text.get(name, ())) for name in NUMBERS}
+    text = {"grid": varied_names(trials)} | TEXTS
+    return {name: read_table(tables / TABLES[name], text=text.get(name, ())) for name in (*NUMBERS, *TEXTS)}
 
 
 def report(
@@ -266,7 +293,7 @@ def report(
     sources = provenance.rows(experiment, states, configfiles)
     runs = provenance.runs(sources)
     k = chapters[0]["k"]
-    contents = _contents(chapters)
+    contents, today = _contents(chapters), datetime.datetime.now(datetime.UTC).date()
     page = render(
         TEMPLATES / "report.html",
         contents=contents,
@@ -287,6 +314,9 @@ def report(
         failed=[run for run in runs if run["status"] not in USABLE],
         unstable=[run for run in runs if run["status"] == "unstable"],
         commit=commit,
+        today=today,
+        citation=latex.citation(experiment.name, commit, today),
+        latex=latex.leaderboard(chapters),
         config=yaml.safe_dump(json.loads(json.dumps(config)), sort_keys=False, allow_unicode=True),
         environment=provenance.environment(sources),
         k=k,

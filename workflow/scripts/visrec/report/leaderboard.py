@@ -4,10 +4,11 @@
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
+from visrec.experiment.trials import Trial
 from visrec.report.verdict import (
     EQUAL,
     METRICS,
@@ -22,6 +23,12 @@ from visrec.report.verdict import (
 )
 
 REFERENCES = ("random", "pixels")
+# What an encoder has learned from, in the order of the page: titles of groups of rows.
+NO_LABELS, LABELS, OTHERS = (
+    "No labels, no other pictures",
+    "Labels of the training images",
+    "Other pictures, or not known",
+)
 
 
 def filters(chapters: Sequence[Mapping[str, Any]]) -> dict[str, list]:
@@ -35,6 +42,20 @@ def filters(chapters: Sequence[Mapping[str, Any]]) -> dict[str, list]:
         "sizes": sizes if len(sizes) > 1 else [],
         "encoders": others if len(others) > 1 else [],
     }
+
+
+def groups(trials: Iterable[Trial]) -> dict[str, list[str]]:
+    """Encoders by what they have learned from, see docs/adding-an-encoder.md; only groups that have one.
+
+    What comes pretrained has seen other pictures, with labels or without; what the features of `precomputed` were made
+    from, nobody can tell, so they stand there, too.
+    """
+    found: dict[str, dict[str, None]] = {NO_LABELS: {}, LABELS: {}, OTHERS: {}}
+    for trial in trials:
+        others = "PRETRAINED" in trial.declared or not trial.declared.get("NEW_PICTURES", True)
+        group = OTHERS if others else LABELS if trial.declared.get("LABELS") else NO_LABELS
+        found[group][trial.encoder] = None
+    return {title: list(encoders) for title, encoders in found.items() if encoders}
 
 
 def mark(one: Score, low: float = 0.0, high: float = 1.0) -> dict[str, float]:

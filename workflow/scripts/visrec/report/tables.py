@@ -18,6 +18,7 @@ from visrec.report import comparisons
 from visrec.report.headline import GROUP, SOURCES
 from visrec.report.inputs import columns_of, disclosures, read_atlas
 from visrec.report.leaders import Group, Measured, grouped, headline, leaderboard, limits, measure
+from visrec.report.per_class import CLASSES, CONFUSION, confusion, per_class
 from visrec.report.settings import by_setting, setting, varied
 from visrec.report.verdict import METRICS, duration, named, percent, span
 
@@ -122,9 +123,12 @@ def tables(experiment: Experiment, out: Mapping[str, str | Path]) -> None:
     ranked: dict[tuple[str, int], dict[str, Sequence[Trial]]] = {key: {} for key in test}
     for dataset, size, encoder in leaders[GROUP].itertuples(index=False):
         ranked[dataset, size][encoder] = measured.chosen[dataset, size, encoder]
-    pairs, selected, overlaps = [], [], []
+    pairs, selected, overlaps, classes, confusions = [], [], [], [], []
     for key, chosen in ranked.items():
         pairs += comparisons.compare(test[key], chosen, measured.k)
+        for members in map(measured.good, chosen.values() if "knn" in experiment.evaluators else ()):
+            classes += per_class(experiment, members, measured.k)
+            confusions += confusion(experiment, members, measured.k)
     for group, members in grouped(measured.good(experiment.trials)).items():
         here = experiment.of(members)
         selected += comparisons.selection(here, measured.draws["val"][group[:2]], test[group[:2]])
@@ -141,3 +145,5 @@ def tables(experiment: Experiment, out: Mapping[str, str | Path]) -> None:
     _write_csv(pd.DataFrame(selected, columns=comparisons.SELECTION), out["selection"])
     _write_csv(pd.DataFrame(overlaps, columns=comparisons.OVERLAP), out["overlap"])
     _write_csv(read_atlas(experiment), out["atlas"])
+    _write_csv(pd.DataFrame(classes, columns=CLASSES), out["classes"])
+    _write_csv(pd.DataFrame(confusions, columns=CONFUSION), out["confusion"])
