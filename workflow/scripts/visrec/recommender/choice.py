@@ -112,13 +112,8 @@ def tested(leaderboard: str | Path, dataset: str, size: int, trial: str) -> str:
                 return f"{label.format(k=row['k'])} {one}{seeds}; chance is {percent(row[f'{metric}_chance'])}"
         return ""
     others, numbers = leaderboard.with_name(TABLES["scores"]), ["value", "low", "high", "chance"]
-    own = [
-        row
-        for row in (
-            _rows(others, dataset, size, ["value", "low", "high", "chance"]) if rows and others.exists() else ()
-        )
-        if f"{row['encoder']}/{row['trial']}" == trial and row["split"] == "test"
-    ]
+    found = _rows(others, dataset, size, numbers) if rows and others.exists() else []
+    own = [row for row in found if f"{row['encoder']}/{row['trial']}" == trial and row["split"] == "test"]
     for metric, label in METRICS.items():
         for row in own:
             headline = is_headline(row | {"k": row["k"] or None}, metric, rows[0]["k"])
