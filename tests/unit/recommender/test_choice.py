@@ -137,3 +137,29 @@ def test_the_score_on_test_is_quoted_with_its_interval_and_chance(tmp_path):
     assert said("age/one") == "SVM accuracy 50.0 % [40.0, 60.0], the mean of 3 seeds; chance is 25.0 %"
     assert said("random/seed~0") == said("age/two") == ""  # not scored; not in the leaderboard
     assert choice.tested(tmp_path / "none.csv", "a", 32, "pca/seed~0") == ""
+
+
+def test_of_a_trial_that_was_not_chosen_the_score_of_its_own_is_quoted(tmp_path):
+    (tmp_path / "leaderboard.csv").write_text(
+        f"dataset,size,encoder,trial,k,n_seeds,{','.join(choice.SCORES)}\na,32,age,one,3,1{',' * len(choice.SCORES)}\n"
+    )
+    key = ["evaluator", "protocol", "metric", "split", "k", "distance", "features", "average", "duplicates"]
+    rows = [
+        ["knn", "visrec", "precision", "test", 3, "cosine", "raw", "micro", "kept", 0.1],
+        ["knn", "visrec", "precision", "test", 1, "l2", "raw", "micro", "kept", 0.2],
+        ["knn", "visrec", "precision", "val", 3, "l2", "raw", "micro", "kept", 0.3],
+        ["svm", "visrec", "accuracy", "test", "", "", "standardised", "micro", "kept", 0.9],
+        ["knn", "visrec", "precision", "test", 3, "l2", "raw", "micro", "kept", 0.5],
+    ]
+    with (tmp_path / "scores.csv").open("w") as file:
+        writer = csv.writer(file)
+        writer.writerow(["dataset", "size", "encoder", "trial", *key, "value", "low", "high", "chance"])
+        writer.writerows(["a", 32, "age", "two", *row, row[-1] - 0.01, row[-1] + 0.01, 0.1] for row in rows)
+        writer.writerow(["a", 32, "age", "three", *rows[3], 0.89, 0.91, 0.1])
+
+    def said(trial):
+        return choice.tested(tmp_path / "leaderboard.csv", "a", 32, trial).replace("\N{NO-BREAK SPACE}", " ")
+
+    assert said("age/two") == "precision@3 50.0 % [49.0, 51.0]; chance is 10.0 %"
+    assert said("age/three") == "SVM accuracy 90.0 % [89.0, 91.0]; chance is 10.0 %"
+    assert said("age/four") == said("age/one") == ""

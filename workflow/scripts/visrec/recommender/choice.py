@@ -15,7 +15,8 @@ from visrec.experiment import registry
 from visrec.experiment.trials import Trial
 from visrec.report import TABLES
 from visrec.report.equals import cheapest, cost, equal_to
-from visrec.report.verdict import METRICS, enumerate_words, percent, score
+from visrec.report.headline import COMPARED, is_headline
+from visrec.report.verdict import METRICS, Score, enumerate_words, percent, score
 
 # Columns of the leaderboard that are read as numbers.
 COSTS = ("cost_seconds", "embed_images_per_second")
@@ -92,14 +93,16 @@ def _reason(best: str, equal: Sequence[str], chosen: str, measured: str, price: 
 
 
 def tested(leaderboard: str | Path, dataset: str, size: int, trial: str) -> str:
-    """What a trial, encoder/trial, scores on test with its interval and chance; "" where no leaderboard says it.
+    """What a trial, encoder/trial, scores on test with its interval and chance; "" where no table says it.
+
+    From the leaderboard, the mean over seeds; of a trial that is not in it from scores.csv, of its seed alone.
 
     Raises:
-        UserError: the leaderboard is damaged.
+        UserError: one of the tables is damaged.
     """
-    if not Path(leaderboard).exists():
-        return ""
-    for row in _rows(Path(leaderboard), dataset, size, SCORES):
+    leaderboard = Path(leaderboard)
+    rows = _rows(leaderboard, dataset, size, SCORES) if leaderboard.exists() else []
+    for row in rows:
         if f"{row['encoder']}/{row['trial']}" != trial:
             continue
         for metric, label in METRICS.items():
@@ -107,6 +110,16 @@ def tested(leaderboard: str | Path, dataset: str, size: int, trial: str) -> str:
             if one.measured:
                 seeds = f", the mean of {row['n_seeds']} seeds" if int(row["n_seeds"]) > 1 else ""
                 return f"{label.format(k=row['k'])} {one}{seeds}; chance is {percent(row[f'{metric}_chance'])}"
+        return ""
+    others, numbers = leaderboard.with_name(TABLES["scores"]), ["value", "low", "high", "chance"]
+    found = _rows(others, dataset, size, numbers) if rows and others.exists() else []
+    own = [row for row in found if f"{row['encoder']}/{row['trial']}" == trial and row["split"] == "test"]
+    for metric, label in METRICS.items():
+        for row in own:
+            headline = is_headline(row | {"k": row["k"] or None}, metric, rows[0]["k"])
+            one = Score(row["value"], row["low"], row["high"])
+            if headline and row["evaluator"] == COMPARED[metric][0] and one.measured:
+                return f"{label.format(k=row['k'])} {one}; chance is {percent(row['chance'])}"
     return ""
 
 

@@ -82,7 +82,7 @@ def recommend(
     trial, why = chosen.planned or choose(leaderboard, chosen.trials, dataset, size)
     score = tested(leaderboard, dataset, size, trial)
     log.info("trial %s of %s at %d px: %s", trial, dataset, size, why)
-    log.info("on test: %s", score or "not in the leaderboard")
+    log.info("on test: %s", score or "in no table")
     files, skipped = catalogue.pictures_in(root)
     recommender = _recommender(results / dataset / f"{size}px" / trial, options, source, device, threads)
 
