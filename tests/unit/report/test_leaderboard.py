@@ -7,7 +7,7 @@ from visrec.report import leaderboard
 
 
 def plain(text):
-    return text.replace("\N{NO-BREAK SPACE}", " ").replace("\N{THIN SPACE}", ",")
+    return text.replace("\N{NO-BREAK SPACE}", " ")
 
 
 def row(encoder, **more):

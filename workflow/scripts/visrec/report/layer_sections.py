@@ -28,7 +28,7 @@ def layers(rows: pd.DataFrame, batchnorm: str) -> dict[str, Any]:
         {
             "batchnorm": row["batchnorm"],
             "variant": variant_name(row),
-            "dimensions": f"{int(row['dimensions']):,}".replace(",", "\N{THIN SPACE}"),
+            "dimensions": f"{int(row['dimensions']):,}",
             "precision": percent(row["precision"]),
             "span": span(row["low"], row["high"]),
             "lift": percent(row["lift"]),

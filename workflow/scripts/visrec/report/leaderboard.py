@@ -70,10 +70,10 @@ def position(value: float | None) -> float | None:
 
 
 def amount(value: float | None, unit: str) -> str:
-    """A whole number with its unit, "1 234 MB"; "not measured" where there is none."""
+    """A whole number with its unit, "1,234 MB"; "not measured" where there is none."""
     if missing(value):
         return NOT_MEASURED
-    return f"{value:,.0f}\N{NO-BREAK SPACE}{unit}".replace(",", "\N{THIN SPACE}")
+    return f"{value:,.0f}\N{NO-BREAK SPACE}{unit}"
 
 
 def _parted(value: float | None, unit: str) -> tuple[str, str]:

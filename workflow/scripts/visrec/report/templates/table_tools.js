@@ -7,7 +7,7 @@ function cellText(cell) {
   const walker = document.createTreeWalker(copy, NodeFilter.SHOW_TEXT);
   const words = [];
   while (walker.nextNode()) words.push(walker.currentNode.data);
-  const numbers = words.join(" ").replace(/(\d)[,\u2009](?=\d{3})/g, "$1"); // thousands without what parts them
+  const numbers = words.join(" ").replace(/(\d),(?=\d{3})/g, "$1"); // thousands without what parts them
   const text = numbers.replace(/\s+/g, " ").trim(); // \s is a no-break space, too
   // What a spreadsheet would calculate, but for plain numbers, stays text.
   return /^[=@＝＠]|^[+\-＋－](?![\d.,]+( %)?$)/.test(text) ? `'${text}` : text;
