@@ -63,10 +63,9 @@ partial: $(READY)
 resume: $(READY)
 	@$(BIN)/python profiles/slurm/resume.py $(if $(CONFIG),--configfile $(CONFIG)) $(ARGS)
 
-# Asks Slurm for its partitions and their limits. An account, if one has to be named, is added by hand.
+# Asks Slurm for its partitions, their limits and GPUs. An account, if one has to be named, is added by hand.
 site: $(READY)
-	@test ! -e profiles/slurm/site.yaml || { echo "profiles/slurm/site.yaml is there already; edit it, or delete it"; exit 1; }
-	$(BIN)/generate-slurm-partition-config -o profiles/slurm/site.yaml
+	@$(BIN)/python profiles/slurm/make_site.py
 
 lint: $(READY)
 	$(BIN)/ruff check .
