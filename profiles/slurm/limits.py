@@ -26,8 +26,10 @@ LIMITS = {field.name: field.type for field in dataclasses.fields(PartitionLimits
 
 def in_front() -> None:
     """Put the programs of bin/, for Slurm's bad moments, in front of Slurm's own."""
-    programs = {name: shutil.which(name) for name in ("sbatch", "scontrol")}
-    if "VISREC_SBATCH" in os.environ or None in programs.values():
+    if os.environ.get("VISREC_SNAKEMAKE") == str(os.getpid()):  # the profile is read more than once
+        return
+    programs = {name: os.environ.get(f"VISREC_{name.upper()}") or shutil.which(name) for name in ("sbatch", "scontrol")}
+    if None in programs.values():
         return
     os.environ |= {f"VISREC_{name.upper()}": path for name, path in programs.items()}
     stop = Path(f".snakemake/stop.{os.getpid()}").resolve()

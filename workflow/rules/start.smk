@@ -77,7 +77,7 @@ def refusal(executor, job, attempt):
     finally:
         job.attempt = before
     done = subprocess.run([*shlex.split(call), "--test-only", "--wrap=true"], capture_output=True, text=True)
-    said = [line.removeprefix("sbatch: error: ") for line in done.stderr.splitlines() if line.strip()]
+    said = [line.removeprefix("sbatch: error: ").removeprefix("allocation failure: ") for line in done.stderr.splitlines() if line.strip()]
     if not done.returncode or re.search("submitjob.*limit", done.stderr, re.I):  # the queue is full: places become free
         return ""
     return f"({asked}, {about['partition'].strip()}): {said[-1] if said else f'exit status {done.returncode}'}"
