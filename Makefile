@@ -17,7 +17,7 @@ demo: $(READY)
 test: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow and not slurm" --numprocesses logical --maxprocesses 4 --dist worksteal
 
-# Twenty kills of a training, trainings at full width.
+# Twenty kills of a training, trainings at full width, thousands of damaged files.
 test-slow: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow --numprocesses logical --maxprocesses 4 --dist worksteal
 
@@ -114,7 +114,7 @@ help:
 	@echo "make site      on Slurm, write down the partitions for profiles/slurm"
 	@echo "make test-slurm the workflow on a real Slurm, with faults"
 	@echo "make partial   the report of the trials that are finished, CONFIG as above"
-	@echo "make test-slow twenty kills of a training, trainings at full width"
+	@echo "make test-slow twenty kills of a training, trainings at full width, damaged files"
 	@echo "make format    let both mend what they can"
 	@echo "make lock      renew requirements.lock from pyproject.toml"
 	@echo "make clean     delete the demo's results"

@@ -72,7 +72,7 @@ report: {queries: 4}
 """
 
 
-@fuzz.tries(60, 500)
+@fuzz.tries(20, 500)
 def test_configs(tmp_path, tries):
     file = tmp_path / "a.yaml"
 
@@ -105,7 +105,7 @@ VALUES = [
 ]
 
 
-@fuzz.tries(40, 400)
+@fuzz.tries(12, 300)
 def test_values_of_a_config(tries):
     """Each place of a config with values of any other type."""
     rng = np.random.default_rng(0)
@@ -185,7 +185,7 @@ def test_batches_of_cifar10(tmp_path, tries):
     assert outcomes(fuzz.damaged(head, tries), read)["refused"] > tries // 3
 
 
-@fuzz.tries(30, 300)
+@fuzz.tries(6, 150)
 def test_features_made_elsewhere(tmp_path, tries):
     ids = {"train": ["a", "b", "c"], "val": ["d"], "test": ["e", "ü"]}
     sources = {
@@ -206,7 +206,7 @@ def test_features_made_elsewhere(tmp_path, tries):
     assert outcomes(fuzz.damaged(content, tries), read)["refused"] > tries // 4
 
 
-@fuzz.tries(20, 300)
+@fuzz.tries(8, 300)
 def test_folders_of_pictures(tmp_path, tries):
     """All pictures of a folder damaged: read, or skipped with their names."""
     root, rng = tmp_path / "photos", np.random.default_rng(1)

@@ -190,8 +190,6 @@ WRONG = "invalid partition specified: nosuch"
 
 
 def test_submissions_wait_for_slurm(slurm):
-    done, calls = slurm(DOWN, DOWN, VISREC_SBATCH_PAUSE="1", VISREC_SBATCH_PATIENCE="9")
-    assert (done.returncode, done.stdout, calls) == (0, "42\n", 3)
     # A controller that was started a moment ago does not know its nodes; that is another wait.
     nodes = "allocation failure: Requested node configuration is not available"
     done, calls = slurm(DOWN, nodes, VISREC_SBATCH_PAUSE="1", VISREC_SBATCH_PATIENCE="9", VISREC_SBATCH_SETTLING="1")

@@ -62,7 +62,8 @@ def refusal(executor, job, attempt):
     before, job.attempt = job.attempt, attempt
     try:
         gpu = f", {job.resources.get('gres') or 'a GPU'}" if needs_gpu(job) else ""
-        asked = f"{job.resources.get('runtime')} min, {job.resources.get('mem_mb')} MB, {job.threads} threads{gpu}"
+        minutes = job.resources.get("runtime")
+        asked = f"{minutes} min, {job.resources.get('mem_mb')} MB, {job.threads} threads{gpu}"
         about = {
             "run_uuid": executor.run_uuid,
             "slurm_logfile": os.devnull,
@@ -76,11 +77,30 @@ def refusal(executor, job, attempt):
         return f"({asked}): {' '.join(str(error).split())}"
     finally:
         job.attempt = before
+    asked += f", {about['partition'].strip()}"
+    most = max_time(shlex.split(about["partition"])[-1:])
+    if most and minutes and minutes > most:  # unless EnforcePartLimits is set, it would wait for ever
+        return f"({asked}): the partition ends jobs after {most} min, so write `max_runtime: {most}` for it"
     done = subprocess.run([*shlex.split(call), "--test-only", "--wrap=true"], capture_output=True, text=True)
-    said = [line.removeprefix("sbatch: error: ").removeprefix("allocation failure: ") for line in done.stderr.splitlines() if line.strip()]
+    said = [
+        line.removeprefix("sbatch: error: ").removeprefix("allocation failure: ")
+        for line in done.stderr.splitlines()
+        if line.strip()
+    ]
     if not done.returncode or re.search("submitjob.*limit", done.stderr, re.I):  # the queue is full: places become free
         return ""
-    return f"({asked}, {about['partition'].strip()}): {said[-1] if said else f'exit status {done.returncode}'}"
+    return f"({asked}): {said[-1] if said else f'exit status {done.returncode}'}"
+
+
+def max_time(partition):
+    """Minutes that a job may take in a partition, as Slurm says; None without a limit, or without an answer."""
+    from snakemake_executor_plugin_slurm.utils import parse_time_to_minutes
+
+    if not partition:
+        return None
+    said = subprocess.run(["scontrol", "show", "partition", *partition], capture_output=True, text=True).stdout
+    found = re.search(r"\bMaxTime=([\d:-]+)", said)
+    return parse_time_to_minutes(found[1]) if found else None
 
 
 def stop_submitting(number, frame):

@@ -161,3 +161,9 @@ def test_reading_costs_one_pass_per_process(kinds, monkeypatch):
         pass
     read(path)
     assert len(passes) == 1
+
+
+def test_errors_of_a_reader_are_its_own(kinds):
+    path, _ = kinds[IMAGES]
+    with pytest.raises(ValueError, match=r"^mine$"), reading(path, IMAGES):
+        raise ValueError("mine")

@@ -368,10 +368,11 @@ def test_an_odd_exif_tag_refuses_no_picture():
 def test_exif_of_any_entries_refuses_no_picture(tries):
     rng = np.random.default_rng(0)
     expected = decode(encode(PIXELS, "JPEG", exif=exif_bytes(SIX)), 16)
+    others = np.delete(np.arange(2**16), 274)
     for _ in range(tries):
         more = [
             entry(int(tag), int(rng.integers(20)), rng.bytes(4), count=int(2 ** rng.integers(32)))
-            for tag in rng.choice(np.setdiff1d(np.arange(2**16), [274]), rng.integers(1, 6))
+            for tag in rng.choice(others, rng.integers(1, 6))
         ]
         with fuzz.cheap():
             assert np.array_equal(decode(encode(PIXELS, "JPEG", exif=exif_bytes(SIX, *more)), 16), expected)

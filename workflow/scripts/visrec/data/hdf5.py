@@ -82,16 +82,27 @@ def reading(path: str | Path, kind: str) -> Iterator[h5py.File]:
     except OSError as error:
         raise UserError(f"{path}: cannot be read as HDF5 ({error}); delete it and run again") from error
     with file:
-        if file.attrs.get("kind") != kind:
-            raise UserError(f"{path}: is not a '{kind}' file; delete it and run again")
-        if _checked.get(str(path)) != state:
-            try:
+        try:
+            found = file.attrs.get("kind")
+            if found == kind and _checked.get(str(path)) != state:
                 check(file, kind)
-            except (NotPlainError, *READ_ERRORS) as error:
-                raise UserError(f"{path}: is damaged ({one_line(error)}); delete it and run again") from error
-            if time.time() - max(state[2:4]) / 1e9 > SETTLED:
-                _checked[str(path)] = state
-        yield file
+                if time.time() - max(state[2:4]) / 1e9 > SETTLED:
+                    _checked[str(path)] = state
+        except (NotPlainError, *READ_ERRORS) as error:
+            raise UserError(f"{path}: is damaged ({one_line(error)}); delete it and run again") from error
+        if found != kind:
+            raise UserError(f"{path}: is not a '{kind}' file; delete it and run again")
+        try:
+            yield file
+        except READ_ERRORS as error:
+            if not _of_hdf5(error):  # the reader's own
+                raise
+            raise UserError(f"{path}: is damaged ({one_line(error)}); delete it and run again") from error
+
+
+def _of_hdf5(error: Exception) -> bool:
+    """Whether HDF5 itself, or text in a file, raised an error: damage that structure does not show."""
+    return "synchronously" in str(error) or isinstance(error, UnicodeDecodeError)
 
 
 def one_line(error: Exception) -> str:
