@@ -60,11 +60,11 @@ def test_a_site_that_slurm_would_refuse(fresh, slurm):
     assert calls and all("--test-only" in call for call in calls)
     assert any("-p gpu" in call and "-t 240" in call and "--gres=gpu:1" in call for call in calls)
     assert not fresh.results.exists()  # no lock either
-    (slurm.parent / "scontrol").write_text("#!/bin/sh\necho 'PartitionName=gpu MaxNodes=2 MaxTime=03:30:00 Nodes=a'\n")
-    expected = (
-        "(240 min, 6000 MB, 2 threads, gpu:1, -p gpu): the partition ends jobs after 210 min, so write `max_runtime"
-    )
-    assert f"{expected}: 210` for it" in error(on_slurm(fresh, site))
+    limit = "#!/bin/sh\necho 'PartitionName=gpu MaxNodes=2 MaxTime=08:30:00 Nodes=a'\n"
+    (slurm.parent / "scontrol").write_text(limit)
+    asked = "960 min, 24000 MB, 2 threads, gpu:1, -p gpu"
+    reason = "the partition ends jobs after 510 min, so write `max_runtime: 510` for it"
+    assert f"at attempt 4 ({asked}): {reason}" in error(on_slurm(fresh, site))
     (fresh.folder / "profiles/slurm/site.yaml").write_text("partitions: [\n")
     done = fresh.snakemake("--profile", "profiles/slurm", "-n")
     assert error(done).startswith("error: profiles/slurm/site.yaml, line 2: is not YAML")

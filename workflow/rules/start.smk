@@ -37,9 +37,9 @@ def try_slurm(executor):
 
     What is wrong in a site's file would otherwise show only in attempts that all fail, after hours for the last one.
     """
-    jobs = {job.rule.name: job for job in workflow.dag.needrun_jobs() if not job.is_local}
+    jobs = {(job.rule.name, needs_gpu(job)): job for job in workflow.dag.needrun_jobs() if not job.is_local}
     known = executor._partitions
-    if known is not None and any(needs_gpu(job) for job in jobs.values()) and not any(p.limits.max_gpu for p in known):
+    if known is not None and any(gpu for _, gpu in jobs) and not any(p.limits.max_gpu for p in known):
         refuse(
             f"{workflow.executor_settings.partition_config}: no partition has max_gpu, and jobs ask for a GPU; write how "
             "many a node has, `max_gpu: 4`, say, for each partition with GPUs (sinfo -o '%P %G' lists them)"
@@ -78,7 +78,7 @@ def refusal(executor, job, attempt):
     finally:
         job.attempt = before
     asked += f", {about['partition'].strip()}"
-    most = max_time(shlex.split(about["partition"])[-1:])
+    most = max_time(*shlex.split(about["partition"])[-1:])
     if most and minutes and minutes > most:  # unless EnforcePartLimits is set, it would wait for ever
         return f"({asked}): the partition ends jobs after {most} min, so write `max_runtime: {most}` for it"
     done = subprocess.run([*shlex.split(call), "--test-only", "--wrap=true"], capture_output=True, text=True)
@@ -92,7 +92,8 @@ def refusal(executor, job, attempt):
     return f"({asked}): {said[-1] if said else f'exit status {done.returncode}'}"
 
 
-def max_time(partition):
+@functools.cache
+def max_time(*partition):
     """Minutes that a job may take in a partition, as Slurm says; None without a limit, or without an answer."""
     from snakemake_executor_plugin_slurm.utils import parse_time_to_minutes
 
