@@ -113,6 +113,28 @@ def test_on_another_machine_silence_means_death(results, age, refused):
         assert not file.exists()
 
 
+def test_a_snakemake_in_a_job_is_dead_when_the_job_is_over(results, tmp_path, monkeypatch):
+    (tmp_path / "squeue").write_text("#!/bin/sh\ncat queue\n")
+    (tmp_path / "squeue").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    (results / ".lock").mkdir(parents=True)
+    write(results, host="node9", job="17")
+    for queue, mine, refused in (
+        ("17|RUNNING\n", "18", True),
+        ("17|RUNNING\n", "17", False),
+        ("18|RUNNING\n", "18", False),
+    ):
+        Path("queue").write_text(queue)
+        monkeypatch.setenv("SLURM_JOB_ID", mine)
+        if refused:
+            with pytest.raises(UserError, match="on node9"):
+                lock.take(results)
+            continue
+        lock.take(results)()
+        (results / ".lock").mkdir()
+        write(results, host="node9", job="17")
+
+
 def test_jobs_of_a_dead_run_hold_the_lock(results, tmp_path, monkeypatch):
     (tmp_path / "squeue").write_text('#!/bin/sh\ncase "$*" in *--name=visrec_dead) cat queue;; esac\n')
     (tmp_path / "squeue").chmod(0o755)

@@ -5,8 +5,8 @@ other: they would train the same trials, and each delete the other's files. The 
 `.lock`, with a file for each Snakemake, all of one checkout: among those Snakemake's own lock decides. It comes into
 being by one rename, which also network file systems do whole or not at all.
 
-Who was killed leaves its file behind. On the same machine its process is gone; on another one its file has not been
-touched for a while. Its jobs may be in Slurm's queue still: then the lock holds.
+Who was killed leaves its file behind. On the same machine its process is gone; on another one its Slurm job is over, if
+it was in one, or its file has not been touched for a while. Its jobs may be in Slurm's queue still: then the lock holds.
 """
 
 import json
@@ -144,8 +144,11 @@ def _holders(lock: Path) -> dict[Path, Holder]:
 def _dead(file: Path, holder: Holder, now: float) -> bool:
     if holder.run and slurm_queue.of_run(holder.run):
         return False
-    if holder.host == Claim.of_this_process().host:
+    me = Claim.of_this_process()
+    if holder.host == me.host:
         return not holder.lives_here()
+    if holder.job and (holder.job == me.job or slurm_queue.is_over(holder.job)):  # the same job: Slurm put it back
+        return True
     try:
         return now - file.stat().st_mtime > SILENT
     except FileNotFoundError:

@@ -62,6 +62,12 @@ def of_run(run: str) -> list[str]:
     return _lines("squeue", "--noheader", "--format=%A", f"--name={run}") or []
 
 
+def is_over(job: str) -> bool:
+    """Whether a job, anybody's, is over, as far as Slurm says."""
+    lines = _lines("squeue", "--noheader", "--format=%A|%T")
+    return lines is not None and not any(f"{job}|{state}" in lines for state in (*WAITING, *RUNNING))
+
+
 def _lines(*command: str) -> list[str] | None:
     try:
         return subprocess.run(
