@@ -6,7 +6,7 @@ other: they would train the same trials, and each delete the other's files. The 
 being by one rename, which also network file systems do whole or not at all.
 
 Who was killed leaves its file behind. On the same machine its process is gone; on another one its Slurm job is over, if
-it was in one, or its file has not been touched for a while. Its jobs may be in Slurm's queue still: then the lock holds.
+it was in one, or its file has not been touched for a while. Its jobs may be in Slurm's queue still, and the lock holds.
 """
 
 import json
