@@ -17,7 +17,7 @@ demo: $(READY)
 test: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow and not slurm" --numprocesses logical --maxprocesses 4 --dist worksteal
 
-# Twenty kills of a training, trainings at full width.
+# Twenty kills of a training, trainings at full width, thousands of damaged files.
 test-slow: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow --numprocesses logical --maxprocesses 4 --dist worksteal
 
@@ -63,10 +63,9 @@ partial: $(READY)
 resume: $(READY)
 	@$(BIN)/python profiles/slurm/resume.py $(if $(CONFIG),--configfile $(CONFIG)) $(ARGS)
 
-# Asks Slurm for its partitions and their limits. An account, if one has to be named, is added by hand.
+# Asks Slurm for its partitions, their limits and GPUs. An account, if one has to be named, is added by hand.
 site: $(READY)
-	@test ! -e profiles/slurm/site.yaml || { echo "profiles/slurm/site.yaml is there already; edit it, or delete it"; exit 1; }
-	$(BIN)/generate-slurm-partition-config -o profiles/slurm/site.yaml
+	@$(BIN)/python profiles/slurm/make_site.py
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -115,7 +114,7 @@ help:
 	@echo "make site      on Slurm, write down the partitions for profiles/slurm"
 	@echo "make test-slurm the workflow on a real Slurm, with faults"
 	@echo "make partial   the report of the trials that are finished, CONFIG as above"
-	@echo "make test-slow twenty kills of a training, trainings at full width"
+	@echo "make test-slow twenty kills of a training, trainings at full width, damaged files"
 	@echo "make format    let both mend what they can"
 	@echo "make lock      renew requirements.lock from pyproject.toml"
 	@echo "make clean     delete the demo's results"

@@ -56,6 +56,7 @@ include: "workflow/rules/tables.smk"
 include: "workflow/rules/report.smk"
 include: "workflow/rules/partial.smk"
 include: "workflow/rules/recommend.smk"
+include: "workflow/rules/start.smk"
 
 
 rule all:

@@ -19,6 +19,7 @@ from visrec.data.images import read_images
 
 
 def test_every_trial_has_its_whole_story(finished):
+    assert not (finished.results / ".lock").exists()
     scores = {f"{name}.{kind}" for name in TINY["evaluators"] for kind in ("csv", "h5")}
     everyone = {"embeddings.h5", "layers.csv", "embed.json", "neighbours.csv", "projection.csv", *scores}
     age = finished.results / "digits/32px/age"

@@ -1,3 +1,4 @@
+import fuzz
 import numpy as np
 import pytest
 import scipy.io
@@ -32,25 +33,27 @@ def test_arrays_are_those_that_scipy_wrote_and_reads(tmp_path, packed):
             matlab.values(path, found[name])
 
 
+@fuzz.tries(400, 1200)
 @pytest.mark.parametrize("packed", [True, False])
-def test_every_damage_is_one_line_or_another_value(tmp_path, packed):
+def test_every_damage_is_one_line_or_another_value(tmp_path, packed, tries):
     """scipy.io's reader ends the process on some of these, without a word."""
     whole = written(tmp_path / "a.mat", packed).read_bytes()
     random, refused = np.random.default_rng(0), 0
-    for _ in range(400):
+    for _ in range(tries):
         content = bytearray(whole)
         for at in random.integers(120, len(content), random.integers(1, 4)):
             content[at] = random.integers(256)
         path = tmp_path / "b.mat"
         path.write_bytes(content[: random.integers(100, len(content))] if random.random() < 0.3 else content)
-        try:
-            for array in matlab.arrays(path).values():
-                matlab.values(path, array)
-        except UserError as error:
-            refused += 1
-            assert "\n" not in str(error)
-            assert "cannot be read as a MATLAB file" in str(error)
-    assert refused > 100
+        with fuzz.cheap():
+            try:
+                for array in matlab.arrays(path).values():
+                    matlab.values(path, array)
+            except UserError as error:
+                refused += 1
+                assert "\n" not in str(error)
+                assert "cannot be read as a MATLAB file" in str(error)
+    assert refused > tries // 4
 
 
 def test_a_packed_array_that_goes_on_after_its_shape_is_refused_before_it_is_unpacked(tmp_path):

@@ -378,14 +378,27 @@ def test_a_class_that_train_lacks_is_pointed_out(folder, caplog):
     assert "train has no picture of class 'b', which test has" in caplog.text
 
 
+def test_a_share_has_a_picture_of_each_class(folder, caplog):
+    with caplog.at_level(logging.WARNING, "visrec"):
+        images = read(folder(*many(7, "a", "b"), *many(6, "c")))
+    assert {split: len(part.ids) for split, part in images.splits.items()} == {"train": 14, "val": 3, "test": 3}
+    assert {split: set(part.labels) for split, part in images.splits.items()} == {split: {0, 1, 2} for split in SPLITS}
+    assert "val: 3 of 20 pictures, one of each class, in the place of the 2 that `val: 0.1` comes to" in caplog.text
+
+
+def test_too_few_for_a_picture_of_each_class_in_each_split(folder):
+    message = "5 pictures are too few to cut 3 for val and 3 for test from; add some, of each class"
+    fails(message, folder(*many(2, "a", "b"), *many(1, "c")))
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"val": 4, "test": 4}, r"8 pictures are too few to cut 4 for val and 4 for test from; lower `val` or `test`"),
-        ({"val": 100}, r"8 pictures are too few to cut 100 for val and 1 for test from; lower `val` or `test`"),
+        ({"val": 100}, r"8 pictures are too few to cut 100 for val and 2 for test from; lower `val` or `test`"),
         ({"val": 0.5, "test": 0.5}, r"8 pictures are too few to cut 4 for val and 4 for test from"),
         ({"val": 1.5}, r"`val: 1.5` is neither a share below 1 nor a whole number"),
-        ({"val": 1, "test": 2}, r"pictures: val gets 1 images, too few for one of each of 2 classes"),
+        ({"val": 1, "test": 2}, r"`val: 1` is fewer than a picture of each of 2 classes; write 2 or more"),
     ],
 )
 def test_fewer_pictures_than_a_split_asks(folder, options, message):

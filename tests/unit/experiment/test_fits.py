@@ -45,6 +45,8 @@ def test_defaults_fit_few_photographs(caplog):
     assert fitted(encoder_options("pca"), {"components": 128}, limits(10_000, 6)) == {"components": 108}
     assert fitted(encoder_options("pca"), {"components": 128}, limits(129, 32)) == {"components": 128}
     assert fitted(encoder_options("age"), {"batch": 500}, bounds) == {"batch": 500}  # chosen, so an error elsewhere
+    labels = registry.declared("evaluators", "few_labels")["OPTIONS"]
+    assert fitted(labels, {"labels": 1000}, bounds) == {"labels": 48}
     k = registry.declared("evaluators", "knn")["OPTIONS"]
     assert fitted(k, {"k": [1, 3, 5, 10]}, limits(6)) == {"k": [1, 3, 5]}
     assert fitted(k, {"k": [1, 10]}, limits(6)) == {"k": [1, 10]}
@@ -62,7 +64,7 @@ def test_all_that_does_not_fit_is_said_at_once(tmp_path):
         "scores need labels: sort the images into one folder per class, or leave the evaluators out, `evaluators: {}`"
     )
     counts = {"train": {-1: 48}, "val": {}, "test": {-1: 3, 0: 3}}
-    assert said(config(given, {"knn": {"k": [1, 48]}, "few_labels": {}}), counts, "pca") == [
+    assert said(config(given, {"knn": {"k": [1, 48]}, "few_labels": {"labels": 49}}), counts, "pca") == [
         "encoders.age.batch: 64 is too many for 48 training images of 3072 values of photos; write 48 or less",
         "encoders.simclr.batch: 256 is too many for 48 training images of 3072 values of photos; write 48 or less",
         "encoders.pca.components: 48 is too many for 48 training images of 3072 values of photos; write 47 or less",
@@ -72,6 +74,8 @@ def test_all_that_does_not_fit_is_said_at_once(tmp_path):
         "split 'val' of photos has no images to score; give it some in the dataset's split options",
         f"labels are missing for 3 of 6 images of split 'test' of photos; {remedy}",
         "evaluators.knn.k: 48 is too many for 48 training images of photos; write 47 or less, or add pictures",
+        "evaluators.few_labels.labels: 49 is too many for 48 training images of photos; write 48 or less, or add "
+        "pictures",
     ]
 
 

@@ -12,7 +12,9 @@ import yaml
 
 from visrec.experiment import status
 from visrec.experiment.config import check
+from visrec.jobs import lock
 from visrec.jobs.claims import Claim
+from visrec.jobs.slurm_queue import Queued
 
 SCRIPTS = Path(__file__).parents[3] / "workflow/scripts"
 AGE = "digits/32px/age/lambda_z~1000+mu_x~10+seed~0"
@@ -149,15 +151,18 @@ def test_what_runs_now_is_named_with_its_node(results):
     assert state(results, PCA)[0] == f"{how}, Slurm's log may say why"
 
 
-def job(number: str, rule: str, state: str, trial: str = "digits_32_age_lambda_z~1000+mu_x~10+seed~0") -> status.Queued:
-    return status.Queued(number, state, rule, trial)
+def job(
+    number: str, rule: str, state: str, trial: str = "digits_32_age_lambda_z~1000+mu_x~10+seed~0", **more: str
+) -> Queued:
+    about = {"run": "visrec_mine", "reason": "Priority", "folder": str(Path.cwd())} | more
+    return Queued(number, state, rule=rule, wildcards=trial, **about)
 
 
 def test_slurm_knows_what_became_of_a_training(results):
     claim(results, host="gpu2", job="12")
     config = check(CONFIG)
 
-    def shown(*jobs: status.Queued) -> str:
+    def shown(*jobs: Queued) -> str:
         (row,) = (row for row in status.table(config, results, jobs) if row["trial"] == AGE)
         return row["state"]
 
@@ -172,21 +177,54 @@ def test_slurm_knows_what_became_of_a_training(results):
     assert shown(job("12", "train", "PENDING", "digits_32_age_lambda_z~1000+mu_x~10+seed~01")) == "waiting"
 
 
-def test_the_queue_is_read_as_slurm_prints_it(tmp_path, monkeypatch):
-    program = tmp_path / "squeue"
-    program.write_text(
-        "#!/bin/sh\n"
-        "echo '2|RUNNING|rule_train_wildcards_digits_32_age_lambda_z~1000+mu_x~10+seed~0'\n"
-        "echo '5|PENDING|rule_tables'\n"
-    )
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
-    assert status.queue() == [
-        status.Queued("2", "RUNNING", "train", "digits_32_age_lambda_z~1000+mu_x~10+seed~0"),
-        status.Queued("5", "PENDING", "tables", ""),
-    ]
-    program.write_text("#!/bin/sh\necho 'slurm_load_jobs error: Unable to contact slurm controller' >&2; exit 1\n")
-    assert status.queue() is None
+def test_jobs_of_other_checkouts_and_experiments_are_not_ours(tmp_path):
+    results, other = tmp_path / "results/tiny", tmp_path / "results/other"
+    config = check(CONFIG)
+    other.mkdir(parents=True)
+    release = lock.take(other, "visrec_theirs")
+
+    def shown(**more: str) -> str:
+        (row,) = (r for r in status.table(config, results, [job("7", "train", "PENDING", **more)]) if r["trial"] == AGE)
+        return row["state"]
+
+    try:
+        assert shown() == "queued for train"
+        assert shown(folder="/home/colleague/visrec") == "waiting"
+        assert shown(run="visrec_theirs") == "waiting"
+    finally:
+        release()
+    (tmp_path / "link").symlink_to(Path.cwd())
+    assert shown(folder=str(tmp_path / "link")) == "queued for train"
+
+
+@pytest.mark.parametrize(
+    "state_, reason, expected",
+    [
+        ("PENDING", "Resources", "queued for train"),
+        ("PENDING", "launch failed requeued held", "held for train: launch failed requeued held; to release it: {}"),
+        ("PENDING", "JobHeldUser", "held for train: JobHeldUser; to release it: {}"),
+        ("REQUEUE_HOLD", "None", "held for train: to release it: {}"),
+        ("PENDING", "JobHeldAdmin", "held for train: JobHeldAdmin; ask those who run the cluster"),
+        ("PENDING", "PartitionTimeLimit", "queued for train: PartitionTimeLimit"),
+    ],
+)
+def test_what_is_held_and_how_it_goes_on(results, state_, reason, expected):
+    jobs = [job("6", "embed", "PENDING"), job("7", "train", state_, reason=reason)]
+    jobs = jobs if expected.startswith("held") else jobs[1:]
+    (row,) = (row for row in status.table(check(CONFIG), results, jobs) if row["trial"] == AGE)
+    assert row["state"] == expected.format("scontrol release 7")
+
+
+def test_an_empty_log_is_a_full_disk(results):
+    log = results / f"logs/train/{AGE}.2.log"
+    log.parent.mkdir(parents=True)
+    log.with_name(log.name.replace(".2.", ".1.")).write_text("2026-11-23 06:50:08 attempt 1 on node7, process 7\n")
+    log.touch()
+    assert state(results)[0] == "train on node7 since 2026-11-23 06:50"  # it may just begin
+    os.utime(log.with_name(log.name.replace(".2.", ".1.")), (time.time() - 300,) * 2)
+    os.utime(log, (time.time() - 100,) * 2)
+    expected = "failed in train at attempt 2: its log is empty, as on a full disk; make room, then run the same command"
+    assert state(results)[0] == f"{expected} again"
 
 
 @pytest.mark.parametrize("how, shown", [("ok", ""), ("diverged", ", diverged"), ("collapsed", ", collapsed")])

@@ -1,4 +1,5 @@
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -110,3 +111,23 @@ with job("{tmp_path}/a.log", 1, ["{tmp_path}/images.h5"], ["{tmp_path}/out/model
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith(f"error: {tmp_path}/images.h5: is from the future, dated ")
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "body", ["time.sleep(60)", "\n        time.sleep(60)\n    finally:\n        raise ImportError('x')"]
+)
+@pytest.mark.parametrize("number, how", [(signal.SIGTERM, "interrupted by SIGTERM"), (signal.SIGINT, "interrupted")])
+def test_a_job_that_a_signal_ends_says_so_wherever_it_is(tmp_path, body, number, how):
+    """Also while it imports, where what comes out may be any exception."""
+    body = f"try:{body}" if body.startswith("\n") else body
+    program = f"import time\nfrom visrec.jobs.job import job\nwith job('{tmp_path}/a.log', 1):\n    {body}\n"
+    environment = os.environ | {"PYTHONPATH": str(SCRIPTS)}
+    process = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.PIPE, text=True, env=environment)
+    while not (tmp_path / "a.1.log").exists() or not (tmp_path / "a.1.log").read_text():
+        time.sleep(0.05)
+    time.sleep(0.2)
+    process.send_signal(number)
+    assert process.communicate()[1] == f"error: {how}\n"
+    assert process.returncode == 128 + number
+    (attempt,) = attempts.read(tmp_path / "a.log")
+    assert (attempt.ended, attempt.last) == ("stopped", how)

@@ -9,8 +9,10 @@ them. It is checked before HDF5 looks at the file, as damage can crash the libra
 """
 
 import hashlib
+import os
+import resource
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,7 +20,7 @@ import h5py
 import numpy as np
 
 from visrec.data.files import atomic
-from visrec.data.structure import NotPlainError, check
+from visrec.data.structure import NotPlainError, check, plain
 from visrec.errors import UserError
 
 SPLITS = ("train", "val", "test")
@@ -80,16 +82,27 @@ def reading(path: str | Path, kind: str) -> Iterator[h5py.File]:
     except OSError as error:
         raise UserError(f"{path}: cannot be read as HDF5 ({error}); delete it and run again") from error
     with file:
-        if file.attrs.get("kind") != kind:
-            raise UserError(f"{path}: is not a '{kind}' file; delete it and run again")
-        if _checked.get(str(path)) != state:
-            try:
+        try:
+            found = file.attrs.get("kind")
+            if found == kind and _checked.get(str(path)) != state:
                 check(file, kind)
-            except (NotPlainError, *READ_ERRORS) as error:
-                raise UserError(f"{path}: is damaged ({one_line(error)}); delete it and run again") from error
-            if time.time() - max(state[2:4]) / 1e9 > SETTLED:
-                _checked[str(path)] = state
-        yield file
+                if time.time() - max(state[2:4]) / 1e9 > SETTLED:
+                    _checked[str(path)] = state
+        except (NotPlainError, *READ_ERRORS) as error:
+            raise UserError(f"{path}: is damaged ({one_line(error)}); delete it and run again") from error
+        if found != kind:
+            raise UserError(f"{path}: is not a '{kind}' file; delete it and run again")
+        try:
+            yield file
+        except READ_ERRORS as error:
+            if not _of_hdf5(error):  # the reader's own
+                raise
+            raise UserError(f"{path}: is damaged ({one_line(error)}); delete it and run again") from error
+
+
+def _of_hdf5(error: Exception) -> bool:
+    """Whether HDF5 itself, or text in a file, raised an error: damage that structure does not show."""
+    return "synchronously" in str(error) or isinstance(error, UnicodeDecodeError)
 
 
 def one_line(error: Exception) -> str:
@@ -128,3 +141,52 @@ def _digest(path: str | Path) -> str:
 def strings(dataset: h5py.Dataset) -> np.ndarray:
     """Text of a dataset, str (N,)."""
     return dataset.asstr()[:].astype(str)
+
+
+def try_to_read(path: str | Path, names: Iterable[str]) -> str:
+    """Read datasets of a file that others made in a process of its own; returns why they cannot be read, or "".
+
+    Damage can make HDF5 crash, read for ever or ask for gigabytes, and no exception tells; a checksum does, but files
+    of others have none. The process may take a second of CPU per 20 MB of values, and 1 GiB of memory beside the file.
+
+    Args:
+        path: the file.
+        names: datasets; what is wrong with their kind is left to the caller, who finds it without reading them.
+    """
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.close(reader)
+            os.write(writer, _read_all(path, names).encode())
+            os._exit(0)
+        finally:
+            os._exit(1)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as file:
+        reason = file.read().decode(errors="replace")
+    _, status = os.waitpid(child, 0)
+    return reason if status == 0 else "HDF5 does not get through it"
+
+
+def _read_all(path: str | Path, names: Iterable[str]) -> str:
+    """What `try_to_read` does in its process, whose limits it sets."""
+    used = Path("/proc/self/statm")  # of Linux; elsewhere memory is not limited
+    if used.exists():
+        most = int(used.read_text().split()[0]) * resource.getpagesize() + 2**30 + Path(path).stat().st_size
+        resource.setrlimit(resource.RLIMIT_AS, (most, most))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_CPU, (3, resource.RLIM_INFINITY))
+    try:
+        with h5py.File(path, "r", locking=False) as file:
+            found = [plain(file, name) for name in names]
+            seconds = 3 + sum(data.nbytes for data in found) // 20_000_000
+            resource.setrlimit(resource.RLIMIT_CPU, (seconds, resource.RLIM_INFINITY))
+            for data in found:
+                for start in range(0, len(data) if data.shape else 0, ROWS_AT_ONCE):
+                    data[start : start + ROWS_AT_ONCE]
+    except NotPlainError:
+        return ""
+    except READ_ERRORS as error:
+        return one_line(error) or type(error).__name__
+    return ""

@@ -7,6 +7,7 @@ https://www.cs.toronto.edu/~kriz/cifar.html. The checksum is that of torchvision
 import io
 import math
 import pickle
+import struct
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -173,6 +174,7 @@ BROKEN = (
     MemoryError,
     OverflowError,
     RecursionError,
+    struct.error,
 )
 
 

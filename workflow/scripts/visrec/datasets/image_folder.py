@@ -47,14 +47,15 @@ OPTIONS = {
         "type": "number",
         "exclusiveMinimum": 0,
         "default": 0.1,
-        "description": "Where there is no val: the share (below 1) or the number of pictures to cut from train for it.",
+        "description": "Where there is no val: the share (below 1) or the number of pictures to cut from train for it; "
+        "a share is at least a picture of each class.",
     },
     "test": {
         "type": "number",
         "exclusiveMinimum": 0,
         "default": 0.1,
         "description": "Where there is no test: the share (below 1) or the number of pictures to cut from train for "
-        "it.",
+        "it; a share is at least a picture of each class.",
     },
     "split_seed": {
         "type": "integer",
@@ -293,10 +294,12 @@ def _split(root: Path, pictures: Sequence[Picture], options: Mapping[str, Any]) 
     if "train" not in given:
         raise UserError(f"{root}: no picture is in train; put some there, as training needs them")
     train, seed = splits["train"], options["split_seed"]
-    cuts = {split: _count(options[split], len(train), split) for split in ("val", "test") if not splits[split]}
+    classes = len({picture.label for picture in train})
+    cuts = {split: _count(options[split], len(train), classes, split) for split in ("val", "test") if not splits[split]}
     if sum(cuts.values()) >= len(train):
         asked = " and ".join(f"{count:,} for {split}" for split, count in cuts.items())
-        raise UserError(f"{root}: {len(train):,} pictures are too few to cut {asked} from; lower `val` or `test`")
+        remedy = "lower `val` or `test`" if max(cuts.values()) > classes else "add some, of each class"
+        raise UserError(f"{root}: {len(train):,} pictures are too few to cut {asked} from; {remedy}")
     if cuts:
         names, labels = np.unique([picture.label for picture in train], return_inverse=True)
         sizes = {"train": len(train) - sum(cuts.values()), **cuts}
@@ -310,10 +313,21 @@ def _split(root: Path, pictures: Sequence[Picture], options: Mapping[str, Any]) 
     return splits, f"{found}{' and '.join(cuts)} cut from train {how}, drawn once with seed {seed}: {counts}"
 
 
-def _count(asked: float, total: int, split: str) -> int:
-    """A share or a number of pictures -> a number of pictures."""
+def _count(asked: float, total: int, classes: int, split: str) -> int:
+    """A share or a number of pictures -> a number of pictures, for a share at least one of each class."""
     if asked < 1:
-        return max(1, round(asked * total))
+        share = round(asked * total)
+        if share < classes:
+            log.warning(
+                "%s: %d of %d pictures, one of each class, in the place of the %d that `%s: %s` comes to",
+                *(split, classes, total, share, split, asked),
+            )
+        return max(classes, share)
     if asked != int(asked):
         raise UserError(f"image_folder: `{split}: {asked}` is neither a share below 1 nor a whole number; correct it")
+    if asked < classes:
+        raise UserError(
+            f"image_folder: `{split}: {asked}` is fewer than a picture of each of {classes} classes; write {classes} "
+            "or more, or a share below 1"
+        )
     return int(asked)

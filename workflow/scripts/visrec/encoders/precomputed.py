@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import h5py
 import numpy as np
 
-from visrec.data.hdf5 import READ_ERRORS, SPLITS, one_line
+from visrec.data.hdf5 import READ_ERRORS, SPLITS, one_line, try_to_read
 from visrec.data.images import ImageFile
 from visrec.data.structure import NotPlainError, plain
 from visrec.errors import UserError
@@ -52,6 +52,9 @@ def extractor(
     if not Path(path).is_file():
         raise UserError(f"precomputed: {path}: there is no such file; correct `path` in the config")
     images = np.concatenate([source.ids(split) for split in SPLITS])
+    unreadable = try_to_read(path, ("ids", "features"))
+    if unreadable:
+        raise UserError(f"precomputed: {path}: cannot be read as HDF5 ({unreadable}); make the file again")
     try:
         with h5py.File(path, "r", locking=False) as file:
             ids = _ids(path, file)

@@ -32,9 +32,10 @@ from visrec.scoring.moments import mean_and_scale
 CLASSES = 2  # in train, at least
 OPTIONS = {
     "labels": {
-        "description": "Labelled images of train, of protocol ali.",
+        "description": "Labelled images of train, of protocol ali; by default fewer where train has fewer.",
         "type": "integer",
         "minimum": 1,
+        "at_most": ["train"],
         "default": 1000,
     },
     "shots": {

@@ -127,9 +127,13 @@ def _of_evaluators(config: Mapping[str, Any], dataset: str, counts: Counts) -> I
             bound = _bound(declared["OPTIONS"][option], limits(train))
             if bound is None or not _too_large(value, bound):
                 continue
-            if option in config["evaluators"][name] or not any(each <= bound for each in value):
+            values = value if isinstance(value, list) else [value]
+            fits = bound >= declared["OPTIONS"][option].get("minimum", 1) and (
+                not isinstance(value, list) or min(values) <= bound
+            )
+            if option in config["evaluators"][name] or not fits:
                 yield (
-                    f"evaluators.{name}.{option}: {max(value)} is too many for {_has(dataset, train)}; "
+                    f"evaluators.{name}.{option}: {max(values)} is too many for {_has(dataset, train)}; "
                     f"write {max(bound, 0)} or less, or add pictures"
                 )
 

@@ -10,54 +10,23 @@ Light on purpose (no torch, no pandas): one wants to look often.
 import argparse
 import csv
 import json
-import subprocess
+import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from visrec.errors import UserError
 from visrec.experiment import config as configs
 from visrec.experiment import layout, trials
-from visrec.jobs import progress
+from visrec.jobs import lock, progress
 from visrec.jobs.attempts import Attempt, node, read
 from visrec.jobs.claims import Claim
+from visrec.jobs.slurm_queue import RUNNING, WAITING, Queued, queue
 
 COLUMNS = ("trial", "state", "progress", "left")
-SQUEUE = ("squeue", "--me", "--noheader", "--format=%A|%T|%k")
-
-
-@dataclass(frozen=True)
-class Queued:
-    """A job in Slurm's queue, as the Slurm plugin submitted it.
-
-    Attributes:
-        job: its number.
-        state: such as RUNNING or PENDING.
-        rule: the rule.
-        wildcards: their values, joined by "_"; "" for a group of jobs, which is therefore not told from another.
-    """
-
-    job: str
-    state: str
-    rule: str
-    wildcards: str
-
-
-def queue() -> list[Queued] | None:
-    """One's own jobs in Slurm's queue; None where there is no Slurm that answers."""
-    try:
-        lines = subprocess.run(SQUEUE, check=True, capture_output=True, text=True, timeout=20).stdout.splitlines()
-    except (OSError, subprocess.SubprocessError):
-        return None
-    found = []
-    for line in lines:
-        job, state, comment = line.split("|", 2)
-        rule, _, wildcards = comment.removeprefix("rule_").partition("_wildcards_")
-        found.append(Queued(job, state, rule, wildcards))
-    return found
+ROOM = 2**20  # bytes on a disk that is not full
 
 
 def table(config: Mapping[str, Any], results: Path, jobs: Sequence[Queued] | None = None) -> list[dict[str, str]]:
@@ -68,11 +37,24 @@ def table(config: Mapping[str, Any], results: Path, jobs: Sequence[Queued] | Non
         results: the experiment's folder.
         jobs: from `queue`, None if there is no Slurm.
     """
-    return [{"trial": trial.folder, **_trial(config, results, trial, jobs)} for trial in trials.grid(config)]
+    waiting = _waiting(results, jobs or ())
+    return [{"trial": trial.folder, **_trial(config, results, trial, jobs, waiting)} for trial in trials.grid(config)]
+
+
+def _waiting(results: Path, jobs: Sequence[Queued]) -> list[Queued]:
+    """Jobs of this experiment that wait: submitted from this folder, by no run that works on other results."""
+    jobs = [job for job in jobs if job.state in WAITING and Path(job.folder).resolve() == Path.cwd().resolve()]
+    others = {each.parent for each in results.parent.glob(f"*/{lock.NAME}")} - {results} if jobs else ()
+    foreign = set().union(*(lock.runs(each) for each in others))
+    return [job for job in jobs if job.run not in foreign]
 
 
 def _trial(
-    config: Mapping[str, Any], results: Path, trial: trials.Trial, jobs: Sequence[Queued] | None
+    config: Mapping[str, Any],
+    results: Path,
+    trial: trials.Trial,
+    jobs: Sequence[Queued] | None,
+    waiting: Sequence[Queued] = (),
 ) -> dict[str, str]:
     folder = results / trial.folder
     ended = _json(folder / layout.STATUS).get("status", "ok")
@@ -84,9 +66,11 @@ def _trial(
     for rule, attempt in latest:
         if not attempt.ended and _runs(attempt.job, jobs, attempt.node, attempt.lives_here):
             return _row(f"{rule} on {attempt.node} since {_clock(attempt.since)}")
-    waiting = [job.rule for job in jobs or () if job.state == "PENDING" and _is_of(job, trial)]
-    if waiting:
-        return _row(f"queued for {waiting[0]}", *_progress(folder, trial.options, running=False))
+    ours = sorted((job for job in waiting if _is_of(job, trial)), key=lambda job: not job.held())
+    if ours:
+        state = f"{'held' if ours[0].held() else 'queued'} for {ours[0].rule}"
+        why = f": {ours[0].why()}" if ours[0].why() else ""
+        return _row(f"{state}{why}", *_progress(folder, trial.options, running=False))
     # Only now: what is made again has its old files until then. Embeddings may be deleted once everything is scored.
     wanted = layout.final_files(trial, list(config["evaluators"]))
     there = [name for name in wanted if (folder / name).exists()]
@@ -127,7 +111,7 @@ def _claim(path: Path) -> tuple[Claim | None, float]:
 def _runs(job: str | None, jobs: Sequence[Queued] | None, host: str, lives_here: Callable[[], bool]) -> bool:
     """Whether a process runs, as far as can be seen from here; what runs elsewhere without Slurm is believed to."""
     if job and jobs is not None:
-        return any(each.job == job and each.state in ("RUNNING", "COMPLETING", "SUSPENDED") for each in jobs)
+        return any(each.job == job and each.state in RUNNING for each in jobs)
     return host != node() or lives_here()
 
 
@@ -199,7 +183,10 @@ def main() -> None:
         config = configs.check(configs.read(given.configfile))
     except UserError as error:
         sys.exit(f"error: {error}")
-    print(show(table(config, Path(given.results) / config["experiment"], queue())))
+    results = Path(given.results) / config["experiment"]
+    print(show(table(config, results, queue())))
+    if results.exists() and shutil.disk_usage(results).free < ROOM:
+        print(f"the disk of {results} is full: make room, then run the same command again")
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ import psutil
 DONE = "done after"
 ERROR = "error: "
 STOPPED = "stopped: "
+EMPTY_AFTER = 60.0  # seconds after which the log of an attempt has a first line, if there is room for one
 TRACEBACK = "Traceback (most recent call last):"
 FIRST = re.compile(
     r"attempt (?P<number>\d+) on (?P<node>\S+), process (?P<pid>\d{1,9})"
@@ -126,7 +127,9 @@ def _number(path: Path) -> int:
 
 def _parse(path: Path) -> Attempt | None:
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    first = FIRST.search(lines[0]) if lines else None
+    if not lines:
+        return _without_room(path)
+    first = FIRST.search(lines[0])
     if first is None:  # its first line is not written yet
         return None
     try:
@@ -151,4 +154,15 @@ def _parse(path: Path) -> Attempt | None:
         until=path.stat().st_mtime,
         ended=ended,
         last=last.removeprefix(ERROR).removeprefix(STOPPED),
+    )
+
+
+def _without_room(path: Path) -> Attempt | None:
+    """An attempt that could make its log, and not write into it; None if it may just be going to."""
+    made = path.stat().st_mtime
+    if time.time() - made < EMPTY_AFTER:
+        return None
+    last = "its log is empty, as on a full disk; make room, then run the same command again"
+    return Attempt(
+        number=_number(path), node="", pid=0, job=None, gpus=None, since=made, until=made, ended="failed", last=last
     )

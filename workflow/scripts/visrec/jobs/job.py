@@ -2,13 +2,15 @@
 
 import logging
 import os
+import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from visrec.errors import FULL, REFUSED, StoppedError, UserError, writing
 from visrec.jobs import attempts, clock
@@ -42,28 +44,63 @@ def job(
         os.environ[variable] = str(threads)
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it cuBLAS is not reproducible
     started = time.monotonic()
-    files = []
-    try:
-        with writing(log_file, FULL, REFUSED):
-            files = [Path(log_file), attempts.begin(Path(log_file))]
-            handlers = [logging.StreamHandler(), *(logging.FileHandler(file, encoding="utf-8") for file in files)]
-        logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s: %(message)s", handlers=handlers)
-        log.setLevel(logging.INFO)
-        logging.raiseExceptions = False  # if the disk of the logs is full, messages are on the screen only
-        clock.check(inputs, Path(next(iter(outputs), log_file)).parent)
-        yield
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr, flush=True)
-        attempts.say(f"{attempts.STOPPED if isinstance(error, StoppedError) else attempts.ERROR}{error}", *files)
-        sys.exit(error.exit_status)
-    except KeyboardInterrupt:
-        print("error: interrupted", file=sys.stderr, flush=True)
-        attempts.say(f"{attempts.STOPPED}interrupted", *files)
-        sys.exit(130)
-    except Exception:
-        log.exception("failed")
-        sys.exit(1)
+    files: list[Path] = []
+    with _signals() as caught:
+        try:
+            with writing(log_file, FULL, REFUSED):
+                files += [Path(log_file), attempts.begin(Path(log_file))]
+                handlers = [logging.StreamHandler(), *(logging.FileHandler(file, encoding="utf-8") for file in files)]
+            logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s: %(message)s", handlers=handlers)
+            log.setLevel(logging.INFO)
+            logging.raiseExceptions = False  # if the disk of the logs is full, messages are on the screen only
+            clock.check(inputs, Path(next(iter(outputs), log_file)).parent)
+            yield
+        except KeyboardInterrupt:
+            _stopped(caught, files)
+        except Exception as error:
+            if caught and not isinstance(error, StoppedError):  # an import that was interrupted may say anything
+                _stopped(caught, files)
+            if not isinstance(error, UserError):
+                log.exception("failed")
+                sys.exit(1)
+            print(f"error: {error}", file=sys.stderr, flush=True)
+            attempts.say(f"{attempts.STOPPED if isinstance(error, StoppedError) else attempts.ERROR}{error}", *files)
+            sys.exit(error.exit_status)
     attempts.say(f"{attempts.DONE} {time.monotonic() - started:.1f} s", *files)
+
+
+@contextmanager
+def _signals() -> Iterator[list[int]]:
+    """Let SIGTERM, of Slurm and of Snakemake, end a job as Ctrl-C does: with a line in its log. Yields what came.
+
+    A training, which has something to save, catches both by itself.
+    """
+    caught: list[int] = []
+
+    def stop(number: int, _: object) -> None:
+        again = number in caught
+        caught.append(number)
+        if not again or number == signal.SIGINT:  # SIGTERM may come twice for one request
+            raise KeyboardInterrupt
+
+    before = {}
+    if threading.current_thread() is threading.main_thread():  # elsewhere Python has no say in signals
+        numbers = [each for each in (signal.SIGTERM, signal.SIGINT) if signal.getsignal(each) != signal.SIG_IGN]
+        before = {number: signal.signal(number, stop) for number in numbers}
+    try:
+        yield caught
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _stopped(caught: Sequence[int], files: Sequence[Path]) -> NoReturn:
+    """Leave after a signal."""
+    number = caught[0] if caught else signal.SIGINT
+    how = "interrupted" if number == signal.SIGINT else f"interrupted by {signal.Signals(number).name}"
+    print(f"error: {how}", file=sys.stderr, flush=True)
+    attempts.say(f"{attempts.STOPPED}{how}", *files)
+    sys.exit(128 + number)
 
 
 def device(name: str) -> "torch.device":

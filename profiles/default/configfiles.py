@@ -1,0 +1,42 @@
+"""What is wrong in a config file, in one line: Snakemake reads it before the Snakefile, whose checks come too late.
+
+profiles/default/config.yaml, which Snakemake reads first of all, asks.
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "workflow/scripts"))
+
+from visrec.errors import UserError
+from visrec.experiment.config import read
+
+OPTIONS = ("--configfile", "--configfiles")
+
+
+def named(words: list[str]) -> list[str]:
+    """The config files that a command names: `--configfile a.yaml b.yaml`, `--configfile=a.yaml`."""
+    found: list[str] = []
+    inside = False
+    for word in words:
+        option, _, value = word.partition("=")
+        if word.startswith("-"):
+            found += [value] if option in OPTIONS and value else []
+            inside = option in OPTIONS and not value
+        elif inside:
+            found.append(word)
+    return found
+
+
+def check(words: list[str]) -> None:
+    """Read the config files that a command names.
+
+    Raises:
+        SystemExit: with one line, that names the file and what is wrong in it.
+    """
+    for path in named(words):
+        try:
+            if Path(path).exists():  # else a target follows, or Snakemake says that there is none
+                read(path)
+        except UserError as error:
+            sys.exit(f"error: {error}" if str(error).startswith(path) else f"error: {path}: {error}")
