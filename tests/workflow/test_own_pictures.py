@@ -55,7 +55,7 @@ def test_a_catalogue_from_folder_to_report_and_recommendations(catalogue, tmp_pa
     photograph(999, 100).save(tmp_path / "my shoes/sandals/new.png")
     photograph(999, 100).save(tmp_path / "new.bmp")  # the same pixels in another file: not the picture itself
     said = catalogue.make("recommend", "--config", f"query={tmp_path}/new.bmp")
-    assert "pixels/seed~0 of shoes at 32 px: the cheapest (no training) of pixels and pca. pixels is the best" in said
+    assert "pixels/seed~0 of shoes at 32 px: the cheapest (no training) of pca and pixels. pca is the best" in said
     assert "on test: precision@3 100.0\N{NO-BREAK SPACE}%" in said
     assert "gallery: left out boots/empty.jpg: is empty (0 bytes)" in said
     found = pd.read_csv(catalogue.results / "recommend/recommendations.csv")

@@ -33,7 +33,7 @@ CONFIG = TINY | {
     "seeds": [0, 1],
     "encoders": {"pixels": {}, "age": {"iterations": 4, "batch": 16, "grid": {"lambda_z": [1000], "mu_x": [10]}}},
     "evaluators": {"knn": {"k": [1, 3], "features": ["raw"]}},
-    "checkpoints": {"iterations": 20},
+    "checkpoints": {"iterations": 10},
 }
 IMAGES = "digits/32px/images.h5"
 SITE = {
@@ -43,7 +43,7 @@ SITE = {
     }
 }
 # Long enough to be hit in the middle. On no grid, so nothing else waits for them.
-LONG = [f"digits/32px/age/lambda_z~1000+mu_x~10+iterations~120+seed~{seed}" for seed in (0, 1)]
+LONG = [f"digits/32px/age/lambda_z~1000+mu_x~10+iterations~60+seed~{seed}" for seed in (0, 1)]
 ONE_THREAD = [f"{rule}=1" for rule in ("prepare", "train", "embed", "evaluate", "neighbours", "atlas", "selection")]
 # Short waits, for a test; nothing else differs from what a site runs.
 QUICK = ["--slurm-init-seconds-before-status-checks", "5", "--latency-wait", "10", "--set-threads", *ONE_THREAD, "--"]

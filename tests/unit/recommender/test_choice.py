@@ -120,7 +120,7 @@ def test_an_unstable_training_may_be_chosen_and_a_collapsed_one_may_not(choose):
 
 def test_the_score_on_test_is_quoted_with_its_interval_and_chance(tmp_path):
     path = tmp_path / "leaderboard.csv"
-    head = ["dataset", "size", "encoder", "trial", "k", "n_seeds", *choice.SCORES]
+    head = ["dataset", "size", "encoder", "trial", "k", *choice.SCORES]
     none = [""] * 4
     with path.open("w") as file:
         writer = csv.writer(file)

@@ -15,12 +15,15 @@ from visrec.experiment import registry
 from visrec.experiment.trials import Trial
 from visrec.report import TABLES
 from visrec.report.equals import cheapest, cost, equal_to
-from visrec.report.headline import COMPARED, is_headline
+from visrec.report.headline import COMPARED, HEADLINE, HEADLINE_KNN, is_headline
 from visrec.report.verdict import METRICS, Score, enumerate_words, percent, score
 
-# Columns of the leaderboard that are read as numbers.
+# Columns that are read as text, in which there is always something but for k, and of the leaderboard as numbers.
+LEADERS = ("encoder", "trial", "k")
+PAIRS = ("a", "b", "metric", "word")
+SCORED = ("encoder", "trial", "split", "evaluator", "metric", "k", *HEADLINE, *HEADLINE_KNN)
 COSTS = ("cost_seconds", "embed_images_per_second")
-SCORES = [f"{name}{end}" for name in METRICS for end in ("", "_low", "_high", "_chance")]
+SCORES = ["n_seeds", *(f"{name}{end}" for name in METRICS for end in ("", "_low", "_high", "_chance"))]
 VALIDATED = [f"val_{name}" for name in METRICS]
 
 
@@ -51,7 +54,7 @@ def choose(leaderboard: str | Path, trials: Sequence[Trial], dataset: str, size:
             pictures; or there are no comparisons.
     """
     leaderboard = Path(leaderboard)
-    rows = _rows(leaderboard, dataset, size, [*COSTS, *VALIDATED])
+    rows = _rows(leaderboard, dataset, size, [*LEADERS, "status"], [*COSTS, *VALIDATED])
     rows = {row["encoder"]: row for row in rows if row["status"] in USABLE}
     able = {
         trial.encoder: trial
@@ -71,7 +74,8 @@ def choose(leaderboard: str | Path, trials: Sequence[Trial], dataset: str, size:
         if not known:
             continue
         best = max(known, key=known.__getitem__)
-        compared = _rows(leaderboard.with_name(TABLES["comparisons"]), dataset, size, ["difference", "low", "high"])
+        others = leaderboard.with_name(TABLES["comparisons"])
+        compared = _rows(others, dataset, size, PAIRS, ["difference", "low", "high"])
         equal = equal_to(best, able, compared, metric)
         chosen = cheapest(equal, rows)
         measured = label.format(k=rows[best]["k"])
@@ -101,18 +105,18 @@ def tested(leaderboard: str | Path, dataset: str, size: int, trial: str) -> str:
         UserError: one of the tables is damaged.
     """
     leaderboard = Path(leaderboard)
-    rows = _rows(leaderboard, dataset, size, SCORES) if leaderboard.exists() else []
+    rows = _rows(leaderboard, dataset, size, LEADERS, SCORES) if leaderboard.exists() else []
     for row in rows:
         if f"{row['encoder']}/{row['trial']}" != trial:
             continue
         for metric, label in METRICS.items():
             one = score(row, metric)
             if one.measured:
-                seeds = f", the mean of {row['n_seeds']} seeds" if int(row["n_seeds"]) > 1 else ""
+                seeds = f", the mean of {row['n_seeds']:.0f} seeds" if row["n_seeds"] > 1 else ""
                 return f"{label.format(k=row['k'])} {one}{seeds}; chance is {percent(row[f'{metric}_chance'])}"
         return ""
     others, numbers = leaderboard.with_name(TABLES["scores"]), ["value", "low", "high", "chance"]
-    found = _rows(others, dataset, size, numbers) if rows and others.exists() else []
+    found = _rows(others, dataset, size, SCORED, numbers) if rows and others.exists() else []
     own = [row for row in found if f"{row['encoder']}/{row['trial']}" == trial and row["split"] == "test"]
     for metric, label in METRICS.items():
         for row in own:
@@ -127,11 +131,18 @@ def _named(trial: Trial) -> str:
     return f"{trial.encoder}/{trial.name}"
 
 
-def _rows(path: Path, dataset: str, size: int, numbers: Sequence[str]) -> list[Mapping[str, Any]]:
-    """The rows of a table that are of a dataset and size, with some columns as numbers, NaN where they are empty."""
+def _rows(path: Path, dataset: str, size: int, texts: Sequence[str], numbers: Sequence[str]) -> list[Mapping[str, Any]]:
+    """The rows of a table that are of a dataset and size, with some columns as numbers, NaN where they are empty.
+
+    Raises:
+        UserError: there is no table, or it lacks a column or a field.
+    """
     try:
         with path.open(encoding="utf-8", newline="") as file:
             here = [row for row in csv.DictReader(file) if (row["dataset"], row["size"]) == (dataset, str(size))]
+        for row in here:
+            if None in [*row, *(row[name] for name in texts)]:
+                raise ValueError("a line has not as many fields as the first")
         return [row | {name: float(row[name]) if row[name] else math.nan for name in numbers} for row in here]
     except FileNotFoundError as error:
         raise UserError(f"{path}: is not there; let `snakemake` make it, or name a trial") from error
