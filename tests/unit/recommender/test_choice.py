@@ -141,7 +141,7 @@ def test_the_score_on_test_is_quoted_with_its_interval_and_chance(tmp_path):
 
 def test_of_a_trial_that_was_not_chosen_the_score_of_its_own_is_quoted(tmp_path):
     (tmp_path / "leaderboard.csv").write_text(
-        f"dataset,size,encoder,trial,k,n_seeds,{','.join(choice.SCORES)}\na,32,age,one,3,1{',' * len(choice.SCORES)}\n"
+        f"dataset,size,encoder,trial,k,{','.join(choice.SCORES)}\na,32,age,one,3{',' * len(choice.SCORES)}\n"
     )
     key = ["evaluator", "protocol", "metric", "split", "k", "distance", "features", "average", "duplicates"]
     rows = [

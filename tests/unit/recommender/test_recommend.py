@@ -186,7 +186,7 @@ def test_more_recommendations_than_there_are_pictures(ask):
 
 def test_the_chosen_trial_its_score_on_test_and_why(ask, made, caplog):
     (made / "experiment/tables").mkdir(exist_ok=True)
-    names = ["dataset", "size", "encoder", "trial", "status", "k", "n_seeds", *VALIDATED, *COSTS, *SCORES]
+    names = ["dataset", "size", "encoder", "trial", "status", "k", *VALIDATED, *COSTS, *SCORES]
     about = dict.fromkeys(names, "") | {"dataset": "shoes", "size": 16, "trial": "seed~0", "status": "ok", "k": 3}
     about |= {"n_seeds": 1, "embed_images_per_second": 100, "precision_chance": 0.5}
     scores = [
