@@ -31,7 +31,7 @@ def path(tmp_path_factory):
 
 WIDE = "all => all.filter(one => one.getBoundingClientRect().right > innerWidth + 1).map(one => one.textContent)"
 FOLDED = "all => all.filter(one => !one.checkVisibility({contentVisibilityAuto: true})).length"
-FIRST = (".conclusion", ".glance li:last-child", ".magnified li >> nth=5", ".limits b")
+FIRST = (".conclusion", ".glance li:last-child", ".magnified li >> nth=5", ".limits b >> nth=0")
 
 
 def on_the_first_screen(page, width, height):

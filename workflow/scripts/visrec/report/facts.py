@@ -25,7 +25,6 @@ MANY_DUPLICATES = 0.05  # share of test pictures with a near duplicate in train 
 def facts(
     leaders: Sequence[Mapping[str, Any]],
     comparisons: Sequence[Mapping[str, Any]],
-    stages: Mapping[str, str | None],
     scores: Rows,
     disclosed: Mapping[str, str],
 ) -> list[str]:
@@ -34,7 +33,6 @@ def facts(
     Args:
         leaders: its rows of leaderboard.csv, one per encoder.
         comparisons: its rows of comparisons.csv.
-        stages: encoder -> its stage ("fit", "train"), or None.
         scores: the scores of the chosen trials, from `score_tables.of_chosen`.
         disclosed: encoder -> what has to be said wherever it is named, see `visrec.report.inputs.disclosures`.
     """
@@ -46,7 +44,6 @@ def facts(
         _without_help(rows, best, disclosed),
         _saturated(rows, best, comparisons, scores, disclosed),
         _in_other_spaces(best, scores, rows[best]["k"], disclosed),
-        _cheapest(rows, best, comparisons, stages, disclosed),
     ]
     return [sentence for sentence in found if sentence]
 
@@ -112,26 +109,42 @@ def _in_other_spaces(best: str, scores: Rows, k: int, disclosed: Mapping[str, st
     )
 
 
-def _cheapest(
-    rows: Mapping[str, Mapping[str, Any]],
-    best: str,
+def costs(
+    leaders: Sequence[Mapping[str, Any]],
     comparisons: Sequence[Mapping[str, Any]],
     stages: Mapping[str, str | None],
     disclosed: Mapping[str, str],
 ) -> str:
-    """The cheapest to train and the smallest of those that are not measurably worse than the best."""
+    """What the best costs, and the cheapest and the smallest of those that are not measurably worse; "" without scores.
+
+    Args:
+        leaders: rows of leaderboard.csv of one dataset and size, one per encoder.
+        comparisons: its rows of comparisons.csv.
+        stages: encoder -> its stage ("fit", "train"), or None.
+        disclosed: encoder -> what has to be said wherever it is named.
+    """
+    rows = {row["encoder"]: row for row in leaders if score(row, "precision").measured}
+    if not rows:
+        return ""
+    best = max(rows, key=lambda encoder: rows[encoder]["precision"])
     equal = equal_to(best, rows, comparisons)
     cheap = cheapest(equal, rows)
     small = min(equal, key=lambda encoder: rows[encoder]["dimensions"])
-    price = cost(rows[cheap], stages[cheap])
-    values = f"{rows[small]['dimensions']:,} values per picture"
+
+    def price(encoder: str) -> str:
+        kind = {"train": " of training", "fit": " of fitting"}.get(stages[encoder] or "", "")
+        return cost(rows[encoder], stages[encoder]) + kind
+
+    def size(encoder: str) -> str:
+        return f"{rows[encoder]['dimensions']:,} values per picture"
+
+    own = f"{best}: {price(best)}, {size(best)}."
     if len(equal) == 1:
-        return f"Its cost: {price}, {values}."
-    one = named(cheap, disclosed)
+        return own
+    others = f"{own} Of those without measurable difference, {named(cheap, disclosed)} is cheapest ({price(cheap)})"
     if small == cheap:
-        return f"Of those without measurable difference, {one} is cheapest ({price}) and smallest ({values})."
-    smallest = f"{named(small, disclosed)} smallest ({values})"
-    return f"Of those without measurable difference, {one} is cheapest ({price}), {smallest}."
+        return f"{others} and smallest ({size(small)})."
+    return f"{others}, {named(small, disclosed)} smallest ({size(small)})."
 
 
 def near_copies(duplicates: Mapping[str, Any] | None, queries: int) -> str:

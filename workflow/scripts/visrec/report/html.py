@@ -37,7 +37,7 @@ from visrec.report import (
 )
 from visrec.report.class_section import classes
 from visrec.report.examples import examples
-from visrec.report.facts import facts, limits, near_copies
+from visrec.report.facts import costs, facts, limits, near_copies
 from visrec.report.glance import glance
 from visrec.report.grid import grid, open_settings
 from visrec.report.inputs import UNFINISHED, State, disclosures, statuses, warnings
@@ -155,7 +155,8 @@ def _chapter(
         "title": f"{dataset}, {size} px",
         "info": info,
         "verdict": verdict(leaders, trained, pairs, disclosed),
-        "facts": facts(leaders, pairs, stages, scores, disclosed),
+        "facts": facts(leaders, pairs, scores, disclosed),
+        "costs": costs(leaders, pairs, stages, disclosed),
         "near_copies": near_copies(near, queries),
         "limits": limits(leaders, trained, pairs, near, queries),
         "rows": leaderboard.rows(leaders, pairs, stages, disclosed),
