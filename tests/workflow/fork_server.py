@@ -48,9 +48,14 @@ def run(request: dict, main) -> int:
     sys.path[:0] = [request["folder"], *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
     sys.argv = ["snakemake", *request["arguments"]]
     sys.executable = request["python"]
+    return ended(lambda: main(request["arguments"]))
+
+
+def ended(main) -> int:
+    """The exit status that Python would leave with after `main`."""
     status = 0
     try:
-        main(request["arguments"])
+        main()
     except SystemExit as leave:
         if isinstance(leave.code, str):
             print(leave.code, file=sys.stderr)

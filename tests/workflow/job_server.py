@@ -90,6 +90,8 @@ def look_after(client: socket.socket) -> None:
 
 def run(arguments: list[str], folder: str, environment: dict[str, str]) -> int:
     """What `python script.py` does, in this process."""
+    from fork_server import ended  # this folder is on the path no more afterwards
+
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
@@ -98,16 +100,7 @@ def run(arguments: list[str], folder: str, environment: dict[str, str]) -> int:
     # As Python sets it up: the script's folder, then PYTHONPATH; editable installs and the rest follow.
     sys.path[:1] = [str(script.parent), *environment.get("PYTHONPATH", "").split(os.pathsep)]
     sys.argv = arguments
-    status = 0
-    try:
-        execute(script)
-    except SystemExit as leave:
-        if isinstance(leave.code, str):
-            print(leave.code, file=sys.stderr)
-        status = leave.code if isinstance(leave.code, int) else int(leave.code is not None)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    return status
+    return ended(lambda: execute(script))
 
 
 def execute(script: Path) -> None:
