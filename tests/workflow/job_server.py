@@ -1,7 +1,7 @@
 """Jobs without their imports, which take longer than what most jobs of a tiny run do: made once, then copied.
 
 As a program it is what a job is started with in the place of Python: it sends the script, its folder, its environment
-and its streams to the server, and leaves with the script's exit status. It runs without site packages, in 20 ms.
+and its streams to the server, and leaves with the exit status. It needs no site packages, so it starts at once.
 
 The server has imported what jobs import of others, and nothing of visrec: each copy finds its own checkout's.
 """

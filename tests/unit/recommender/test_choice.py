@@ -59,8 +59,8 @@ def test_of_those_without_measurable_difference_the_cheapest(choose):
     pairs = [("age", "pca", "precision", "not resolved"), ("pixels", "age", "precision", "worse")]
     assert choose(*SCORED, pairs=[*pairs, ("age", "pixels", "svm_accuracy", "identical")]) == (
         "pca/seed~0",
-        "the cheapest (3.8 s) of age and pca. age is the best on validation, and on test there is no measurable "
-        "difference between it and pca (precision@3)",
+        "the cheapest (3.8 s of fitting) of age and pca. age is the best on validation, and on test there is no "
+        "measurable difference between it and pca (precision@3)",
     )
     pairs = [("pca", "age", "precision", "not resolved"), ("pixels", "age", "precision", "identical")]
     chosen, why = choose(*SCORED, pairs=pairs)

@@ -40,4 +40,5 @@ def test_the_cheapest(costs, first):
 
 def test_cost_in_words():
     assert cost({"cost_seconds": 0.0}, None) == "no training"
-    assert cost({"cost_seconds": 200.0}, "train").replace("\N{NO-BREAK SPACE}", " ") == "3 min 20 s"
+    assert cost({"cost_seconds": 200.0}, "train").replace("\N{NO-BREAK SPACE}", " ") == "3 min 20 s of training"
+    assert cost({"cost_seconds": math.nan}, "fit") == "fitting not measured"

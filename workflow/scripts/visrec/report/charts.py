@@ -50,7 +50,7 @@ def decades(values: Sequence[float]) -> tuple[Axis, list[float]]:
     return Axis(low, high, log=True), ticks[:: math.ceil(len(ticks) / MOST_TICKS)]
 
 
-def apart(places: Sequence[float], least: float) -> list[float]:
+def spaced(places: Sequence[float], least: float) -> list[float]:
     """Places 0 to 100 moved as little as need be, in their order, so that neighbours are at least so far apart.
 
     Where they do not fit, they are spread evenly.

@@ -8,6 +8,8 @@ from typing import Any
 
 from visrec.report.verdict import EQUAL, duration, missing, relation
 
+WORK = {"train": "training", "fit": "fitting"}  # of a stage
+
 
 def equal_to(
     best: str, encoders: Iterable[str], comparisons: Sequence[Mapping[str, Any]], metric: str = "precision"
@@ -35,8 +37,12 @@ def cheapest(encoders: Iterable[str], rows: Mapping[str, Mapping[str, Any]]) -> 
 
 
 def cost(row: Mapping[str, Any], stage: str | None) -> str:
-    """What an encoder costs before it embeds: "no training", or how long it trained or fitted."""
-    return "no training" if stage is None else duration(row["cost_seconds"])
+    """What an encoder costs before it embeds: "no training", "3 min 20 s of training", "2.9 s of fitting"."""
+    if stage is None:
+        return "no training"
+    if missing(row["cost_seconds"]):
+        return f"{WORK[stage]} not measured"
+    return f"{duration(row['cost_seconds'])} of {WORK[stage]}"
 
 
 def _seconds(row: Mapping[str, Any]) -> float:

@@ -36,7 +36,7 @@ def facts(
         scores: the scores of the chosen trials, from `score_tables.of_chosen`.
         disclosed: encoder -> what has to be said wherever it is named, see `visrec.report.inputs.disclosures`.
     """
-    rows = {row["encoder"]: row for row in leaders if score(row, "precision").measured}
+    rows = _scored(leaders)
     if len(rows) < 2:
         return []
     best = max(rows, key=lambda encoder: rows[encoder]["precision"])
@@ -46,6 +46,11 @@ def facts(
         _in_other_spaces(best, scores, rows[best]["k"], disclosed),
     ]
     return [sentence for sentence in found if sentence]
+
+
+def _scored(leaders: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    """Encoder -> its row, of those with a precision."""
+    return {row["encoder"]: row for row in leaders if score(row, "precision").measured}
 
 
 def _without_help(rows: Mapping[str, Mapping[str, Any]], best: str, disclosed: Mapping[str, str]) -> str:
@@ -123,7 +128,7 @@ def costs(
         stages: encoder -> its stage ("fit", "train"), or None.
         disclosed: encoder -> what has to be said wherever it is named.
     """
-    rows = {row["encoder"]: row for row in leaders if score(row, "precision").measured}
+    rows = _scored(leaders)
     if not rows:
         return ""
     best = max(rows, key=lambda encoder: rows[encoder]["precision"])
@@ -132,8 +137,7 @@ def costs(
     small = min(equal, key=lambda encoder: rows[encoder]["dimensions"])
 
     def price(encoder: str) -> str:
-        kind = {"train": " of training", "fit": " of fitting"}.get(stages[encoder] or "", "")
-        return cost(rows[encoder], stages[encoder]) + kind
+        return cost(rows[encoder], stages[encoder])
 
     def size(encoder: str) -> str:
         return f"{rows[encoder]['dimensions']:,} values per picture"
@@ -178,7 +182,7 @@ def limits(
         duplicates: as for `near_copies`.
         queries: number of test pictures.
     """
-    scored = {row["encoder"]: row for row in leaders if score(row, "precision").measured}
+    scored = _scored(leaders)
     lone = [encoder for encoder in trained if encoder in scored and scored[encoder]["n_seeds"] == 1]
     found = []
     if lone:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from visrec.report.charts import apart, shares
+from visrec.report.charts import shares, spaced
 from visrec.report.score_tables import Rows, pick
 from visrec.report.verdict import missing, percent
 
@@ -48,7 +48,7 @@ def curves(scores: Rows, encoders: Sequence[str]) -> dict[str, Any] | None:
                 "says": ", ".join(f"{percent(row['value'])} at {k}" for k, row in own),
             }
         )
-    for line, label in zip(lines, apart([line["last"] for line in lines], LABEL), strict=True):
+    for line, label in zip(lines, spaced([line["last"] for line in lines], LABEL), strict=True):
         line["label"] = label
     return {
         "x": [{"at": across[k], "label": str(k)} for k in ks],
