@@ -348,6 +348,24 @@ def within(row: dict[str, float]) -> bool:
     return held([row] * 50, {name: READINGS[name] for name in judged})[0] == "ok"
 
 
+# Medians of the last tenth of 20,000 iterations on CIFAR-10 (JPEG), mu 10 (docs/results.md).
+AT_LENGTH = {
+    "ceiling 1.05": ((1.013, 1.055, 0.78, 0.97, 0.90), ""),
+    "papers": ((1.477, 2.795, 0.06, 0.16, 0.80), "latent_cosine"),
+    "ceiling 1.02": ((1.006, 1.029, 0.87, 0.99, 0.18), "sample_spread"),
+}
+
+
+@pytest.mark.parametrize("case", AT_LENGTH)
+def test_a_game_that_came_off_or_never_began_is_unstable(case):
+    values, named = AT_LENGTH[case]
+    names = "kl_real_ratio", "kl_fake_ratio", "latent_cosine", "variance_mean", "sample_spread"
+    row = dict(zip(names, values, strict=True)) | {"iteration": 20000}
+    judged = {name: READINGS[name] for name in names}
+    status, reason = held([row] * 200, judged)
+    assert (status, named in reason) == ("unstable" if named else "ok", True)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("balance, holds", [("bound", True), ("none", False)])
 def test_the_bounded_game_holds_and_the_papers_does_not(balance, holds, monkeypatch):

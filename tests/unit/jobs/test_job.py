@@ -120,7 +120,13 @@ with job("{tmp_path}/a.log", 1, ["{tmp_path}/images.h5"], ["{tmp_path}/out/model
 def test_a_job_that_a_signal_ends_says_so_wherever_it_is(tmp_path, body, number, how):
     """Also while it imports, where what comes out may be any exception."""
     body = f"try:{body}" if body.startswith("\n") else body
-    program = f"import time\nfrom visrec.jobs.job import job\nwith job('{tmp_path}/a.log', 1):\n    {body}\n"
+    program = f"""
+import signal, time
+from visrec.jobs.job import job
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever started the tests with & has it ignored
+with job("{tmp_path}/a.log", 1):
+    {body}
+"""
     environment = os.environ | {"PYTHONPATH": str(SCRIPTS)}
     process = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.PIPE, text=True, env=environment)
     while not (tmp_path / "a.1.log").exists() or not (tmp_path / "a.1.log").read_text():
