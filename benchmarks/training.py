@@ -2,9 +2,12 @@
 
 Variants take turns, so that what else the machine does hits all alike, each in a process of its own, as trainings are:
 in one process they share an allocator, and change each other's speed. Medians are given. Shares of the peak are of a
-large product of matrices in the same arithmetic, measured in the same run. Then whole trainings side by side.
+large product of matrices in the same arithmetic, measured in the same run. Then whole trainings side by side: in
+processes, and on a GPU in streams of one process, too. Whether processes share a GPU or take turns depends on NVIDIA's
+MPS (docs/cluster.md).
 
     .venv/bin/python benchmarks/training.py --architectures dcgan reference --sizes 32 64 --batches 64 256 --threads 2
+    .venv/bin/python benchmarks/training.py --architectures dcgan --sizes 32 --iterations 500 --device cuda
 """
 
 import argparse
@@ -84,6 +87,16 @@ class ReferenceWay(Training):
         self._optimisers[name].step()
 
 
+class CompiledWay(Training):
+    """Ours, its networks through torch.compile, which fuses what lies between convolutions."""
+
+    def begin(self) -> None:
+        """Compile before the step is captured."""
+        super().begin()
+        self.encoder.compile()
+        self.generator.compile()
+
+
 def endless(loader: DataLoader, device: torch.device) -> Iterator[Tensor]:
     """Batches for ever."""
     while True:
@@ -107,8 +120,8 @@ def variants(options: dict, size: int, device: torch.device) -> dict[str, Callab
         method.begin()
         return lambda: method.step(batches(), None)
 
-    def captured() -> Callable[[], None]:
-        _, step = capture.prepare(lambda: build(Training, "bf16"), *resident[1])
+    def captured(kind: type[Method]) -> Callable[[], None]:
+        _, step = capture.prepare(lambda: build(kind, "bf16"), *resident[1])
         return lambda: step(*resident[next(count)])
 
     found = {
@@ -118,7 +131,8 @@ def variants(options: dict, size: int, device: torch.device) -> dict[str, Callab
     if resolve_precision("auto", device) == torch.bfloat16:  # emulated it takes seconds per iteration
         found["ours, bf16"] = lambda: plain(Training, "bf16", lambda: resident[next(count)][0])
     if device.type == "cuda":
-        found["ours, bf16, CUDA graphs"] = captured
+        found["ours, bf16, CUDA graphs"] = lambda: captured(Training)
+        found["compiled, bf16, CUDA graphs"] = lambda: captured(CompiledWay)
     return found
 
 
@@ -219,7 +233,7 @@ def compare(architecture: str, size: int, batch: int, rounds: int, times: int, d
             flush=True,
         )
     fastest = "bf16" if resolve_precision("auto", device) == torch.bfloat16 else "fp32"
-    ratio = first / min(statistics.median(each) for name, each in taken.items() if fastest in name)
+    ratio = first / min(statistics.median(each) for name, each in taken.items() if name.startswith(f"ours, {fastest}"))
     reached = "moonshot reached" if ratio >= MOONSHOT else "goal reached" if ratio >= GOAL else "goal missed"
     print(f"precision auto is {fastest} here: {ratio:.2f} times the reference's way; goal {GOAL}, {reached}")
 
@@ -276,6 +290,30 @@ def side_by_side(architecture: str, size: int, batch: int, threads: int, device:
         print(f"{count:10}{share:9}{total:9.0f}{total / first:8.2f}", flush=True)
 
 
+def in_streams(architecture: str, size: int, batch: int, device: torch.device) -> None:
+    """Print the sum of images per second of several trainings in one process, each on a stream of its own."""
+    images = np.random.default_rng(0).integers(0, 256, (IMAGES, 3, size, size), dtype=np.uint8)
+    resident, count = Batches(torch.from_numpy(images).to(device), None, batch, 0), iter(range(1, sys.maxsize))
+    setup = Setup(options_of(architecture=architecture, batch=batch), size, 0, device)
+    steps = []
+    for _ in range(8):
+        stream = torch.cuda.Stream(device)
+        with torch.cuda.stream(stream):
+            steps.append((stream, capture.prepare(lambda: make(Training, setup), *resident[1])[1]))
+        synchronise(device)
+    print(f"\ntrainings in one process, {architecture}, {size} px, batch {batch}, precision auto")
+    print(f"{'trainings':>10}{'img/s':>9}")
+    for number in (1, 2, 4, 8):
+
+        def turn(number: int = number) -> None:
+            for stream, step in steps[:number]:
+                with torch.cuda.stream(stream):
+                    step(*resident[next(count)])
+
+        seconds(turn, 10, device)
+        print(f"{number:10}{number * batch / seconds(turn, 500, device):9.0f}", flush=True)
+
+
 def main() -> None:
     """Print all tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -302,6 +340,8 @@ def main() -> None:
             for batch in given.batches:
                 compare(architecture, size, batch, given.rounds, given.iterations, device)
             side_by_side(architecture, size, given.batches[0], given.threads, device)
+            if device.type == "cuda":
+                in_streams(architecture, size, given.batches[0], device)
 
 
 if __name__ == "__main__":

@@ -348,7 +348,7 @@ def test_health_by_hand():
 def test_each_space_has_its_own_rows(digits):
     rows = run(digits, [3], knn.OPTIONS["features"]["default"], ["l2", "cosine"])
     spaces = {(row["features"], row["distance"]) for row in rows}
-    # `blocks` is left out: there is one layer.
+    # `blocks` and `output` are left out: there is one layer.
     assert spaces == {(f, d) for f in ("raw", "standardised", "whitened") for d in ("l2", "cosine")}
     train, test = digits.splits["train"], digits.splits["test"]
     scaler = StandardScaler().fit(train.features)
@@ -356,6 +356,18 @@ def test_each_space_has_its_own_rows(digits):
     hits = train.labels[model.kneighbors(scaler.transform(test.features))[1]] == test.labels[:, None]
     row = value(rows, "precision", "test", 3, features="standardised")
     assert row["value"] == pytest.approx(hits.mean(), abs=1e-12)
+
+
+def test_the_output_is_scored_alone_where_there_are_layers_before_it():
+    rng = np.random.default_rng(0)
+    labels = {split: np.arange(n) % 3 for split, n in SIZES.items()}
+    # A wide layer that says nothing, and an output that is the class.
+    features = {split: np.c_[100 * rng.normal(size=(len(y), 8)), y] for split, y in labels.items()}
+    whole = make(features, labels)
+    rows = run(replace(whole, layers={"hidden": slice(0, 8), "output": slice(8, 9)}), [3], ["raw", "output"])
+    assert value(rows, "precision", "test", 3, features="output")["value"] == 1
+    assert value(rows, "precision", "test", 3)["value"] < 0.5
+    assert {row["features"] for row in run(whole, [3], ["raw", "output"])} == {"raw"}
 
 
 def test_constant_features_score_chance():

@@ -89,6 +89,15 @@ def test_whether_the_order_holds_in_the_other_spaces(age, words):
     assert any(words in each for each in told(leaders(0.9, 0.8, 0.7), OPEN, scores))
 
 
+def test_features_of_one_layer_count_as_raw_where_layers_are_picked():
+    scores = in_spaces(age=(0.9, 0.9, 0.9), pixels=(0.95, 0.7, 0.7))
+    scores["age"].append(score("precision", 0.92, "output", "l2", k=3))
+    assert any(
+        "of 4, pixels in 2 and age (trained with labels) in 2" in each
+        for each in told(leaders(0.9, 0.8, 0.8), OPEN, scores)
+    )
+
+
 def test_one_encoder_has_nothing_beside_it():
     assert facts(leaders(0.9, math.nan, math.nan), [], {}, {}) == []
 

@@ -35,6 +35,15 @@ def test_blocks_give_each_layer_the_same_share_of_the_distance(train):
     assert out[:, 3].std() / out[:, 2].std() == pytest.approx(train[:, 3].std() / train[:, 2].std(), rel=1e-5)
 
 
+def test_output_is_the_last_layer_alone_and_new(train):
+    out = transforms.fit("output", train, LAYERS)(train)
+    *_, last = LAYERS.values()
+    assert np.array_equal(out, train[:, last])
+    assert not np.may_share_memory(out, train)  # a view would be taken for features that nothing changed
+    mapped = transforms.mapped(transforms.fit("output", train, LAYERS), lambda features: features, train)
+    assert np.array_equal(mapped, train[:, last])
+
+
 @pytest.mark.parametrize("rows", [400, 5], ids=["more rows than features", "fewer"])
 def test_whitened_equals_scikit_learns_pca_up_to_sign(train, rows):
     train, asked = train[:rows], train[-50:]

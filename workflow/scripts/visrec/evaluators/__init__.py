@@ -42,7 +42,7 @@ class Score:
         majority: value of the constant answer "the commonest class of train" (accuracies), or None.
         average: "micro", the mean over queries, or "macro", the mean over classes of the class means.
         distance: "l2" or "cosine" between features; "" where no distance is meant.
-        features: what was done to them ("raw", "standardised", "blocks", "whitened"), see `visrec.scoring.transforms`.
+        features: what was done to them: "raw", "standardised" and so on, see `visrec.scoring.transforms`.
         duplicates: "kept", or "dropped": near duplicates of the query are not in its gallery.
         protocol: whose rules were followed; "visrec" for our own, see `visrec.scoring.protocols`.
         queries: float64 (n,), the score of each query in the order of the split's rows, NaN where it has none; or None.

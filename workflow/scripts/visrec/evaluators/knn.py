@@ -55,10 +55,10 @@ OPTIONS = {
     "features": {
         "description": "What is done to features before distances are taken; raw, the headline, is always there.",
         "type": "array",
-        "items": {"enum": ["raw", "standardised", "blocks", "whitened"]},
+        "items": {"enum": ["raw", "standardised", "blocks", "whitened", "output"]},
         "minItems": 1,
         "uniqueItems": True,
-        "default": ["raw", "standardised", "blocks", "whitened"],
+        "default": ["raw", "standardised", "blocks", "whitened", "output"],
     },
     "distances": {
         "description": "How features are compared; l2, the headline, is always there.",
@@ -93,7 +93,7 @@ def evaluate(embeddings: Embeddings, options: Mapping[str, Any], seed: int, devi
     if ks[-1] >= len(embeddings.splits["train"].ids):
         raise UserError(f"knn: k = {ks[-1]} needs more than {ks[-1]} training images; choose a smaller k")
     scores = []
-    # Blocks of one layer are raw features in another unit.
+    # Of one layer, blocks are raw features in another unit, and the output is all there is.
     further = [each for each in options["features"] if len(embeddings.layers) != 1 or not TRANSFORMS[each].of_layers]
     for features in dict.fromkeys(["raw", *further]):
         change = _fitted(embeddings, features) if embeddings.status == "ok" else None

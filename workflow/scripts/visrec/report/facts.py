@@ -93,11 +93,16 @@ def _saturated(
 
 
 def _in_other_spaces(best: str, scores: Rows, k: int, disclosed: Mapping[str, str]) -> str:
-    """Whether the encoder that is highest in the headline's space is so in the others."""
+    """Whether the encoder that is highest in the headline's space is so in the others.
+
+    Features of one layer have no row where layers are weighed or picked: they are then what they are raw.
+    """
     highest = {}
     for features, distance in spaces_of(scores):
+        raw = pick(scores, "knn", "precision", k, distance=distance)
         found = pick(scores, "knn", "precision", k, features=features, distance=distance)
-        values = {name: row["value"] for name, row in found.items() if row is not None and not missing(row["value"])}
+        rows = {name: raw[name] if row is None else row for name, row in found.items()}
+        values = {name: row["value"] for name, row in rows.items() if row is not None and not missing(row["value"])}
         if len(values) > 1:
             highest[features, distance] = max(values, key=values.__getitem__)
     if len(highest) < 2:

@@ -73,6 +73,12 @@ def _blocks_of_layers(train: np.ndarray, layers: Mapping[str, slice]) -> Change:
     return lambda features: _by_rows(features, len(scale), lambda block: block * scale)
 
 
+def _output(train: np.ndarray, layers: Mapping[str, slice]) -> Change:
+    """The last layer alone: what a network was trained to make, which wide layers before it hide in a distance."""
+    *_, last = layers.values()
+    return lambda features: np.ascontiguousarray(features[:, last])
+
+
 def _whitened(train: np.ndarray, layers: Mapping[str, slice]) -> Change:
     """The leading principal components over their standard deviations, as many as carry `WHITENED` of the variance.
 
@@ -163,7 +169,7 @@ class Transform:
     Attributes:
         label: on the page.
         fit: (train float32 (N, D), layer name -> its columns) -> a function float32 (N, D) -> float32 (N, D').
-        of_layers: whether it weighs layers, and so does nothing to a single one but change the unit.
+        of_layers: whether it weighs or picks layers, and so does nothing to a single one but change the unit.
     """
 
     label: str
@@ -192,6 +198,7 @@ TRANSFORMS = {
     "standardised": Transform("each feature on one scale", _standardised),
     "blocks": Transform("each layer on one scale", _blocks_of_layers, of_layers=True),
     "whitened": Transform("whitened", _whitened),
+    "output": Transform("the output alone", _output, of_layers=True),
 }
 DISTANCES = {
     "l2": Distance("L2", lambda features: features, np.sqrt),
