@@ -131,12 +131,12 @@ def test_the_score_on_test_is_quoted_with_its_interval_and_chance(tmp_path):
         writer.writerow(["b", 32, "pca", "seed~0", 3, 1, 0.1, 0.1, 0.1, 0.1, *none, *none])
 
     def said(trial):
-        return choice.tested(path, "a", 32, trial).replace("\N{NO-BREAK SPACE}", " ")
+        return choice.tested(path, ("a", 32), trial).replace("\N{NO-BREAK SPACE}", " ")
 
     assert said("pca/seed~0") == "precision@3 97.9 % [96.3, 99.2]; chance is 10.0 %"
     assert said("age/one") == "SVM accuracy 50.0 % [40.0, 60.0], the mean of 3 seeds; chance is 25.0 %"
     assert said("random/seed~0") == said("age/two") == ""  # not scored; not in the leaderboard
-    assert choice.tested(tmp_path / "none.csv", "a", 32, "pca/seed~0") == ""
+    assert choice.tested(tmp_path / "none.csv", ("a", 32), "pca/seed~0") == ""
 
 
 def test_of_a_trial_that_was_not_chosen_the_score_of_its_own_is_quoted(tmp_path):
@@ -157,9 +157,12 @@ def test_of_a_trial_that_was_not_chosen_the_score_of_its_own_is_quoted(tmp_path)
         writer.writerows(["a", 32, "age", "two", *row, row[-1] - 0.01, row[-1] + 0.01, 0.1] for row in rows)
         writer.writerow(["a", 32, "age", "three", *rows[3], 0.89, 0.91, 0.1])
 
-    def said(trial):
-        return choice.tested(tmp_path / "leaderboard.csv", "a", 32, trial).replace("\N{NO-BREAK SPACE}", " ")
+    def said(trial, space=None):
+        return choice.tested(tmp_path / "leaderboard.csv", ("a", 32), trial, space).replace("\N{NO-BREAK SPACE}", " ")
 
     assert said("age/two") == "precision@3 50.0 % [49.0, 51.0]; chance is 10.0 %"
     assert said("age/three") == "SVM accuracy 90.0 % [89.0, 91.0]; chance is 10.0 %"
     assert said("age/four") == said("age/one") == ""
+    assert said("age/two", ("raw", "l2")) == said("age/two")
+    assert said("age/two", ("raw", "cosine")) == "precision@3 10.0 % [9.0, 11.0]; chance is 10.0 %"
+    assert said("age/two", ("output", "cosine")) == ""  # not measured

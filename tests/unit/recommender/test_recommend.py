@@ -22,6 +22,8 @@ from visrec.recommender.recommend import TrialChoice, as_text, recommend, spelle
 PLANNED = ("pixels/seed~0", "as the config says")
 NAMED = TrialChoice("shoes", 16, PLANNED)
 OPTIONS = {
+    "features": "raw",
+    "distance": "l2",
     "k": 3,
     "gallery": "",
     "approximate_above": 1000,
@@ -68,6 +70,17 @@ def test_lines_of_the_csv_by_hand(ask, made):
     assert [float(row["closer_than"]) for row in rows] == pytest.approx(
         [np.mean(pairs.min(axis=1) > float(row["distance"])) for row in rows], abs=1e-4
     )
+
+
+def test_the_distance_is_the_one_that_was_asked_for(ask):
+    rows, page = ask("photos/boots", distance="cosine")
+    values = np.stack([shade(i) for i in range(30)]).reshape(30, -1) / 255
+    first = shade(300).reshape(-1) / 255
+    distances = np.linalg.norm(values / np.linalg.norm(values, axis=1)[:, None] - first / np.linalg.norm(first), axis=1)
+    mine = [row for row in rows if row["query"] == "photos/boots/0.png"]
+    assert [row["id"] for row in mine] == [f"train{row}" for row in np.argsort(distances)[:3]]
+    assert [float(row["distance"]) for row in mine] == pytest.approx(np.sort(distances)[:3], rel=1e-3)
+    assert "Distances are L2 between features brought to length 1" in page
 
 
 def test_a_folder_of_the_dataset_is_the_gallery_with_its_classes(ask):

@@ -19,6 +19,7 @@ from visrec.experiment.registry import PACKAGE
 from visrec.experiment.trials import Spec
 from visrec.jobs import fingerprint
 from visrec.recommender import catalogue
+from visrec.recommender.answers import answers
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +69,42 @@ def test_a_folder_as_gallery(made, tmp_path):
     assert not list((made / "photos").rglob("*.h5"))
 
 
+def brute(features, query, k):
+    squared = ((features.astype(float) - query) ** 2).sum(axis=1)
+    return np.argsort(squared, kind="stable")[:k], np.sqrt(np.sort(squared)[:k])
+
+
+@pytest.mark.parametrize("root", [None, "photos"])
+def test_by_cosine_and_by_the_output_alone(made, root, monkeypatch):
+    gallery = root and made / root
+    pictures = [made / "photos/boots/3.png"]
+    plain = visrec.load(made / PIXELS, gallery)
+    query, features = plain.embed(pictures), plain.gallery.features
+
+    cosine = visrec.load(made / PIXELS, gallery, space=("raw", "cosine"))
+    assert np.array_equal(cosine.embed(pictures), query)  # what is kept of a picture does not depend on the space
+    units = features / np.linalg.norm(features, axis=1, keepdims=True)
+    rows, distances = brute(units, query / np.linalg.norm(query), 5)
+    found = cosine.search(query, k=5)
+    assert found.rows[0].tolist() == rows.tolist()
+    np.testing.assert_allclose(found.distances[0], distances, atol=1e-5)
+
+    output = visrec.load(made / PIXELS, gallery, space=("output", "l2"))
+    monkeypatch.setattr(output, "_layers", {"hidden": slice(0, 700), "output": slice(700, 768)})
+    rows, distances = brute(features[:, 700:], query[:, 700:], 5)
+    found = output.search(query, k=5)
+    assert found.rows[0].tolist() == rows.tolist()
+    np.testing.assert_allclose(found.distances[0], distances, atol=1e-5)
+    assert output.gallery.identity != cosine.gallery.identity != plain.gallery.identity
+    (answer,) = answers(output, ["photo"], query, 5)
+    assert answer.distances.tolist() == found.distances[0].tolist()
+
+
+def test_an_unknown_space_is_refused(made):
+    with pytest.raises(UserError, match="cannot recommend by 'whitened' and 'l2'; name raw or output, and l2 or c"):
+        visrec.load(made / PIXELS, space=("whitened", "l2"))
+
+
 def test_two_galleries_do_not_push_each_other_out(made, tmp_path, monkeypatch):
     save(tmp_path / "other/1.png", 400)
     for _ in range(2):
@@ -89,7 +126,7 @@ def test_each_recommender_keeps_its_own_index(made):
     assert len(two.index(3).features) == 10
     assert one.index(3) is first
     assert one.index(4) is first  # an exact one is the same for every k
-    large = visrec.load(made / PIXELS, limit=1)
+    large = visrec.load(made / PIXELS, approximate=(1, 0.95))
     assert large.index(4) is not large.index(3)
 
 

@@ -20,7 +20,7 @@ class Answer:
     Attributes:
         query: its path.
         rows: int64 (k,), of the gallery, nearest first; fewer where the gallery has no more.
-        distances: float64 (k,), L2.
+        distances: float64 (k,), L2 between features as they are compared.
         closer: float64 (k,), see `visrec.recommender.likeness.closer_than`.
         typicality: how the query compares with the gallery, see `visrec.recommender.likeness.typicality`.
         itself: row of the query's own picture, which is left out above; None where it is not found in the gallery.
@@ -46,7 +46,7 @@ def answers(recommender: Recommender, queries: Sequence[str], features: np.ndarr
     found = recommender.search(features, k + 1)  # one more, as a query may find itself
     index = recommender.index(found.rows.shape[1])
     own = index.own
-    rounded = recommender.gallery.rounding * np.linalg.norm(features, axis=1)
+    rounded = recommender.gallery.rounding * np.linalg.norm(recommender.compared(features), axis=1)
     answered = []
     for query, rows, distances, lost in zip(queries, found.rows, found.distances, rounded, strict=True):
         same = same_features(own, lost)

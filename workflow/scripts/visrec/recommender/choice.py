@@ -96,17 +96,25 @@ def _reason(best: str, equal: Sequence[str], chosen: str, measured: str, price: 
     )
 
 
-def tested(leaderboard: str | Path, dataset: str, size: int, trial: str) -> str:
+def tested(leaderboard: str | Path, place: tuple[str, int], trial: str, space: tuple[str, str] | None = None) -> str:
     """What a trial, encoder/trial, scores on test with its interval and chance; "" where no table says it.
 
     From the leaderboard, the mean over seeds; of a trial that is not in it from scores.csv, of its seed alone.
 
+    Args:
+        leaderboard: tables/leaderboard.csv.
+        place: dataset and size.
+        trial: encoder/trial.
+        space: features and distance by which pictures are compared; None: the headline's. In another one precision
+            alone is known, of the trial's own seed.
+
     Raises:
         UserError: one of the tables is damaged.
     """
-    leaderboard = Path(leaderboard)
+    leaderboard, headline = Path(leaderboard), space in (None, (HEADLINE_KNN["features"], HEADLINE_KNN["distance"]))
+    dataset, size = place
     rows = _rows(leaderboard, dataset, size, LEADERS, SCORES) if leaderboard.exists() else []
-    for row in rows:
+    for row in rows if headline else ():
         if f"{row['encoder']}/{row['trial']}" != trial:
             continue
         for metric, label in METRICS.items():
@@ -118,11 +126,14 @@ def tested(leaderboard: str | Path, dataset: str, size: int, trial: str) -> str:
     others, numbers = leaderboard.with_name(TABLES["scores"]), ["value", "low", "high", "chance"]
     found = _rows(others, dataset, size, SCORED, numbers) if rows and others.exists() else []
     own = [row for row in found if f"{row['encoder']}/{row['trial']}" == trial and row["split"] == "test"]
+    if not headline:
+        compared = dict(zip(("features", "distance"), space, strict=True))
+        own = [row | HEADLINE_KNN for row in own if all(row[key] == value for key, value in compared.items())]
     for metric, label in METRICS.items():
         for row in own:
-            headline = is_headline(row | {"k": row["k"] or None}, metric, rows[0]["k"])
+            wanted = is_headline(row | {"k": row["k"] or None}, metric, rows[0]["k"])
             one = Score(row["value"], row["low"], row["high"])
-            if headline and row["evaluator"] == COMPARED[metric][0] and one.measured:
+            if wanted and row["evaluator"] == COMPARED[metric][0] and one.measured:
                 return f"{label.format(k=row['k'])} {one}; chance is {percent(row['chance'])}"
     return ""
 

@@ -23,6 +23,12 @@ from visrec.report.rendering import render
 log = logging.getLogger(__name__)
 
 TEMPLATE = Path(__file__).parent / "templates" / "recommendations.html"
+COMPARED = {
+    ("raw", "l2"): "L2 between features",
+    ("raw", "cosine"): "L2 between features brought to length 1, which rank as cosine does",
+    ("output", "l2"): "L2 between the network’s outputs",
+    ("output", "cosine"): "L2 between the network’s outputs brought to length 1, which rank as cosine does",
+}
 ON_PAGE = 1000  # recommendations on the page at most: at about 3 kB each, a few MB
 QUERY_SIDE, ANSWER_SIDE = 160, 112  # longer sides of pictures on the page, pixels
 QUALITY = 72  # of WebP
@@ -60,6 +66,7 @@ def page(
         queries=queries,
         classes=sorted({answer["label"] for asked in queries for answer in asked["answers"]} - {""}),
         gallery=printable(gallery.name),
+        compared=COMPARED[recommender.space],
         searched=index.describe(),
         sample=f"{len(index.own):,}",
         skipped=by_reason(facts["skipped"]),

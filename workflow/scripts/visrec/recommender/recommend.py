@@ -60,7 +60,7 @@ def recommend(
 ) -> None:
     """Write recommend/recommendations.csv and .html of all pictures in `query`.
 
-    The CSV has a line per query and rank: query, rank (1..k), id, path, distance (L2), label, closer_than (see
+    The CSV has a line per query and rank: query, rank (1..k), id, path, distance, label, closer_than (see
     `visrec.recommender.likeness.closer_than`). A query that is in the gallery itself is not in its own list. File names
     are unchanged, in quotes; what a spreadsheet would take for a formula is written as `spelled` and `as_text` say.
 
@@ -80,7 +80,8 @@ def recommend(
     dataset, size = chosen.dataset, chosen.size
     leaderboard = results / layout.TABLES / TABLES["leaderboard"]
     trial, why = chosen.planned or choose(leaderboard, chosen.trials, dataset, size)
-    score = tested(leaderboard, dataset, size, trial)
+    space = options["features"], options["distance"]
+    score = tested(leaderboard, (dataset, size), trial, space)
     log.info("trial %s of %s at %d px: %s", trial, dataset, size, why)
     log.info("on test: %s", score or "in no table")
     files, skipped = catalogue.pictures_in(root)
@@ -128,10 +129,10 @@ def _recommender(
         folder,
         Path(root).expanduser() if root else None,
         label=label,
+        space=(options["features"], options["distance"]),
         device=device,
         threads=threads,
-        limit=options["approximate_above"],
-        recall=options["recall"],
+        approximate=(options["approximate_above"], options["recall"]),
     )
 
 

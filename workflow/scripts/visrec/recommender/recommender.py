@@ -4,12 +4,13 @@ import functools
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from visrec.data.embeddings import layers_of
 from visrec.data.hdf5 import EMBEDDINGS, reading
 from visrec.data.images import ImageFile, read_image_info
 from visrec.encoders import digests, extractor
@@ -22,8 +23,13 @@ from visrec.recommender import catalogue, index
 from visrec.recommender.choice import embeds_new_pictures
 from visrec.recommender.embedder import Embedder
 from visrec.recommender.feature_cache import FeatureCache
+from visrec.report.headline import HEADLINE_KNN
+from visrec.scoring import transforms
 
 BATCH = 256
+HEADLINE = (HEADLINE_KNN["features"], HEADLINE_KNN["distance"])
+# What features may be compared by: of these alone is known how far storing them in float16 moves them.
+FEATURES = ("raw", "output")
 
 
 @dataclass(frozen=True)
@@ -35,7 +41,7 @@ class Found:
         ids: str (Q, k).
         paths: Q lists of k; "" where a picture has no path; the alphabetically first of several.
         labels: Q lists of k class names; "" = none.
-        distances: float64 (Q, k), L2.
+        distances: float64 (Q, k), L2 between features as they are compared.
     """
 
     rows: np.ndarray
@@ -52,10 +58,12 @@ class Recommender:
         folder: of the trial, with its embeddings.h5; images.h5 is two levels up.
         gallery_folder: a folder of pictures; None: the training images.
         label: the gallery's paths -> path -> class name, see `visrec.recommender.catalogue.parents`.
+        space: what of the features is compared, one of `FEATURES`, and by which distance, "l2" or "cosine"; see
+            `visrec.scoring.transforms`.
         device: "auto", "cpu" or "cuda".
         threads: that decode and search; None: as many as torch uses.
-        limit: the largest gallery that is searched exactly.
-        recall: share of the true neighbours to find in a larger one.
+        approximate: the largest gallery that is searched exactly, and the share of the true neighbours to find in a
+            larger one.
 
     Raises:
         UserError: the trial is not finished, its training did not end well, or its encoder embeds no new pictures.
@@ -67,24 +75,30 @@ class Recommender:
         gallery_folder: str | Path | None = None,
         *,
         label: Callable[[Sequence[str]], Mapping[str, str]] = catalogue.parents,
+        space: tuple[str, str] = HEADLINE,
         device: str = "auto",
         threads: int | None = None,
-        limit: int = 200_000,
-        recall: float = 0.95,
+        approximate: tuple[int, float] = (200_000, 0.95),
     ):
         self.folder = Path(folder).absolute()
         self.images = self.folder.parents[1] / "images.h5"
         self._root, self._label = gallery_folder, label
         self._device = device_of(device)
         self.threads = threads or torch.get_num_threads()
-        self._search = index.SearchOptions(limit, recall, self.threads, self._device)
+        self._search = index.SearchOptions(*approximate, self.threads, self._device)
+        if space[0] not in FEATURES or space[1] not in transforms.DISTANCES:
+            raise UserError(
+                f"{self.folder}: cannot recommend by '{space[0]}' and '{space[1]}'; name {' or '.join(FEATURES)}, and "
+                f"{' or '.join(transforms.DISTANCES)}"
+            )
+        self.space = space
         self._indexes: dict[int, index.Index] = {}
         path = self.folder / "embeddings.h5"
         if not path.exists():
             raise UserError(f"{path}: is missing; let `snakemake` make it, or name the folder of another trial")
         with reading(path, EMBEDDINGS) as file:
             self.spec, self.status = json.loads(file.attrs["spec"]), str(file.attrs["status"])
-            self.width = file["train/features"].shape[1]
+            self.width, self._layers = file["train/features"].shape[1], layers_of(file)
             self._images_fingerprint = str(file.attrs["images_fingerprint"])
         if self.status != "ok":
             raise UserError(
@@ -146,6 +160,19 @@ class Recommender:
             raise UserError(f"{self.folder}: a feature of a new picture is not finite; name another trial")
         return found
 
+    def compared(self, features: np.ndarray) -> np.ndarray:
+        """Features as they are compared.
+
+        Args:
+            features: float32 (N, D), from `embed`.
+
+        Returns:
+            float32 (N, D'), or `features` itself where all of them are compared as they are.
+        """
+        kind, distance = self.space
+        change = transforms.fit(kind, np.empty((0, self.width), np.float32), self._layers)  # neither kind fits anything
+        return transforms.mapped(change, transforms.DISTANCES[distance].map, features)
+
     @property
     def embedder(self) -> Embedder:
         """Embeds many pictures, and goes on where one cannot be read."""
@@ -176,16 +203,24 @@ class Recommender:
 
     @functools.cached_property
     def gallery(self) -> catalogue.Gallery:
-        """The pictures that are recommended. New pictures of a folder are embedded, once.
+        """The pictures that are recommended, with features as they are compared.
+
+        New pictures of a folder are embedded, once: what is kept of them does not depend on the space.
 
         Raises:
             UserError: there is no such folder, or no picture in it can be read.
         """
         if self._root is None:
-            return catalogue.trained_on(self.folder / "embeddings.h5")
-        return catalogue.update(
-            self._root, FeatureCache(self._gallery_folder, self.identity), self.embedder, self._label
-        )
+            gallery = catalogue.trained_on(self.folder / "embeddings.h5")
+        else:
+            cache = FeatureCache(self._gallery_folder, self.identity)
+            gallery = catalogue.update(self._root, cache, self.embedder, self._label)
+        if self.space == HEADLINE:
+            return gallery
+        identity = " ".join([gallery.identity, *self.space])
+        # Dividing by the length moves a picture as far again as storing did, at most.
+        rounding = gallery.rounding * (2 if self.space[1] == "cosine" else 1)
+        return replace(gallery, features=self.compared(gallery.features), identity=identity, rounding=rounding)
 
     @property
     def _gallery_folder(self) -> Path:
@@ -212,7 +247,7 @@ class Recommender:
         """
         gallery = self.gallery
         k = min(k, len(gallery.ids))
-        rows, distances = self.index(k).search(np.ascontiguousarray(features, np.float32), k)
+        rows, distances = self.index(k).search(self.compared(np.ascontiguousarray(features, np.float32)), k)
         root = gallery.root or Path()
         return Found(
             rows=rows,

@@ -76,7 +76,7 @@ def _blocks_of_layers(train: np.ndarray, layers: Mapping[str, slice]) -> Change:
 def _output(train: np.ndarray, layers: Mapping[str, slice]) -> Change:
     """The last layer alone: what a network was trained to make, which wide layers before it hide in a distance."""
     *_, last = layers.values()
-    return lambda features: np.ascontiguousarray(features[:, last])
+    return lambda features: features[:, last].copy()  # a view would be taken for all of the features, see `mapped`
 
 
 def _whitened(train: np.ndarray, layers: Mapping[str, slice]) -> Change:
