@@ -1,3 +1,4 @@
+import hashlib
 import itertools
 from dataclasses import replace
 from functools import partial
@@ -50,8 +51,9 @@ def grid_like(seed=0):
     return make(features, labels)
 
 
-def run(embeddings, ks, features=("raw",), distances=("l2",)):
+def run(embeddings, ks, features=("raw",), distances=("l2",), train_queries=0):
     options = {"k": list(ks), "features": list(features), "distances": list(distances)}
+    options["train_queries"] = train_queries
     return evaluators.rows(knn.evaluate(embeddings, options, 0, CPU), embeddings)
 
 
@@ -236,7 +238,8 @@ def test_ranking_metrics_equal_pytorch_metric_learnings(digits):
 
 
 def test_macro_is_the_mean_over_classes(digits):
-    scores = knn.evaluate(digits, {"k": [3], "features": ["raw"], "distances": ["l2"]}, 0, CPU)
+    options = {"k": [3], "features": ["raw"], "distances": ["l2"], "train_queries": 0}
+    scores = knn.evaluate(digits, options, 0, CPU)
     keys = {"metric": "precision", "split": "test", "average": "micro", "protocol": "visrec", "duplicates": "kept"}
     (micro,) = [score for score in scores if score.key() | keys == score.key()]
     labels = digits.splits["test"].labels
@@ -358,6 +361,19 @@ def test_each_space_has_its_own_rows(digits):
     assert row["value"] == pytest.approx(hits.mean(), abs=1e-12)
 
 
+def test_some_training_images_ask_among_all_others(digits):
+    rows = run(digits, [3], train_queries=40)
+    train = digits.splits["train"]
+    first = sorted(range(len(train.ids)), key=lambda row: hashlib.sha256(train.ids[row].encode()).hexdigest())[:40]
+    squared = ((train.features[first, None].astype(float) - train.features) ** 2).sum(axis=2)
+    squared[np.arange(40), first] = np.inf
+    right = train.labels[np.argsort(squared, axis=1)[:, :3]] == train.labels[first, None]
+    row = value(rows, "precision", "train", 3)
+    assert (row["value"], row["n"]) == (pytest.approx(right.mean(), abs=1e-12), 40)
+    assert value(rows, "precision", "test", 3) == value(run(digits, [3]), "precision", "test", 3)
+    assert value(run(digits, [3], train_queries=10**9), "precision", "train", 3)["n"] == len(train.ids)
+
+
 def test_the_output_is_scored_alone_where_there_are_layers_before_it():
     rng = np.random.default_rng(0)
     labels = {split: np.arange(n) % 3 for split, n in SIZES.items()}
@@ -445,7 +461,7 @@ def test_evaluate_writes_csv(tmp_path, status):
     write_images(tmp_path / "images.h5", ImageSet(sources, ["a", "b", "c"], "", ""), 1)
     batches = {split: [{"all": part.features}] for split, part in embeddings.splits.items()}
     write_embeddings(tmp_path / "e.h5", tmp_path / "images.h5", batches, spec={}, status=status)
-    options = {"k": [1, 3], "features": ["raw"], "distances": ["l2"]}
+    options = {"k": [1, 3], "features": ["raw"], "distances": ["l2"], "train_queries": 0}
     files = tmp_path / "knn.csv", tmp_path / "knn.h5"
     evaluators.evaluate("knn", tmp_path / "e.h5", options, 0, CPU, *files)
     assert files[0].read_text().splitlines()[0] == ",".join(evaluators.COLUMNS)

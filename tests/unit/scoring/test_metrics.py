@@ -63,7 +63,7 @@ def test_a_new_entry_is_measured_and_on_the_page(monkeypatch):
         labels, ids = np.arange(n) % 2, np.array([f"{split}-{i}" for i in range(n)])
         splits[split] = EmbeddingSplit(rng.normal(size=(n, 3)).astype(np.float32), labels, ids)
     embeddings = Embeddings(splits, {"all": slice(0, 3)}, ["a", "b"])
-    options = {"k": [2, 4], "features": ["raw"], "distances": ["l2", "cosine"]}
+    options = {"k": [2, 4], "features": ["raw"], "distances": ["l2", "cosine"], "train_queries": 0}
     rows = evaluators.rows(knn.evaluate(embeddings, options, 0, torch.device("cpu")), embeddings)
     found = {(row["split"], row["distance"], row["k"], row["average"]): row for row in rows if row["metric"] == "first"}
     assert len(found) == 20  # train in one space, val and test in two; by two k and two averages

@@ -66,6 +66,7 @@ def measure(
     wanted: Iterable[Wanted],
     greatest: int,
     device: torch.device,
+    asked: np.ndarray | None = None,
 ) -> dict[Wanted, Measured]:
     """Measure metrics in one pass, or two if near duplicates are to be dropped.
 
@@ -76,30 +77,32 @@ def measure(
         wanted: what to measure.
         greatest: number of neighbours to search for, at least the greatest k.
         device: where to compute.
+        asked: int64 (q,), rows of the split that are queries, ascending; None: all. Others have no score.
     """
     wanted = dict.fromkeys(wanted)
     own, train = embeddings.splits[here.split], embeddings.splits["train"]
+    asked = np.arange(len(own.ids)) if asked is None else asked
     of_queries = [each for each in wanted if not (each.metric.pooled or each.dropped)]
     pooled = [each for each in wanted if each.metric.pooled]
     lists = {each.k: health.Recommended(len(train.ids)) for each in pooled}
-    left_out = neighbours.own_rows(own.ids, train.ids)
+    left_out = neighbours.own_rows(own.ids[asked], train.ids)
     classes, distance = len(embeddings.classes), DISTANCES[here.distance].of_squared
     full = any(each.metric.needs == RANKING for each in of_queries)
     measured: dict[Wanted, Measured] = {}
-    for tile in _tiles(space, own.features, train.features, greatest, left_out, full=full, device=device):
-        queries = _some(own, tile.queries)
-        found = Retrieved(queries, train, classes, tile.neighbours, tile.squared, distance)
+    features = own.features if len(asked) == len(own.ids) else own.features[asked]  # no second copy of all
+    for tile in _tiles(space, features, train.features, greatest, left_out, full=full, device=device):
+        rows = asked[tile.queries]
+        found = Retrieved(_some(own, rows), train, classes, tile.neighbours, tile.squared, distance)
         for each in of_queries:
-            _measure(measured, each, found, tile.queries, len(own.ids))
+            _measure(measured, each, found, rows, len(own.ids))
         for k, lists_so_far in lists.items():
             lists_so_far.add(tile.neighbours.starts, tile.neighbours.rows, tile.neighbours.squared, k)
     for each in pooled:
         measured[each] = Measured(np.float64(each.metric.score(lists[each.k])))
     dropped = [each for each in wanted if each.dropped]
     if dropped:
-        measured |= _without_duplicates(
-            here, embeddings, space, {each: measured[_kept(each)] for each in dropped}, device
-        )
+        kept = {each: measured[_kept(each)] for each in dropped}
+        measured |= _without_duplicates(here, embeddings, space, kept, device, asked)
     return measured
 
 
@@ -142,6 +145,7 @@ def _without_duplicates(
     space: Change,
     kept: Mapping[Wanted, Measured],
     device: torch.device,
+    asked: np.ndarray,
 ) -> dict[Wanted, Measured]:
     """Scores without the query's near duplicates in the gallery: a second search, for the queries that have any.
 
@@ -151,12 +155,14 @@ def _without_duplicates(
         space: as for `measure`.
         kept: what is wanted, with what it is if duplicates are kept.
         device: where to compute.
+        asked: rows of the split that are queries.
     """
     own, train = embeddings.splits[here.split], embeddings.splits["train"]
     measured = {each: Measured(known.score.copy()) for each, known in kept.items()}
     classes, distance = len(embeddings.classes), DISTANCES[here.distance].of_squared
     greatest = max(each.k for each in kept)
     partners = duplicates.partners(embeddings.duplicates, here.split)
+    partners = partners[np.isin(partners[:, 0], asked)]
     has, number = np.unique(partners[:, 0], return_counts=True)
     enough = len(train.ids) - number - (here.split == "train") >= greatest
     for each in measured:

@@ -38,7 +38,7 @@ from visrec.scoring import neighbours
 from visrec.scoring.chance import majority, self_counted
 from visrec.scoring.metrics import ATTRIBUTES, IDENTITY, METRICS, Metric
 from visrec.scoring.protocols import PROTOCOLS
-from visrec.scoring.queries import choose_queries
+from visrec.scoring.queries import choose_queries, first_by_digest
 from visrec.scoring.retrieved import Asked
 from visrec.scoring.transforms import DISTANCES, TRANSFORMS, Change, mapped
 
@@ -59,6 +59,12 @@ OPTIONS = {
         "minItems": 1,
         "uniqueItems": True,
         "default": ["raw", "standardised", "blocks", "whitened", "output"],
+    },
+    "train_queries": {
+        "description": "Training images that ask, each among all others; 0: all of them.",
+        "type": "integer",
+        "minimum": 0,
+        "default": 0,
     },
     "distances": {
         "description": "How features are compared; l2, the headline, is always there.",
@@ -106,11 +112,19 @@ def evaluate(embeddings: Embeddings, options: Mapping[str, Any], seed: int, devi
                     known = [row for row in rows if row.wanted is not None]
                     greatest = max(row.score.k or 1 for row in known)
                     space = partial(mapped, change, DISTANCES[distance].map)
-                    measured = measure(passed, embeddings, space, [row.wanted for row in known], greatest, device)
+                    wanted, asked = [row.wanted for row in known], _asked(embeddings, split, options["train_queries"])
+                    measured = measure(passed, embeddings, space, wanted, greatest, device, asked)
                     scores += [row.filled(measured) for row in rows]
                 else:
                     scores += [replace(row.score, status=embeddings.status) for row in rows]
     return scores
+
+
+def _asked(embeddings: Embeddings, split: str, train_queries: int) -> np.ndarray | None:
+    """Rows of a split that ask; None: all. Of train the first by the SHA-256 of their ids."""
+    if split != "train" or not train_queries:
+        return None
+    return np.sort(first_by_digest(embeddings.splits["train"].ids, train_queries))
 
 
 def lists(embeddings: Embeddings) -> tuple[np.ndarray, np.ndarray]:
