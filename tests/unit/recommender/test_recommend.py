@@ -113,10 +113,12 @@ def test_a_query_that_is_in_the_gallery_is_not_in_its_own_list(ask, made, caplog
     assert "in the gallery itself, as train3;" in page
 
 
-def test_a_gallery_of_the_query_alone(ask, made):
+def test_a_gallery_of_the_query_alone(ask, made, caplog):
+    caplog.set_level(logging.INFO, "visrec")
     save(made / "alone/a.png", 3)
     rows, page = ask("alone", gallery="alone")
     assert rows == []
+    assert "recommendations for 1 picture are at" in caplog.text
     assert "There is no other picture in the gallery." in page
 
 

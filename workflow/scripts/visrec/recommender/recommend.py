@@ -116,7 +116,8 @@ def recommend(
         log.info("%d in the gallery themselves, and left out of their own lists", themselves)
     for each, count in counts.most_common():
         log.info("%d of %d: %s", count, counts.total(), each)
-    log.info("recommendations for %d pictures are at %s", counts.total(), (out / "recommendations.html").resolve())
+    total = "1 picture" if counts.total() == 1 else f"{counts.total()} pictures"
+    log.info("recommendations for %s are at %s", total, (out / "recommendations.html").resolve())
 
 
 def _recommender(
