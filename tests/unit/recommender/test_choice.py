@@ -157,7 +157,7 @@ def test_of_a_trial_that_was_not_chosen_the_score_of_its_own_is_quoted(tmp_path)
         writer.writerows(["a", 32, "age", "two", *row, row[-1] - 0.01, row[-1] + 0.01, 0.1] for row in rows)
         writer.writerow(["a", 32, "age", "three", *rows[3], 0.89, 0.91, 0.1])
 
-    def said(trial, space=None):
+    def said(trial, space=choice.HEADLINE_SPACE):
         return choice.tested(tmp_path / "leaderboard.csv", ("a", 32), trial, space).replace("\N{NO-BREAK SPACE}", " ")
 
     assert said("age/two") == "precision@3 50.0 % [49.0, 51.0]; chance is 10.0 %"

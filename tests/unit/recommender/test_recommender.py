@@ -89,8 +89,10 @@ def test_by_cosine_and_by_the_output_alone(made, root, monkeypatch):
     assert found.rows[0].tolist() == rows.tolist()
     np.testing.assert_allclose(found.distances[0], distances, atol=1e-5)
 
+    assert visrec.load(made / PIXELS, gallery, space=("output", "cosine")).space == ("raw", "cosine")  # of one layer
+    two = {"hidden": slice(0, 700), "output": slice(700, 768)}
+    monkeypatch.setattr("visrec.recommender.recommender.layers_of", lambda file: two)
     output = visrec.load(made / PIXELS, gallery, space=("output", "l2"))
-    monkeypatch.setattr(output, "_layers", {"hidden": slice(0, 700), "output": slice(700, 768)})
     rows, distances = brute(features[:, 700:], query[:, 700:], 5)
     found = output.search(query, k=5)
     assert found.rows[0].tolist() == rows.tolist()

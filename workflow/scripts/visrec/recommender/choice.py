@@ -15,7 +15,7 @@ from visrec.experiment import registry
 from visrec.experiment.trials import Trial
 from visrec.report import TABLES
 from visrec.report.equals import cheapest, cost, equal_to
-from visrec.report.headline import COMPARED, HEADLINE, HEADLINE_KNN, is_headline
+from visrec.report.headline import COMPARED, HEADLINE, HEADLINE_KNN, HEADLINE_SPACE, is_headline
 from visrec.report.verdict import METRICS, Score, enumerate_words, percent, score
 
 # Columns that are read as text, in which there is always something but for k, and of the leaderboard as numbers.
@@ -96,7 +96,7 @@ def _reason(best: str, equal: Sequence[str], chosen: str, measured: str, price: 
     )
 
 
-def tested(leaderboard: str | Path, place: tuple[str, int], trial: str, space: tuple[str, str] | None = None) -> str:
+def tested(leaderboard: str | Path, place: tuple[str, int], trial: str, space: tuple[str, str] = HEADLINE_SPACE) -> str:
     """What a trial, encoder/trial, scores on test with its interval and chance; "" where no table says it.
 
     From the leaderboard, the mean over seeds; of a trial that is not in it from scores.csv, of its seed alone.
@@ -105,16 +105,15 @@ def tested(leaderboard: str | Path, place: tuple[str, int], trial: str, space: t
         leaderboard: tables/leaderboard.csv.
         place: dataset and size.
         trial: encoder/trial.
-        space: features and distance by which pictures are compared; None: the headline's. In another one precision
-            alone is known, of the trial's own seed.
+        space: features and distance by which pictures are compared. In another one than the headline's precision alone
+            is known, of the trial's own seed.
 
     Raises:
         UserError: one of the tables is damaged.
     """
-    leaderboard, headline = Path(leaderboard), space in (None, (HEADLINE_KNN["features"], HEADLINE_KNN["distance"]))
-    dataset, size = place
+    leaderboard, (dataset, size) = Path(leaderboard), place
     rows = _rows(leaderboard, dataset, size, LEADERS, SCORES) if leaderboard.exists() else []
-    for row in rows if headline else ():
+    for row in rows if space == HEADLINE_SPACE else ():
         if f"{row['encoder']}/{row['trial']}" != trial:
             continue
         for metric, label in METRICS.items():
@@ -126,9 +125,8 @@ def tested(leaderboard: str | Path, place: tuple[str, int], trial: str, space: t
     others, numbers = leaderboard.with_name(TABLES["scores"]), ["value", "low", "high", "chance"]
     found = _rows(others, dataset, size, SCORED, numbers) if rows and others.exists() else []
     own = [row for row in found if f"{row['encoder']}/{row['trial']}" == trial and row["split"] == "test"]
-    if not headline:
-        compared = dict(zip(("features", "distance"), space, strict=True))
-        own = [row | HEADLINE_KNN for row in own if all(row[key] == value for key, value in compared.items())]
+    if space != HEADLINE_SPACE:
+        own = [row | HEADLINE_KNN for row in own if (row["features"], row["distance"]) == space]
     for metric, label in METRICS.items():
         for row in own:
             wanted = is_headline(row | {"k": row["k"] or None}, metric, rows[0]["k"])

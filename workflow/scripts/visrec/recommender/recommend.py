@@ -80,12 +80,11 @@ def recommend(
     dataset, size = chosen.dataset, chosen.size
     leaderboard = results / layout.TABLES / TABLES["leaderboard"]
     trial, why = chosen.planned or choose(leaderboard, chosen.trials, dataset, size)
-    space = options["features"], options["distance"]
-    score = tested(leaderboard, (dataset, size), trial, space)
     log.info("trial %s of %s at %d px: %s", trial, dataset, size, why)
-    log.info("on test: %s", score or "in no table")
     files, skipped = catalogue.pictures_in(root)
     recommender = _recommender(results / dataset / f"{size}px" / trial, options, source, device, threads)
+    score = tested(leaderboard, (dataset, size), trial, recommender.space)
+    log.info("on test: %s", score or "in no table")
 
     out = results / "recommend"
     shown: list[Answer] = []

@@ -23,11 +23,10 @@ from visrec.recommender import catalogue, index
 from visrec.recommender.choice import embeds_new_pictures
 from visrec.recommender.embedder import Embedder
 from visrec.recommender.feature_cache import FeatureCache
-from visrec.report.headline import HEADLINE_KNN
+from visrec.report.headline import HEADLINE_SPACE
 from visrec.scoring import transforms
 
 BATCH = 256
-HEADLINE = (HEADLINE_KNN["features"], HEADLINE_KNN["distance"])
 # What features may be compared by: of these alone is known how far storing them in float16 moves them.
 FEATURES = ("raw", "output")
 
@@ -75,7 +74,7 @@ class Recommender:
         gallery_folder: str | Path | None = None,
         *,
         label: Callable[[Sequence[str]], Mapping[str, str]] = catalogue.parents,
-        space: tuple[str, str] = HEADLINE,
+        space: tuple[str, str] = HEADLINE_SPACE,
         device: str = "auto",
         threads: int | None = None,
         approximate: tuple[int, float] = (200_000, 0.95),
@@ -91,7 +90,6 @@ class Recommender:
                 f"{self.folder}: cannot recommend by '{space[0]}' and '{space[1]}'; name {' or '.join(FEATURES)}, and "
                 f"{' or '.join(transforms.DISTANCES)}"
             )
-        self.space = space
         self._indexes: dict[int, index.Index] = {}
         path = self.folder / "embeddings.h5"
         if not path.exists():
@@ -100,6 +98,7 @@ class Recommender:
             self.spec, self.status = json.loads(file.attrs["spec"]), str(file.attrs["status"])
             self.width, self._layers = file["train/features"].shape[1], layers_of(file)
             self._images_fingerprint = str(file.attrs["images_fingerprint"])
+        self.space = space if len(self._layers) > 1 else ("raw", space[1])  # one layer is its own output
         if self.status != "ok":
             raise UserError(
                 f"{self.folder}: training ended as '{self.status}', so it cannot embed pictures; name another trial"
@@ -215,7 +214,7 @@ class Recommender:
         else:
             cache = FeatureCache(self._gallery_folder, self.identity)
             gallery = catalogue.update(self._root, cache, self.embedder, self._label)
-        if self.space == HEADLINE:
+        if self.space == HEADLINE_SPACE:
             return gallery
         identity = " ".join([gallery.identity, *self.space])
         # Dividing by the length moves a picture as far again as storing did, at most.

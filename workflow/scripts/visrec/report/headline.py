@@ -7,6 +7,7 @@ GROUP = ["dataset", "size", "encoder"]
 # Which of an evaluator's rows the leaderboard reads; of knn's also those below.
 HEADLINE = {"protocol": "visrec", "average": "micro", "duplicates": "kept"}
 HEADLINE_KNN = {"distance": "l2", "features": "raw"}
+HEADLINE_SPACE = (HEADLINE_KNN["features"], HEADLINE_KNN["distance"])
 # column of the leaderboard: (evaluator, metric)
 SOURCES = {"precision": ("knn", "precision"), "knn_accuracy": ("knn", "accuracy"), "svm_accuracy": ("svm", "accuracy")}
 COMPARED = SOURCES | {"map_at_r": ("knn", "map_at_r")}
