@@ -12,6 +12,11 @@ CHROMIUM = next(
 )
 
 
+def pytest_collection_modifyitems(items):
+    """The workflow first: workers share out the many short tests that are left, and none is alone with a long one."""
+    items.sort(key=lambda item: "workflow" not in item.path.parent.name)
+
+
 @pytest.fixture(scope="session")
 def browser():
     """Chromium, once per process. Where `VISREC_BROWSER=required` is set, a missing one is an error."""
