@@ -14,7 +14,7 @@ CHROMIUM = next(
 
 def pytest_collection_modifyitems(items):
     """The workflow first: workers share out the many short tests that are left, and none is alone with a long one."""
-    items.sort(key=lambda item: "workflow" not in item.path.parent.name)
+    items.sort(key=lambda item: item.path.parent.name != "workflow")
 
 
 @pytest.fixture(scope="session")

@@ -143,7 +143,7 @@ def test_64_px(fresh, tmp_path):
     fresh.config["datasets"] = {"tiny_imagenet": {"sizes": [64], "archives": archives, "val": 12, "test": 16}}
     fresh.config["encoders"] = {"age": {"iterations": 2, "batch": 4}}
     fresh.config["evaluators"] = {"knn": {"k": [3], "features": ["raw"], "distances": ["l2"]}}
-    fresh.config["atlas"] = {"images": 24, "queries": 10}
+    fresh.config["atlas"] = {"images": 16, "queries": 6}
     fresh.make()
     folder = fresh.results / "tiny_imagenet/64px"
     embeddings = read_embeddings(folder / f"age/{HEALTHY}/embeddings.h5")
