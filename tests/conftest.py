@@ -3,12 +3,18 @@
 import os
 import shutil
 import subprocess
+from collections import defaultdict
 
 import pytest
 
 CHROMIUM = next(
     (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
 )
+
+
+def pytest_collection_modifyitems(items):
+    """The workflow first: workers share out the many short tests that are left, and none is alone with a long one."""
+    items.sort(key=lambda item: item.path.parent.name != "workflow")
 
 
 @pytest.fixture(scope="session")
@@ -26,28 +32,45 @@ def browser():
         started.close()
 
 
+@pytest.fixture(scope="session")
+def idle(browser):
+    """Pages that no test looks at, by what their context was made with: to start one takes longer than most tests."""
+    return defaultdict(list)
+
+
 @pytest.fixture
-def open_page(browser):
+def open_page(browser, idle):
     """A function that opens a local page: `open_page(path, width=1280, **context)` gives Playwright's page.
 
     `context` is what `browser.new_context` takes, such as `color_scheme="dark"`. The test fails in the end if a page
     asked for anything that is not in its own file, or wrote an error to the console.
     """
-    contexts, wrong = [], []
+    pages, wrong = [], []
 
     def open_one(path, width=1280, height=900, **context):
         own = path.absolute().as_uri()
-        contexts.append(browser.new_context(viewport={"width": width, "height": height}, offline=True, **context))
-        page = contexts[-1].new_page()
-        page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
-        page.on("pageerror", lambda error: wrong.append(str(error)))
-        page.on("request", lambda request: None if is_own(request.url, own) else wrong.append(request.url))
+        listeners = {
+            "console": lambda message: wrong.append(message.text) if message.type == "error" else None,
+            "pageerror": lambda error: wrong.append(str(error)),
+            "request": lambda request: None if is_own(request.url, own) else wrong.append(request.url),
+        }
+        kind = tuple(sorted(context.items()))
+        page = idle[kind].pop() if idle[kind] else browser.new_context(offline=True, **context).new_page()
+        pages.append((page, kind, listeners))
+        page.set_viewport_size({"width": width, "height": height})
+        for event, listener in listeners.items():
+            page.on(event, listener)
         page.goto(own)
         return page
 
     yield open_one
-    for context in contexts:
-        context.close()
+    for page, kind, listeners in pages:
+        for event, listener in listeners.items():
+            page.remove_listener(event, listener)
+        page.emulate_media(media="null")  # as it was
+        page.mouse.move(-1, -1)
+        page.goto("about:blank")
+        idle[kind].append(page)
     assert not wrong
 
 

@@ -2,6 +2,7 @@
 
 import atexit
 import csv
+import functools
 import math
 import pickle
 import shutil
@@ -57,6 +58,8 @@ HALF = 0.01  # half-width of every interval over queries
 # scores that rise and fall together, and differences are as wide as those of separate samples and somewhat more.
 PHASES = {"pixels": 0, "random": 0, "pca": 1 / 3}
 BENCHMARK = ["s", "h:m:s", "max_rss", "max_vms", "max_uss", "max_pss", "io_in", "io_out", "mean_load", "cpu_time"]
+
+digits = functools.cache(load_digits)  # for every training's pictures
 
 
 def trial(encoder, options, *, seed=0, grid=(), axes=None, named=(), dataset="digits", size=16):
@@ -158,7 +161,7 @@ DUPLICATES = np.array(
 
 
 def images(path, size):
-    data = load_digits()
+    data = digits()
     small = np.stack(
         [
             np.asarray(Image.fromarray((one * 15.9).astype(np.uint8)).resize((size, size), 2))
@@ -437,7 +440,7 @@ def train_files(folder, one, status, reason, number):
         )
     _csv(folder / "history.csv", HISTORY, rows)
     for name in ("samples.png", "reconstructions.png"):
-        data = load_digits().images[16 * (number % 100) :][:64].reshape(4, 16, 8, 8) * 15.9
+        data = digits().images[16 * (number % 100) :][:64].reshape(4, 16, 8, 8) * 15.9
         sheet = np.kron(data.transpose(0, 2, 1, 3).reshape(32, 128), np.ones((4, 4))).astype(np.uint8)
         Image.fromarray(sheet // (8 if collapsed else 1)).convert("RGB").save(folder / name)
     write_json(

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 import small_archives
 import yaml
-from tiny import DIVERGED, HEALTHY, ROOT, TINY
+from tiny import DIGITS, DIVERGED, HEALTHY, ROOT, TINY
 
 from visrec.data.embeddings import read_embeddings
 from visrec.data.images import read_images
@@ -39,7 +39,7 @@ def test_images_and_embeddings_agree_by_id(finished):
     """Row i of the pixels encoder is picture i, its id and its label, end to end."""
     folder = finished.results / "digits/32px"
     embeddings = read_embeddings(folder / "pixels/seed~0/embeddings.h5")
-    for split, count in (("train", 1297), ("val", 250), ("test", 250)):
+    for split, count in DIGITS.items():
         images = read_images(folder / "images.h5", split)
         rows = embeddings.splits[split]
         assert len(images.ids) == count
@@ -132,22 +132,22 @@ def test_every_job_has_its_log_and_benchmark(finished):
             "tables", "figures", "report",
         }  # fmt: skip
     assert (
-        "training on 1297 images of 32 px"
+        f"training on {DIGITS['train']} images of 32 px"
         in (finished.results / f"logs/train/digits/32px/age/{HEALTHY}.log").read_text()
     )
 
 
 def test_64_px(fresh, tmp_path):
-    archives = small_archives.tiny_imagenet(tmp_path, train=30, val=8)  # of each of four classes
+    archives = small_archives.tiny_imagenet(tmp_path, train=12, val=4)  # of each of four classes
     archives = {name: {"path": str(path), "checksum": small_archives.checksum(path)} for name, path in archives.items()}
-    fresh.config["datasets"] = {"tiny_imagenet": {"sizes": [64], "archives": archives, "val": 24, "test": 32}}
-    fresh.config["encoders"] = {"age": {"iterations": 2, "batch": 8}}
+    fresh.config["datasets"] = {"tiny_imagenet": {"sizes": [64], "archives": archives, "val": 12, "test": 16}}
+    fresh.config["encoders"] = {"age": {"iterations": 2, "batch": 4}}
     fresh.config["evaluators"] = {"knn": {"k": [3], "features": ["raw"], "distances": ["l2"]}}
-    fresh.config["atlas"] = {"images": 60, "queries": 20}
+    fresh.config["atlas"] = {"images": 16, "queries": 6}
     fresh.make()
     folder = fresh.results / "tiny_imagenet/64px"
     embeddings = read_embeddings(folder / f"age/{HEALTHY}/embeddings.h5")
-    assert embeddings.splits["train"].features.shape == (96, 8704)
+    assert embeddings.splits["train"].features.shape == (36, 8704)
     assert {name: part.stop - part.start for name, part in embeddings.layers.items()} == {
         "hidden2": 128, "hidden3": 256, "hidden4": 8192, "output": 128,
     }  # fmt: skip

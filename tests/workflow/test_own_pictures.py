@@ -37,7 +37,9 @@ def catalogue(fresh, tmp_path):
 
 
 def test_a_catalogue_from_folder_to_report_and_recommendations(catalogue, tmp_path):
-    done = catalogue.run()  # each job in a process of its own, as for users
+    pixels = [f"results/tiny/shoes/32px/pixels/seed~0/{name}.csv" for name in ("knn", "neighbours", "projection")]
+    catalogue.make(*pixels)
+    done = catalogue.run()  # a job of each rule that is left in a process of its own, as for users
     assert done.returncode == 0, done.stdout + done.stderr
     scores = pd.read_csv(catalogue.results / "tables/scores.csv")
     one = scores.query("metric == 'precision' and split == 'test' and k == 1 and duplicates == 'kept'")
@@ -67,7 +69,7 @@ def test_a_catalogue_from_folder_to_report_and_recommendations(catalogue, tmp_pa
 
 def test_a_broken_picture_stops_unless_told_to_skip(catalogue):
     catalogue.config["datasets"]["shoes"]["on_error"] = "stop"
-    done = catalogue.snakemake("results/tiny/shoes/32px/images.h5")
+    done = catalogue.run("results/tiny/shoes/32px/images.h5")  # in a process of its own, as for users
     assert done.returncode != 0
     assert "error: " in done.stderr
     assert "boots/empty.jpg" in done.stderr

@@ -142,7 +142,7 @@ def stop_after_a_checkpoint(copy, target, folder, number):
 
 
 def test_after_ctrl_c_the_same_command_goes_on(copy):
-    folder = copy.results / f"digits/32px/age/{HEALTHY.replace('+seed', '+iterations~20+seed')}"
+    folder = copy.results / f"digits/32px/age/{HEALTHY.replace('+seed', '+iterations~8+seed')}"
     target = str((folder / "status.json").relative_to(copy.folder))
     copy.config["checkpoints"] = {"iterations": 1}
     stop_after_a_checkpoint(copy, target, folder, signal.SIGINT)
@@ -267,7 +267,7 @@ def test_features_made_elsewhere(copy):
             file["features"] = np.concatenate(features)
 
     write(1.0)
-    copy.config["encoders"]["precomputed"] = {"path": "mine.h5"}
+    copy.config["encoders"] = {"pixels": {}, "pca": TINY["encoders"]["pca"], "precomputed": {"path": "mine.h5"}}
     copy.make()
     board = pd.read_csv(copy.results / "tables/leaderboard.csv").set_index("encoder")
     assert board.loc["precomputed", "dimensions"] == 16

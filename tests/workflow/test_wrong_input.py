@@ -1,6 +1,7 @@
 """What is wrong is said in one line, and Snakemake leaves with an error."""
 
 import pytest
+from tiny import DIGITS
 
 
 def says(done, message: str) -> None:
@@ -83,8 +84,9 @@ def test_all_that_does_not_fit_the_data_is_said_at_once(fresh):
     folder = "results/tiny/digits/32px/age/lambda_z~1000+mu_x~10+seed~0"
     done = fresh.snakemake(f"{folder}/status.json")
     assert done.returncode != 0
-    assert "encoders.pca.components: 4000 is too many for 1297 training images of 3072 values" in done.stderr
-    assert "error: encoders.age.batch: 5000 is too many for 1297 training images of 3072 values" in done.stderr
+    given = f"{DIGITS['train']} training images of 3072 values"
+    assert f"encoders.pca.components: 4000 is too many for {given}" in done.stderr
+    assert f"error: encoders.age.batch: 5000 is too many for {given}" in done.stderr
     assert list((fresh.folder / folder).glob("*")) == []
 
 

@@ -9,7 +9,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import safetensors.torch
-import timm
 import torch
 from PIL import Image
 from sklearn.datasets import load_sample_images
@@ -37,6 +36,13 @@ def pictures():
     return np.random.default_rng(0).integers(0, 256, (5, 3, 16, 16), dtype=np.uint8)
 
 
+def timms(name):
+    """A model of timm, which is imported here: it takes long, and every worker reads this file."""
+    import timm
+
+    return timm.create_model(name).eval()
+
+
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
     """A function: name of a timm model -> a file of random weights for it, and the model."""
@@ -45,7 +51,7 @@ def weights(tmp_path_factory):
     def of(name):
         if name not in made:
             torch.manual_seed(0)
-            model = timm.create_model(name).eval()
+            model = timms(name)
             safetensors.torch.save_file(model.state_dict(), folder / f"{name}.safetensors")
             made[name] = str(folder / f"{name}.safetensors"), model
         return made[name]
@@ -61,7 +67,7 @@ def embed(pictures, **options):
 
 def test_the_installed_weights_know_a_daisy():
     """They stand where timm's model expects them: a flower and a palace have the classes that ImageNet gives them."""
-    model = timm.create_model(pretrained.MODEL).eval()
+    model = timms(pretrained.MODEL)
     model.load_state_dict(pretrained.by_order(torch.load(pretrained.packaged(), weights_only=True)))
     found = []
     for picture in load_sample_images().images:

@@ -7,7 +7,6 @@ import scipy.linalg
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torchmetrics.image.fid import _compute_fid
 from torchvision.models import inception_v3
 
 from visrec.errors import UserError
@@ -49,6 +48,8 @@ def test_statistics_by_hand():
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 1000), st.integers(1, 8), st.integers(2, 30))
 def test_equals_torchmetrics(seed, width, rows):  # with fewer rows than features covariances are singular
+    from torchmetrics.image.fid import _compute_fid  # here: it takes long, and every worker reads this file
+
     a = frechet.statistics(normal(rows, width, seed=seed))
     b = frechet.statistics(normal(rows + 3, width, seed=seed + 1) @ normal(width, width, seed=seed + 2) + 0.5)
     theirs = float(_compute_fid(*(torch.from_numpy(each) for each in (*a, *b))))

@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from visrec.data.models import USABLE
@@ -112,9 +113,9 @@ def _score(offered: Mapping[str, Any]) -> tuple[str, str]:
 
 def _values(found: pd.DataFrame, where: Mapping[str, Any]) -> pd.DataFrame:
     """The values of one score and their limits, by split, encoder and trial."""
-    for column, value in where.items():
-        found = found[found[column].isna() if value is None else found[column] == value]
-    return found.drop_duplicates(["split", "encoder", "trial"]).set_index(["split", "encoder", "trial"])[MEASURED]
+    fits = [found[column].isna() if value is None else found[column] == value for column, value in where.items()]
+    found = found[np.logical_and.reduce(fits)].set_index(["split", "encoder", "trial"])[MEASURED].astype(float)
+    return found[~found.index.duplicated()]
 
 
 def _encoder(
@@ -158,26 +159,23 @@ def _places(
         .sort_values(["chosen", "val_precision"], ascending=False, kind="stable")
     )
     stands = rank.drop_duplicates(["y", "x"])
-    places = pd.MultiIndex.from_frame(stands[["y", "x"]])
-    grid_cells = pd.MultiIndex.from_product(axes)
-    chosen = stands.index[stands["chosen"]]
+    standing = pd.MultiIndex.from_frame(stands[["y", "x"]]).get_indexer(pd.MultiIndex.from_product(axes))
+    lines = standing.reshape(len(axes[0]), len(axes[1]))  # row of `stands` in each cell, -1 in an empty one
+    chosen = np.flatnonzero(stands["chosen"])
+    measured = np.concatenate([np.empty((len(rows), 0)), *(known.reindex(keys) for _, known in offered)], axis=1)
+    means = pd.DataFrame(measured, rows.index).groupby(rows["setting"]).mean().loc[stands.index].to_numpy()
     found: dict[str, list] = {"values": [], "spans": [], "beside": []}
-    for one, known in offered:
-        means = known.reindex(keys).astype(float).set_axis(rows.index).groupby(rows["setting"]).mean().loc[stands.index]
+    for number, (one, _) in enumerate(offered):
+        value, low, high = means[:, number * len(MEASURED) :][:, : len(MEASURED)].T
         if split == "val" and one["where"] == PAIRED | {"k": one["where"]["k"]}:
-            words = stands["beside_chosen"]
+            words = [*stands["beside_chosen"]]
         else:
-            centre = means.loc[chosen[0], MEASURED[1:]] if len(chosen) else (math.nan, math.nan)
-            told = [apart(limits, centre) for limits in means[MEASURED[1:]].to_numpy()]
-            words = pd.Series(told, means.index, dtype=object)
-        words = words.where(~stands["chosen"] & means["value"].notna(), "")
-        shown = means.assign(words=words).set_axis(places).reindex(grid_cells)
-        lines = [
-            shown.iloc[start : start + len(axes[1])].to_dict("records") for start in range(0, len(shown), len(axes[1]))
-        ]
-        found["values"].append([[_number(cell["value"]) for cell in line] for line in lines])
-        found["spans"].append([[_span(cell["low"], cell["high"]) for cell in line] for line in lines])
-        found["beside"].append([[cell["words"] if cell["words"] in WORDS else "" for cell in line] for line in lines])
+            centre = (low[chosen[0]], high[chosen[0]]) if len(chosen) else (math.nan, math.nan)
+            words = [apart(limits, centre) for limits in zip(low, high, strict=True)]
+        told = [row not in chosen and not math.isnan(value[row]) and words[row] in WORDS for row in range(len(stands))]
+        found["values"].append([[_number(value[row]) if row >= 0 else None for row in line] for line in lines])
+        found["spans"].append([[_span(low[row], high[row]) if row >= 0 else None for row in line] for line in lines])
+        found["beside"].append([[words[row] if row >= 0 and told[row] else "" for row in line] for line in lines])
     return found
 
 

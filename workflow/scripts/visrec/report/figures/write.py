@@ -13,6 +13,7 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import pandas as pd
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from visrec.data.csv_files import read_table
@@ -98,7 +99,8 @@ def _ranked(grid: pd.DataFrame, trials: Sequence[Trial]) -> dict[str, list[str]]
 
 def _save(figure: Figure, path: Path) -> None:
     drawn = io.StringIO()
-    figure.savefig(drawn, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
+    # `savefig` would draw it twice, the first time for its layout alone, which is made here, too.
+    FigureCanvasSVG(figure).print_svg(drawn, metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
     plt.close(figure)
     write_text(path, PATHS.sub(_shorten, drawn.getvalue()))
 
