@@ -104,32 +104,41 @@ def endless(loader: DataLoader, device: torch.device) -> Iterator[Tensor]:
             yield batch.to(device)
 
 
+def made_up(size: int) -> np.ndarray:
+    """Pictures of noise, uint8 (IMAGES, 3, S, S), the same every time."""
+    return np.random.default_rng(0).integers(0, 256, (IMAGES, 3, size, size), dtype=np.uint8)
+
+
+def resident(size: int, batch: int, device: torch.device) -> Batches:
+    """Batches of them, on the device."""
+    return Batches(torch.from_numpy(made_up(size)).to(device), None, batch, 0)
+
+
 def variants(options: dict, size: int, device: torch.device) -> dict[str, Callable[[], Callable[[], None]]]:
     """Name -> what makes one whole iteration, fetching of the real batch included."""
-    images = np.random.default_rng(0).integers(0, 256, (IMAGES, 3, size, size), dtype=np.uint8)
     batch = options["batch"]
-    loader = endless(DataLoader(Pictures(images), batch, shuffle=True, drop_last=True), device)
-    resident = Batches(torch.from_numpy(images).to(device), None, batch, 0)
+    loader = endless(DataLoader(Pictures(made_up(size)), batch, shuffle=True, drop_last=True), device)
+    batches = resident(size, batch, device)
     count = iter(range(1, sys.maxsize))
 
     def build(kind: type[Method], precision: str) -> Method:
         return make(kind, Setup(options | {"precision": precision}, size, 0, device))
 
-    def plain(kind: type[Method], precision: str, batches: Callable[[], Tensor]) -> Callable[[], None]:
+    def plain(kind: type[Method], precision: str, fetch: Callable[[], Tensor]) -> Callable[[], None]:
         method = build(kind, precision)
         method.begin()
-        return lambda: method.step(batches(), None)
+        return lambda: method.step(fetch(), None)
 
     def captured(kind: type[Method]) -> Callable[[], None]:
-        _, step = capture.prepare(lambda: build(kind, "bf16"), *resident[1])
-        return lambda: step(*resident[next(count)])
+        _, step = capture.prepare(lambda: build(kind, "bf16"), *batches[1])
+        return lambda: step(*batches[next(count)])
 
     found = {
         "the reference's way": lambda: plain(ReferenceWay, "fp32", lambda: next(loader)),
-        "ours, fp32": lambda: plain(Training, "fp32", lambda: resident[next(count)][0]),
+        "ours, fp32": lambda: plain(Training, "fp32", lambda: batches[next(count)][0]),
     }
     if resolve_precision("auto", device) == torch.bfloat16:  # emulated it takes seconds per iteration
-        found["ours, bf16"] = lambda: plain(Training, "bf16", lambda: resident[next(count)][0])
+        found["ours, bf16"] = lambda: plain(Training, "bf16", lambda: batches[next(count)][0])
     if device.type == "cuda":
         found["ours, bf16, CUDA graphs"] = lambda: captured(Training)
         found["compiled, bf16, CUDA graphs"] = lambda: captured(CompiledWay)
@@ -247,8 +256,7 @@ def turns(name: str, architecture: str, size: int, batch: int, device: torch.dev
 
 def alone(architecture: str, size: int, batch: int, device: torch.device) -> None:
     """Print images per second of one training over ten seconds: what `side_by_side` starts several of."""
-    images = np.random.default_rng(0).integers(0, 256, (IMAGES, 3, size, size), dtype=np.uint8)
-    batches = Batches(torch.from_numpy(images).to(device), None, batch, 0)
+    batches = resident(size, batch, device)
     setup = Setup(options_of(architecture=architecture, batch=batch), size, 0, device)
     _, step = capture.prepare(lambda: make(Training, setup), *batches[1])
     done, began = -5, time.perf_counter()
@@ -292,14 +300,13 @@ def side_by_side(architecture: str, size: int, batch: int, threads: int, device:
 
 def in_streams(architecture: str, size: int, batch: int, device: torch.device) -> None:
     """Print the sum of images per second of several trainings in one process, each on a stream of its own."""
-    images = np.random.default_rng(0).integers(0, 256, (IMAGES, 3, size, size), dtype=np.uint8)
-    resident, count = Batches(torch.from_numpy(images).to(device), None, batch, 0), iter(range(1, sys.maxsize))
+    batches, count = resident(size, batch, device), iter(range(1, sys.maxsize))
     setup = Setup(options_of(architecture=architecture, batch=batch), size, 0, device)
     steps = []
     for _ in range(8):
         stream = torch.cuda.Stream(device)
         with torch.cuda.stream(stream):
-            steps.append((stream, capture.prepare(lambda: make(Training, setup), *resident[1])[1]))
+            steps.append((stream, capture.prepare(lambda: make(Training, setup), *batches[1])[1]))
         synchronise(device)
     print(f"\ntrainings in one process, {architecture}, {size} px, batch {batch}, precision auto")
     print(f"{'trainings':>10}{'img/s':>9}")
@@ -308,7 +315,7 @@ def in_streams(architecture: str, size: int, batch: int, device: torch.device) -
         def turn(number: int = number) -> None:
             for stream, step in steps[:number]:
                 with torch.cuda.stream(stream):
-                    step(*resident[next(count)])
+                    step(*batches[next(count)])
 
         seconds(turn, 10, device)
         print(f"{number:10}{number * batch / seconds(turn, 500, device):9.0f}", flush=True)
