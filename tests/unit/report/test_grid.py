@@ -214,7 +214,7 @@ def test_any_score_can_be_shown(page_file, open_page):
 def test_without_javascript_there_is_the_figure_alone(page_file, open_page):
     page = open_page(page_file, java_script_enabled=False)
     assert not page.locator(".heat").is_visible()
-    assert page.locator("#grid picture").is_visible()
+    assert page.locator("#grid .drawn svg").first.is_visible()
 
 
 @pytest.mark.browser

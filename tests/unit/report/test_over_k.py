@@ -23,6 +23,12 @@ def test_a_curve_of_each_encoder_by_hand():
     assert [round(point["y"], 1) for point in pca["points"]] == [
         round(100 * (value - low) / (high - low), 1) for value in (0.624, 0.62, 0.616, 0.606)
     ]
+    assert [point["says"].replace("\N{NO-BREAK SPACE}", " ") for point in pca["points"]] == [
+        "pca: 62.4 % [60.4, 64.4] at k = 1",
+        "pca: 62.0 % [60.0, 64.0] at k = 3",
+        "pca: 61.6 % [59.6, 63.6] at k = 5",
+        "pca: 60.6 % [58.6, 62.6] at k = 10",
+    ]
     # y from the top; a band goes along its upper and back along its lower limit
     assert pca["line"].split()[1] == f"33.333,{100 - pca['points'][1]['y']:.6g}" == "33.333,15"
     assert pca["band"].split()[1] == "33.333,5"

@@ -11,6 +11,7 @@ from visrec.experiment import registry
 from visrec.experiment.trials import Trial
 from visrec.report import style
 from visrec.report.figures.curves import FLOOR, MANY, POINTS, curves, decades, limits, read_history, readings, thin
+from visrec.report.figures.drawing import described
 from visrec.report.settings import setting
 
 READINGS = {
@@ -101,6 +102,20 @@ def test_lines_are_the_columns_over_the_iterations(declared):
             line = titled(figure)[title].lines[0]
             np.testing.assert_array_equal(line.get_xdata(), STEPS)
             np.testing.assert_array_equal(line.get_ydata(), table[column])
+
+
+def test_panels_and_curves_say_what_they_are(declared):
+    with draw([(made_up(1), full()), (made_up(2), full())], {"made_up": setting(made_up(2))}) as figure:
+        about = described(figure)
+        assert [about[f"panel-{number}"]["title"] for number in (1, 2, 5)] == ["Loss", "Rank", "Images per second"]
+        assert [about[f"panel-{number}"]["log"] for number in (1, 2)] == [False, True]
+        assert about["panel-1"]["x"] == pytest.approx(figure.axes[0].get_xlim(), rel=1e-5)
+        assert about["panel-2"]["y"] == pytest.approx(figure.axes[1].get_ylim(), rel=1e-5)
+        curves_of = [[about[gid] for gid in about if gid.startswith(f"panel-{number}-")] for number in (1, 4)]
+        assert curves_of == [["made_up: tau 1", "made_up: tau 2 (chosen)"]] * 2  # not the ideal
+        assert len(about) == 5 * 3
+    with draw([]) as figure:
+        assert described(figure) == {}
 
 
 def test_limits_start_at_zero_where_that_is_declared_and_hold_the_ideal(declared):

@@ -8,7 +8,6 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import pandas as pd
 import yaml
@@ -19,7 +18,6 @@ from visrec.data.files import write_text
 from visrec.data.hdf5 import IMAGES, reading
 from visrec.data.images import read_image_info
 from visrec.data.models import USABLE
-from visrec.errors import UserError
 from visrec.experiment import layout
 from visrec.experiment.layout import Experiment
 from visrec.experiment.trials import Trial
@@ -40,6 +38,7 @@ from visrec.report.examples import examples
 from visrec.report.facts import costs, facts, limits, near_copies
 from visrec.report.glance import glance
 from visrec.report.grid import grid, open_settings
+from visrec.report.inline_svg import Colours, figure
 from visrec.report.inputs import UNFINISHED, State, disclosures, statuses, warnings
 from visrec.report.layer_sections import layers
 from visrec.report.map import embedding_map
@@ -87,27 +86,19 @@ CONTENTS = {
 }
 OVERALL = ("overall", "overall_pairs")  # tables of all datasets together
 NUMBERS = ("scores", "leaderboard", "grid", "comparisons", *OVERALL, "selection", "overlap", "atlas")  # tables read
-UNQUOTED = ",;?=@&$+!*[]{}|'"  # allowed in a data: URI inside srcset; what HTML minds is escaped on top
+DRAWN = {"curves": True, "heatmap": True, "layers": False, "atlas": True}  # figure -> whether there is one for phones
 TEXTS = {"classes": ["class"], "confusion": ["class", "recommended"]}  # further tables read, and their texts
 
 
-def _figure(figures: Path, dataset: str, size: int, stem: str, narrow: bool = False) -> dict[str, str]:
-    """The data: URIs of one figure: light, dark and, with `narrow`, both once more for phones."""
-    variants = {"light": "", "dark": "-dark"}
-    if narrow:
-        variants |= {"narrow_light": "-narrow", "narrow_dark": "-narrow-dark"}
-    found = {}
-    for variant, end in variants.items():
-        path = figures / dataset / f"{size}px" / f"{stem}{end}.svg"
-        if not path.exists():
-            raise UserError(f"{path}: figure is missing; run the rule figures")
-        try:
-            svg = path.read_text(encoding="utf-8")
-        except UnicodeDecodeError as error:
-            raise UserError(f"{path}: is damaged ({error}); delete it and run again") from error
-        # Percent-encoding makes SVG text a quarter shorter than base64 does.
-        found[variant] = f"data:image/svg+xml,{quote(svg, safe=UNQUOTED)}"
-    return found
+def _figures(folder: Path, prefix: str, colours: Colours) -> dict[str, list[dict[str, Any]]]:
+    """The figures of one dataset and size, from `inline_svg.figure`: each for a window, and some for phones as well."""
+    return {
+        name: [
+            figure(folder, f"{name}{end}", f"{prefix}-{name}{end}", colours)
+            for end in (("", "-narrow") if narrow else ("",))
+        ]
+        for name, narrow in DRAWN.items()
+    }
 
 
 def _pictured(experiment: Experiment, chapter: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
@@ -274,6 +265,8 @@ def report(
     published = ladder.read(ladder_csv) if ladder_csv else []
     most = sheets.bytes_per_sheet(trials)
     chapters = []
+    encoders = list(dict.fromkeys(trial.encoder for trial in trials))
+    colours = Colours(encoders)
     states: dict[str, State] = {}
     for number, (dataset, size) in enumerate(dict.fromkeys((trial.dataset, trial.size) for trial in trials)):
         here = experiment.of([trial for trial in trials if (trial.dataset, trial.size) == (dataset, size)])
@@ -282,12 +275,7 @@ def report(
         shown = [trial for trial in here.trials if chapter["shown"][trial.encoder] == trial.name]
         chapter |= {
             "id": f"d{number + 1}",
-            "figures": {
-                "curves": _figure(figures, dataset, size, "curves", narrow=True),
-                "heatmap": _figure(figures, dataset, size, "heatmap", narrow=True),
-                "layers": _figure(figures, dataset, size, "layers"),
-                "atlas": _figure(figures, dataset, size, "atlas", narrow=True),
-            },
+            "figures": _figures(figures / dataset / f"{size}px", f"d{number + 1}", colours),
             "sheets": sheets.sheets(here, chapter["states"], chapter["shown"], most),
         }
         chapters.append(chapter | _pictured(experiment.of(shown), chapter, config))
@@ -301,9 +289,10 @@ def report(
         filled=[anchor for _, entries in contents for anchor, _ in entries],
         experiment=experiment.name,
         chapters=chapters,
-        encoders=list(dict.fromkeys(trial.encoder for trial in trials)),
+        encoders=encoders,
         trials=trials,
-        looks=style.looks(trial.encoder for trial in trials),
+        looks=style.looks(encoders),
+        colours=colours.further,
         style=style,
         paper=paper(chapters),
         filters=leaderboard.filters(chapters),

@@ -5,7 +5,7 @@ from typing import Any
 
 from visrec.report.charts import shares, spaced
 from visrec.report.score_tables import Rows, pick
-from visrec.report.verdict import missing, percent
+from visrec.report.verdict import missing, percent, span
 
 LABEL = 7.5  # height of a label, in percent of the chart's
 
@@ -19,7 +19,7 @@ def curves(scores: Rows, encoders: Sequence[str]) -> dict[str, Any] | None:
 
     Returns:
         x and y ticks, `chance` of each k, and `lines`: encoder, corners of an SVG polyline and of a band, the points
-        with their values, and the place of its label.
+        with what is said at them, and the place of its label.
     """
     ks = sorted({row["k"] for own in scores.values() for row in own if row["metric"] == "precision" and row["k"]})
     found = {k: pick(scores, "knn", "precision", k) for k in ks}
@@ -43,7 +43,9 @@ def curves(scores: Rows, encoders: Sequence[str]) -> dict[str, Any] | None:
                 "encoder": encoder,
                 "line": _corners(ends["value"]),
                 "band": _corners([*ends["high"], *reversed(ends["low"])]),
-                "points": [{"x": across[k], "y": up.at(row["value"])} for k, row in own],
+                "points": [
+                    {"x": across[k], "y": up.at(row["value"]), "says": _says(encoder, k, row)} for k, row in own
+                ],
                 "last": up.at(own[-1][1]["value"]),
                 "says": ", ".join(f"{percent(row['value'])} at {k}" for k, row in own),
             }
@@ -60,6 +62,10 @@ def curves(scores: Rows, encoders: Sequence[str]) -> dict[str, Any] | None:
 
 def _measured(row: Mapping[str, Any] | None) -> bool:
     return row is not None and not any(missing(row[name]) for name in ("value", "low", "high"))
+
+
+def _says(encoder: str, k: int, row: Mapping[str, Any]) -> str:
+    return f"{encoder}: {percent(row['value'])} {span(row['low'], row['high'])} at k = {k}"
 
 
 def _corners(points: Sequence[tuple[float, float]]) -> str:

@@ -22,6 +22,18 @@ HEALTHY = {"light": "#dcebdd", "dark": "#20342a"}
 BETTER = {"light": "#9fd0cf", "dark": "#0f5a60"}
 WORSE = {"light": "#ecc98a", "dark": "#6b4a08"}
 OPEN = {"light": "#ebe7df", "dark": "#2c2926"}
+# CSS variable on the page -> its colour in each theme.
+NAMED = {
+    "--ground": GROUND,
+    "--ink": INK,
+    "--muted": MUTED,
+    "--rule": RULE,
+    "--accent": ACCENT,
+    "--better": BETTER,
+    "--worse": WORSE,
+    "--open": OPEN,
+}
+FONTS = ("Helvetica Neue", "Segoe UI", "Helvetica", "Arial", "Liberation Sans", "DejaVu Sans")  # of figures
 
 ORANGE, BLUE, GREEN = ("#b8400a", "#ff9a5e"), ("#0068a8", "#62b6ee"), ("#00775a", "#48c79d")
 GREY, PURPLE, AMBER = ("#6a655e", "#a8a29a"), ("#8a4a86", "#d7a0d2"), ("#8f6500", "#e3b341")
@@ -150,7 +162,7 @@ def settings(theme: str) -> dict[str, Any]:
         "legend.fontsize": 8,
         "hatch.linewidth": 0.5,
         "font.family": "sans-serif",
-        "font.sans-serif": ["Helvetica Neue", "Segoe UI", "Helvetica", "Arial", "Liberation Sans", "DejaVu Sans"],
+        "font.sans-serif": list(FONTS),
         "font.size": 8.5,
         # Text stays text, so that it can be read aloud and searched; a fixed salt makes the files repeatable.
         "svg.fonttype": "none",

@@ -121,7 +121,16 @@ def curves(
         _group(part, panels[encoder], lines[encoder], theme, columns)
         if headings:
             part.suptitle(encoder, x=0.01, ha="left", fontsize=11.5, fontweight="bold")
+    _name(figure)
     return figure
+
+
+def _name(figure: Figure) -> None:
+    """Give panels and their curves an id in the SVG (see `drawing.described`)."""
+    for number, axis in enumerate((axis for axis in figure.axes if axis.get_visible()), 1):
+        axis.set_gid(f"panel-{number}")
+        for place, line in enumerate((line for line in axis.lines if line.get_label() != IDEAL), 1):
+            line.set_gid(f"panel-{number}-curve-{place}")
 
 
 def _lines(

@@ -2,6 +2,7 @@
 
 import re
 import textwrap
+from typing import Any
 
 import matplotlib
 import matplotlib.pyplot as plt
@@ -25,6 +26,26 @@ def nothing(words: str, width: float = COLUMN) -> Figure:
 def caption(figure: Figure, text: str, theme: str) -> None:
     """A line below a figure that explains it."""
     figure.supxlabel(text, fontsize=8, color=style.MUTED[theme], x=0.01, ha="left")
+
+
+def described(figure: Figure) -> dict[str, str | dict[str, Any]]:
+    """What a reader may want to know of panels and curves that have a gid, for who reads the SVG.
+
+    Returns:
+        gid of a line -> its label; gid of axes -> title, the limits `x` and `y`, and whether y is logarithmic, `log`.
+    """
+    about: dict[str, str | dict[str, Any]] = {}
+    for axis in figure.axes:
+        if axis.get_gid() is None:
+            continue
+        about[axis.get_gid()] = {
+            "title": axis.get_title(loc="left").replace("\n", " "),
+            "x": [float(f"{end:.6g}") for end in axis.get_xlim()],
+            "y": [float(f"{end:.6g}") for end in axis.get_ylim()],
+            "log": axis.get_yscale() == "log",
+        }
+        about |= {line.get_gid(): line.get_label().replace("\n", " ") for line in axis.lines if line.get_gid()}
+    return about
 
 
 def wrapped(text: str, width: int) -> str:

@@ -5,6 +5,7 @@ screen is more, and a file's name must not depend on what is in it.
 """
 
 import io
+import json
 import re
 import warnings
 from collections.abc import Callable, Sequence
@@ -23,7 +24,7 @@ from visrec.experiment.trials import Trial
 from visrec.report import FIGURES, style
 from visrec.report.figures.atlas import atlas
 from visrec.report.figures.curves import curves, read_history
-from visrec.report.figures.drawing import PHONE, WIDE
+from visrec.report.figures.drawing import PHONE, WIDE, described
 from visrec.report.figures.heatmap import heatmap
 from visrec.report.figures.layers import layers
 from visrec.report.figures.leaderboard import leaderboard
@@ -98,9 +99,11 @@ def _ranked(grid: pd.DataFrame, trials: Sequence[Trial]) -> dict[str, list[str]]
 
 
 def _save(figure: Figure, path: Path) -> None:
-    drawn = io.StringIO()
+    drawn, metadata = io.StringIO(), dict.fromkeys(("Date", "Creator", "Format", "Type"))
+    if about := described(figure):
+        metadata["Description"] = json.dumps(about, ensure_ascii=False)
     # `savefig` would draw it twice, the first time for its layout alone, which is made here, too.
-    FigureCanvasSVG(figure).print_svg(drawn, metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
+    FigureCanvasSVG(figure).print_svg(drawn, metadata=metadata)
     plt.close(figure)
     write_text(path, PATHS.sub(_shorten, drawn.getvalue()))
 
