@@ -72,8 +72,9 @@ def test_in_forced_colours_text_and_curves_can_be_seen(path, open_page):
 
 
 def test_one_layout_is_shown_and_it_has_a_name(path, open_page):
+    page = unfolded(open_page(path))
     for width, place in ((1280, 0), (390, 1)):
-        page = unfolded(open_page(path, width=width))
+        page.set_viewport_size({"width": width, "height": 900})
         shown = page.locator("#training .drawn svg").evaluate_all("all => all.map(one => one.checkVisibility())")
         assert shown == [place == 0, place == 1]
         assert page.get_by_role("figure", name="Training curves of digits, 16 px").count() == 1
@@ -118,9 +119,10 @@ def test_curves_are_walked_with_the_keyboard(path, open_page, drawn):
     assert said(page)[1].endswith(f" at iteration {row['iteration']:.0f}")
     assert title == "Encoder's loss"
     assert float(number) == pytest.approx(row["loss_encoder"], abs=0.01)
-    for _ in range(40):  # to the last panel, and no further
-        page.keyboard.press("ArrowDown")
-    assert said(page)[1].startswith("Images per second: ")
+    page.keyboard.press("ArrowDown")  # of this panel the last is the chosen, which is drawn on top
+    assert said(page)[0] != CHOSEN
+    assert said(page)[1].startswith("Cosine of z and e(g(z)): ")
+    assert said(page)[1].endswith(f" at iteration {row['iteration']:.0f}")
     page.keyboard.press("Escape")
     assert not page.locator(".readout").is_visible()
     plot = page.locator("#over_k .plot")

@@ -19,7 +19,7 @@ from visrec.report import FIGURES, TABLES, html, tables
 from visrec.report.grid import open_settings
 from visrec.report.ladder import COLUMNS
 
-EMPTY = '<svg viewBox="0 0 1 1" width="1pt" height="1pt"/>'  # a figure
+FIGURE = '<svg viewBox="0 0 1 1" width="1pt" height="1pt"><defs><path id="m"/></defs><use href="#m"/></svg>'
 VOID = {"meta", "img", "input", "source", "br", "link"}
 
 
@@ -68,7 +68,7 @@ def page_of(results, trials, config=None, commit="abc1234", configfiles=(), draw
     if not drawn:  # drawing is slow, and tested elsewhere
         for dataset, size in {(one.dataset, one.size) for one in trials}:
             for name in FIGURES:
-                write_text(results / "figures" / dataset / f"{size}px" / name, EMPTY)
+                write_text(results / "figures" / dataset / f"{size}px" / name, FIGURE)
     config = {**(config or fixture.CONFIG), "report": {"queries": 3, "neighbours": 5}}
     experiment = fixture.experiment(results, trials, list(config["evaluators"]))
     html.report(experiment, config, results, commit, configfiles, ladder_csv=ladder_csv)
@@ -255,6 +255,9 @@ def test_two_datasets_have_a_common_verdict_and_their_own_and_a_leaderboard_each
     assert [(one["class"], one["data-dataset"]) for one in bodies] == [
         (kind, dataset) for dataset in ("svhn", "digits") for kind in ("rows", "constants")
     ]
+    marks = [attrs["id"] for tag, attrs in page.tags if tag == "path" and "id" in attrs]
+    assert len(set(marks)) == len(marks) == 10  # five figures of each: nothing was trained
+    assert marks == [attrs["href"].removeprefix("#") for tag, attrs in page.tags if tag == "use"]
     text = page.all_text()
     assert "Only the SVHN table is comparable." in text
     assert len([tag for tag, attrs in page.tags if tag == "table" and "paper" in attrs["class"].split()]) == 2

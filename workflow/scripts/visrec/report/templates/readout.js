@@ -20,8 +20,8 @@ function readable(box, curvesOf) {
     const place = { left: `${own.left + scrollX + x * own.width}px`, top: `${own.top + scrollY + y * own.height}px` };
     for (const one of [spot, readout]) Object.assign(one.style, place);
     readout.classList.toggle("before", x > 0.5);
-    readout.textContent = says();
     readout.hidden = spot.hidden = false;
+    readout.textContent = says();
   };
   const lookAt = (event) => {
     curves ||= curvesOf();
@@ -64,6 +64,7 @@ function readable(box, curvesOf) {
     if (!ways[event.key] || !curves.length) return;
     at = ways[event.key](at);
     show();
+    spot.scrollIntoView({ block: "nearest" });
     event.preventDefault();
   });
 }
@@ -105,10 +106,11 @@ function curvesIn(svg) {
     const [first, last] = about.x;
     const number = (y) => {
       const share = (bottom - y) / (bottom - top);
-      if (share > 1) return `above ${high}`;
-      if (share < 0) return `below ${low}`;
-      if (about.log) return Number((low * (high / low) ** share).toPrecision(2)).toLocaleString("en");
-      return rounded(low + share * (high - low), (high - low) / (bottom - top) / DRAWN);
+      const inside = Math.min(1, Math.max(0, share));
+      const words = about.log
+        ? Number((low * (high / low) ** inside).toPrecision(2)).toLocaleString("en")
+        : rounded(low + inside * (high - low), (high - low) / (bottom - top) / DRAWN);
+      return (share > 1 ? "above " : share < 0 ? "below " : "") + words;
     };
     return [...panel.querySelectorAll(".curve")].map((curve) => corners(curve.querySelector("path")).map(([x, y]) => {
       const key = first + (x - left) / (right - left) * (last - first);
@@ -119,7 +121,18 @@ function curvesIn(svg) {
   }).filter((points) => points.length);
 }
 
-for (const svg of document.querySelectorAll(".drawn svg:has(.panel)")) readable(svg, () => curvesIn(svg));
+function explain(figure) {
+  const help = document.createElement("p");
+  help.className = "note";
+  help.textContent = "Point at a curve to read its values, or go along it with the arrow keys.";
+  figure.after(help);
+}
+
+for (const figure of document.querySelectorAll(".drawn")) {
+  const drawn = [...figure.children].filter((svg) => svg.querySelector(".panel"));
+  for (const svg of drawn) readable(svg, () => curvesIn(svg));
+  if (drawn.length) explain(figure);
+}
 
 for (const plot of document.querySelectorAll(".plot.readable")) {
   const curves = [];
@@ -130,16 +143,11 @@ for (const plot of document.querySelectorAll(".plot.readable")) {
     point.removeAttribute("title");
   }
   readable(plot, () => curves);
+  explain(plot.parentNode);
 }
 
 // Names instead of tooltips, which would come on top.
 for (const title of document.querySelectorAll(".drawn title, .readable title")) {
   title.parentNode.setAttribute("aria-label", title.textContent);
   title.remove();
-}
-for (const figure of document.querySelectorAll(".drawn:has(.panel), .chart:has(.readable)")) {
-  const help = document.createElement("p");
-  help.className = "note";
-  help.textContent = "Point at a curve to read its values, or go along it with the arrow keys.";
-  figure.after(help);
 }
