@@ -22,8 +22,7 @@ Metrics are the entries of `visrec.scoring.metrics.METRICS`; all but coverage, g
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
-from itertools import groupby
+from itertools import groupby, product
 from typing import Any
 
 import numpy as np
@@ -33,14 +32,14 @@ from visrec.data.embeddings import Embeddings
 from visrec.data.hdf5 import SPLITS
 from visrec.errors import UserError
 from visrec.evaluators import Score, class_counts
-from visrec.evaluators._retrieval import Measured, Pass, Wanted, measure
+from visrec.evaluators._retrieval import Measured, Pass, Request, Wanted, bases, measure
 from visrec.scoring import neighbours
 from visrec.scoring.chance import majority, self_counted
 from visrec.scoring.metrics import ATTRIBUTES, IDENTITY, METRICS, Metric
 from visrec.scoring.protocols import PROTOCOLS
 from visrec.scoring.queries import choose_queries, first_by_digest
 from visrec.scoring.retrieved import Asked
-from visrec.scoring.transforms import DISTANCES, TRANSFORMS, Change, mapped
+from visrec.scoring.transforms import TRANSFORMS
 
 OPTIONS = {
     "k": {
@@ -98,33 +97,36 @@ def evaluate(embeddings: Embeddings, options: Mapping[str, Any], seed: int, devi
     class_counts(embeddings)  # checks that all images have labels
     if ks[-1] >= len(embeddings.splits["train"].ids):
         raise UserError(f"knn: k = {ks[-1]} needs more than {ks[-1]} training images; choose a smaller k")
-    scores = []
     # Of one layer, blocks are raw features in another unit, and the output is all there is.
-    further = [each for each in options["features"] if len(embeddings.layers) != 1 or not TRANSFORMS[each].of_layers]
-    for features in dict.fromkeys(["raw", *further]):
-        change = _fitted(embeddings, features) if embeddings.status == "ok" else None
-        for distance in dict.fromkeys(["l2", *options["distances"]]):
-            first = (features, distance) == ("raw", "l2")
-            for split in SPLITS if first else ("val", "test"):
-                passed = Pass(split, features, distance, first)
-                rows = _rows(passed, embeddings, ks)
-                if embeddings.status == "ok":
-                    known = [row for row in rows if row.wanted is not None]
-                    greatest = max(row.score.k or 1 for row in known)
-                    space = partial(mapped, change, DISTANCES[distance].map)
-                    wanted, asked = [row.wanted for row in known], _asked(embeddings, split, options["train_queries"])
-                    measured = measure(passed, embeddings, space, wanted, greatest, device, asked)
-                    scores += [row.filled(measured) for row in rows]
-                else:
-                    scores += [replace(row.score, status=embeddings.status) for row in rows]
-    return scores
+    of_layers = {name for name, each in TRANSFORMS.items() if each.weights}
+    features = [each for each in options["features"] if len(embeddings.layers) != 1 or each not in of_layers]
+    rows = {here: _rows(here, embeddings, ks) for here in _passes(["raw", *features], ["l2", *options["distances"]])}
+    if embeddings.status != "ok":
+        return [replace(row.score, status=embeddings.status) for found in rows.values() for row in found]
+    request = Request(
+        embeddings,
+        {here: [row.wanted for row in found if row.wanted is not None] for here, found in rows.items()},
+        {split: _queries(embeddings, split, options["train_queries"]) for split in SPLITS},
+        device,
+    )
+    measured: dict[Pass, dict[Wanted, Measured]] = {}
+    for base in bases(list(dict.fromkeys(["raw", *features])), embeddings, device):
+        measured |= measure(base, request)
+    return [row.filled(measured[here]) for here, found in rows.items() for row in found]
 
 
-def _asked(embeddings: Embeddings, split: str, train_queries: int) -> np.ndarray | None:
-    """Rows of a split that ask; None: all. Of train the first by the SHA-256 of their ids."""
-    if split != "train" or not train_queries:
-        return None
-    return np.sort(first_by_digest(embeddings.splits["train"].ids, train_queries))
+def _passes(features: Sequence[str], distances: Sequence[str]) -> Iterator[Pass]:
+    """The spaces and splits in the order of the CSV; the first is the headline's, which alone is asked by train."""
+    for number, (changed, distance) in enumerate(product(dict.fromkeys(features), dict.fromkeys(distances))):
+        for split in SPLITS if number == 0 else ("val", "test"):
+            yield Pass(split, changed, distance, number == 0)
+
+
+def _queries(embeddings: Embeddings, split: str, train_queries: int) -> np.ndarray:
+    """Rows of a split that are queries: all, or of train the first by the SHA-256 of their ids."""
+    ids = embeddings.splits[split].ids
+    chosen = split == "train" and train_queries
+    return np.sort(first_by_digest(ids, train_queries)) if chosen else np.arange(len(ids))
 
 
 def lists(embeddings: Embeddings) -> tuple[np.ndarray, np.ndarray]:
@@ -134,10 +136,6 @@ def lists(embeddings: Embeddings) -> tuple[np.ndarray, np.ndarray]:
     k = min(LIST_K, len(train.ids))
     found = neighbours.nearest(test.features[chosen], train.features, k)
     return test.ids[chosen], found.rows[found.starts[:-1, None] + np.arange(k)]  # the first of those tied with the last
-
-
-def _fitted(embeddings: Embeddings, features: str) -> Change:
-    return TRANSFORMS[features].fit(embeddings.splits["train"].features, embeddings.layers)
 
 
 @dataclass(frozen=True)

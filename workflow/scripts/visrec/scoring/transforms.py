@@ -6,10 +6,14 @@ the order in which rows were summed cannot show in the result.
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from visrec.scoring.moments import moments
+
+if TYPE_CHECKING:
+    import torch
 
 WHITENED = 0.95  # share of the variance that the whitened components carry together
 ROWS = 1024  # rows in float64 at once
@@ -17,15 +21,16 @@ ROWS = 1024  # rows in float64 at once
 Change = Callable[[np.ndarray], np.ndarray]
 
 
-def fit(name: str, train: np.ndarray, layers: Mapping[str, slice]) -> Change:
+def fit(name: str, train: np.ndarray, layers: Mapping[str, slice], device: "torch.device | None" = None) -> Change:
     """A function float32 (N, D) -> float32 (N, D') fitted on the training features; inputs are left as they are.
 
     Args:
         name: one of `TRANSFORMS`.
         train: float32 (N, D), finite.
         layers: layer name -> its columns.
+        device: where whitening computes; None: on the CPU.
     """
-    return TRANSFORMS[name].fit(train, layers)
+    return TRANSFORMS[name].fit(train, layers, device)
 
 
 def mapped(change: Change, distance: Change, features: np.ndarray) -> np.ndarray:
@@ -49,44 +54,56 @@ def mapped(change: Change, distance: Change, features: np.ndarray) -> np.ndarray
     return out
 
 
-def _raw(train: np.ndarray, layers: Mapping[str, slice]) -> Change:
+def _raw(train: np.ndarray, layers: Mapping[str, slice], device: "torch.device | None") -> Change:
     """X."""
     return lambda features: features
 
 
-def _standardised(train: np.ndarray, layers: Mapping[str, slice]) -> Change:
+def _ones(train: np.ndarray, layers: Mapping[str, slice]) -> list[float]:
+    return [1.0] * len(layers)
+
+
+def _standardised(train: np.ndarray, layers: Mapping[str, slice], device: "torch.device | None") -> Change:
     """(x - m) / s: each feature has the same say in a distance; constant ones have none."""
     mean, variance = _rounded_moments(train)
     scale = _inverse(np.sqrt(variance))
     return lambda features: _by_rows(features, len(scale), lambda block: (block - mean) * scale)
 
 
-def _blocks_of_layers(train: np.ndarray, layers: Mapping[str, slice]) -> Change:
+def _blocks_of_layers(train: np.ndarray, layers: Mapping[str, slice], device: "torch.device | None") -> Change:
     """Each layer over the root of its summed variances: each layer has the same say in a distance.
 
     Otherwise a wide layer of large values would have nearly all of it.
     """
-    _, variance = _rounded_moments(train)
     scale = np.ones(train.shape[1], np.float32)
-    for part in layers.values():
-        scale[part] = _inverse(np.sqrt(variance[part].sum()))
+    for part, weight in zip(layers.values(), _inverse_spreads(train, layers), strict=True):
+        scale[part] = weight
     return lambda features: _by_rows(features, len(scale), lambda block: block * scale)
 
 
-def _output(train: np.ndarray, layers: Mapping[str, slice]) -> Change:
+def _inverse_spreads(train: np.ndarray, layers: Mapping[str, slice]) -> list[float]:
+    _, variance = _rounded_moments(train)
+    return [float(_inverse(np.sqrt(variance[part].sum()))) for part in layers.values()]
+
+
+def _output(train: np.ndarray, layers: Mapping[str, slice], device: "torch.device | None") -> Change:
     """The last layer alone: what a network was trained to make, which wide layers before it hide in a distance."""
     *_, last = layers.values()
     return lambda features: features[:, last].copy()  # a view would be taken for all of the features, see `mapped`
 
 
-def _whitened(train: np.ndarray, layers: Mapping[str, slice]) -> Change:
+def _last_alone(train: np.ndarray, layers: Mapping[str, slice]) -> list[float]:
+    return [0.0] * (len(layers) - 1) + [1.0]
+
+
+def _whitened(train: np.ndarray, layers: Mapping[str, slice], device: "torch.device | None") -> Change:
     """The leading principal components over their standard deviations, as many as carry `WHITENED` of the variance.
 
     Each direction has the same say; the many faint ones, which would drown them, are left out.
     """
     mean, _ = _rounded_moments(train)
-    axes = _whitening(train, mean)
-    return lambda features: _by_rows(features, axes.shape[1], lambda block: (block - mean) @ axes)
+    axes = _whitening(train, mean, device)
+    return lambda features: _by_rows(features, axes.shape[1], lambda block: _product(block - mean, axes, device))
 
 
 def unit(features: np.ndarray) -> np.ndarray:
@@ -137,29 +154,48 @@ def _rounded_moments(train: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return mean, variance + (exact - mean) ** 2
 
 
-def _whitening(train: np.ndarray, mean: np.ndarray) -> np.ndarray:
+def _whitening(train: np.ndarray, mean: np.ndarray, device: "torch.device | None") -> np.ndarray:
     """Leading principal axes over the standard deviation along each, float64 (D, components).
 
     From the covariance X^T X / N of the centred rows X, or where there are fewer rows than features from X X^T / N =
     U S U^T, which has the same eigenvalues S; the axes are then X^T U / sqrt(N S).
     """
-    import torch  # seconds: the report needs the names alone
-
     count, width = train.shape
     if count < width:
-        centred = torch.from_numpy(train - mean.astype(np.float64))
-        values, axes = torch.linalg.eigh(centred @ centred.T / count)
-        axes = centred.T @ axes / (count * values.clamp(min=torch.finfo(values.dtype).tiny)).sqrt()
+        centred = train - mean.astype(np.float64)
+        values, axes = _eigen(_product(centred, centred.T, device) / count, device)
+        axes = _product(centred.T, axes, device) / np.sqrt(count * np.maximum(values, np.finfo(float).tiny))
     else:
-        covariance = torch.zeros(width, width, dtype=torch.float64)
-        for _, block in _blocks(train):
-            centred = torch.from_numpy(block - mean)
-            covariance.addmm_(centred.T, centred, alpha=1 / count)
-        values, axes = torch.linalg.eigh(covariance)
-    values, axes = values.flip(0).clamp(min=0).numpy(), axes.flip(1).numpy()  # descending
+        covariance = np.zeros((width, width))
+        for start in range(0, count, 4 * ROWS):
+            centred = train[start : start + 4 * ROWS] - mean.astype(np.float64)
+            covariance += _product(centred.T, centred, device)
+        values, axes = _eigen(covariance / count, device)
+    values, axes = values[::-1].clip(min=0), axes[:, ::-1]  # descending
     share = np.cumsum(values) / max(values.sum(), np.finfo(float).tiny)
     kept = min(int(np.searchsorted(share, WHITENED)) + 1, max(1, int((values > 0).sum())))
-    return axes[:, :kept] * _inverse(np.sqrt(values[:kept])).astype(np.float64)
+    return np.ascontiguousarray(axes[:, :kept] * _inverse(np.sqrt(values[:kept])).astype(np.float64))
+
+
+def _product(a: np.ndarray, b: np.ndarray, device: "torch.device | None") -> np.ndarray:
+    """The product a b, float64, on a device. NumPy takes half the time for a product with its own transpose."""
+    if device is None or device.type == "cpu":
+        return a @ b
+    import torch  # seconds: the report needs the names alone
+
+    return (torch.from_numpy(a).to(device) @ torch.from_numpy(b).to(device)).cpu().numpy()
+
+
+def _eigen(symmetric: np.ndarray, device: "torch.device | None") -> tuple[np.ndarray, np.ndarray]:
+    """Eigenvalues, ascending, and eigenvectors of a symmetric matrix, float64 (n, n), on a device."""
+    if device is None or device.type == "cpu":
+        from scipy.linalg import eigh  # torch's took 1.7 times as long
+
+        return eigh(symmetric, driver="evr", overwrite_a=True, check_finite=False)
+    import torch  # seconds: the report needs the names alone
+
+    values, vectors = torch.linalg.eigh(torch.from_numpy(symmetric).to(device))
+    return values.cpu().numpy(), vectors.cpu().numpy()
 
 
 @dataclass(frozen=True)
@@ -168,13 +204,14 @@ class Transform:
 
     Attributes:
         label: on the page.
-        fit: (train float32 (N, D), layer name -> its columns) -> a function float32 (N, D) -> float32 (N, D').
-        of_layers: whether it weighs or picks layers, and so does nothing to a single one but change the unit.
+        fit: (train float32 (N, D), layer name -> its columns, device) -> a function float32 (N, D) -> float32 (N, D').
+        weights: of a transform that multiplies each layer by a number: (train, layers) -> these, one per layer. Such
+            transforms share their products (`visrec.scoring.neighbours.spaces`).
     """
 
     label: str
-    fit: Callable[[np.ndarray, Mapping[str, slice]], Change]
-    of_layers: bool = False
+    fit: Callable[[np.ndarray, Mapping[str, slice], "torch.device | None"], Change]
+    weights: Callable[[np.ndarray, Mapping[str, slice]], list[float]] | None = None
 
 
 @dataclass(frozen=True)
@@ -194,11 +231,11 @@ class Distance:
 
 # Names are those of the options of the evaluator `knn`; the first of each is the headline's.
 TRANSFORMS = {
-    "raw": Transform("features as they are", _raw),
+    "raw": Transform("features as they are", _raw, _ones),
     "standardised": Transform("each feature on one scale", _standardised),
-    "blocks": Transform("each layer on one scale", _blocks_of_layers, of_layers=True),
+    "blocks": Transform("each layer on one scale", _blocks_of_layers, _inverse_spreads),
     "whitened": Transform("whitened", _whitened),
-    "output": Transform("the output alone", _output, of_layers=True),
+    "output": Transform("the output alone", _output, _last_alone),
 }
 DISTANCES = {
     "l2": Distance("L2", lambda features: features, np.sqrt),

@@ -6,7 +6,7 @@ So results do not depend on tiles, blocks, threads, row order or device.
 Two searches give the same neighbours. The full one computes all distances of a tile of queries
 (`visrec.scoring.neighbours.full`). The other computes approximate distances, rules most rows out by a proven bound and
 computes the exact distances of what is left (`visrec.scoring.neighbours.candidates`); where too much is left, the tile
-is searched in full.
+is searched in full. Spaces that weigh the same columns share a full search (`visrec.scoring.neighbours.spaces`).
 """
 
 from collections.abc import Iterator
@@ -15,29 +15,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from visrec.errors import UserError
-from visrec.scoring.neighbours.candidates import search_candidates
-from visrec.scoring.neighbours.full import all_squared, at_once, k_nearest
-from visrec.scoring.neighbours.grid import NORM, Rounded, finest_grid, slices, squared_norms
+from visrec.scoring.neighbours.grid import NORM, Rounded, finest_grid, squared_norms
 from visrec.scoring.neighbours.lists import Neighbours
+from visrec.scoring.neighbours.spaces import Searched, Space
+from visrec.scoring.neighbours.tile import Tile, checked_pairs, search_tiles
 
-QUERIES = 1024  # queries per tile
-
-
-@dataclass(frozen=True)
-class Tile:
-    """Some consecutive queries and their neighbours.
-
-    Attributes:
-        queries: which rows of the queries.
-        neighbours: of these q queries, numbered from 0.
-        squared: float64 (q, N) on the device of the search, squared L2 distances to the whole gallery, equal to those
-            of `neighbours`; inf where the query leaves the row out. None unless the search was `full`.
-    """
-
-    queries: slice
-    neighbours: Neighbours
-    squared: torch.Tensor | None
+__all__ = ["Gallery", "Neighbours", "Searched", "Space", "Tile", "nearest", "own_rows", "prepare", "tiles"]
 
 
 def own_rows(query_ids: np.ndarray, gallery_ids: np.ndarray) -> np.ndarray:
@@ -103,10 +86,10 @@ def tiles(
         UserError: a query has fewer than k rows to choose from.
         IndexError: `exclude` names a query or a row that there is not.
     """
-    exclude = _checked(exclude, len(queries), len(gallery), k)
+    exclude = checked_pairs(exclude, len(queries), len(gallery), k)
     gallery_rows, query_rows = (torch.from_numpy(rows).to(device) for rows in (gallery, queries))
     rounded = Gallery.of(gallery_rows, finest_grid([gallery_rows, query_rows]), overwrite)
-    yield from _tiles(rounded, query_rows, k, exclude, full)
+    yield from search_tiles(rounded, query_rows, k, exclude, full)
 
 
 def _joined(parts: Iterator[Tile]) -> Neighbours:
@@ -118,43 +101,6 @@ def _joined(parts: Iterator[Tile]) -> Neighbours:
         np.concatenate([np.zeros(0, np.int64), *(each.rows for each in found)]),
         np.concatenate([np.zeros(0), *(each.squared for each in found)]),
     )
-
-
-def _checked(exclude: np.ndarray | None, queries: int, rows: int, k: int) -> np.ndarray:
-    """The pairs to leave out, ordered, each once.
-
-    Raises:
-        UserError: a query has fewer than k rows to choose from.
-        IndexError: a pair names a query or a row that there is not.
-    """
-    exclude = np.zeros((0, 2), np.int64) if exclude is None else np.unique(exclude, axis=0)
-    if ((exclude < 0) | (exclude >= (queries, rows))).any():
-        raise IndexError(f"exclude has pairs outside {queries} queries and {rows} gallery rows")
-    left = rows - np.bincount(exclude[:, 0], minlength=queries).max(initial=0)
-    if k > left:
-        raise UserError(f"k-NN: k = {k}, but only {left} images to choose from; choose a smaller k")
-    return exclude
-
-
-def _tiles(gallery: Rounded, queries: torch.Tensor, k: int, exclude: np.ndarray, full: bool) -> Iterator[Tile]:
-    """`tiles` of queries (Q, D) on the gallery's device, within its grid; `exclude` as of `_checked`."""
-    device = gallery.rows.device
-    few = at_once(gallery)
-    for tile in slices(0, len(queries), few if full else QUERIES):
-        apart = _pairs_in(exclude, tile, device)
-        found = None if full else search_candidates(gallery, queries[tile], k, apart)
-        if found is not None:
-            yield Tile(tile, found, None)
-            continue
-        for part in slices(tile.start, tile.stop, few):
-            squared = all_squared(gallery, queries[part], _pairs_in(exclude, part, device))
-            yield Tile(part, k_nearest(squared, k), squared if full else None)
-
-
-def _pairs_in(exclude: np.ndarray, tile: slice, device: str | torch.device) -> torch.Tensor:
-    """The pairs of a tile's queries, which count from 0 in it. `exclude` is ordered by query."""
-    first, last = np.searchsorted(exclude[:, 0], [tile.start, tile.stop])
-    return torch.from_numpy(exclude[first:last] - [tile.start, 0]).to(device)
 
 
 @dataclass(frozen=True)
@@ -184,10 +130,10 @@ class Gallery(Rounded):
             IndexError: `exclude` names a query or a row that there is not.
             ValueError: a query is not held.
         """
-        exclude = _checked(exclude, len(queries), len(self.rows), k)
+        exclude = checked_pairs(exclude, len(queries), len(self.rows), k)
         if not self.holds(queries).all():
             raise ValueError("a query is too far from the gallery for its grid; use `nearest` of both")
-        return _joined(_tiles(self, torch.from_numpy(queries).to(self.rows.device), k, exclude, full=False))
+        return _joined(search_tiles(self, torch.from_numpy(queries).to(self.rows.device), k, exclude, full=False))
 
 
 def prepare(gallery: np.ndarray, *, device: str | torch.device = "cpu") -> Gallery:

@@ -9,13 +9,12 @@ bound itself. Where the bound rules out little, the search gives up.
 """
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import torch
 
 from visrec.scoring.neighbours.grid import ENTRIES, Rounded, slices, squared_norms
 from visrec.scoring.neighbours.lists import Neighbours, kth_smallest, order_by, sorted_lists
+from visrec.scoring.neighbours.products import multiply
 from visrec.scoring.neighbours.smallest import entries_up_to, group_minima, group_span
 
 GALLERY = 4096  # gallery rows per block: with 1024 queries, 16 MiB of approximate distances
@@ -74,13 +73,13 @@ def find_candidates(
     """
     terms = (points.shape[1] + 2) * 2.0**-24
     gamma = terms / (1 - terms)
-    single, norms = points.float(), squared_norms(points).sqrt()
+    twice, norms = (-2 * points).float(), squared_norms(points).sqrt()
     upper = torch.full((len(points), k), math.inf, dtype=torch.float64, device=points.device)
     found = []
     for part in slices(0, len(gallery.rows), GALLERY):
         block, squares = gallery.rows[part], gallery.squares[part]
-        with _ieee_float32():
-            products = torch.addmm(squares.float(), single, block.T, alpha=-2)
+        products = torch.empty(len(points), len(block), device=points.device)
+        multiply(twice, block, products).add_(squares.float())
         inside = apart[(apart[:, 1] >= part.start) & (apart[:, 1] < part.stop)]
         products[inside[:, 0], inside[:, 1] - part.start] = math.inf
         span, most = group_span(len(block), k), product_error(gamma, norms, squares.max())
@@ -103,14 +102,3 @@ def find_candidates(
 def product_error(gamma: float, norms: torch.Tensor, squares: torch.Tensor) -> torch.Tensor:
     """Bound of the error of b - 2 q.g, see above, from norms |q| and squares |g|^2."""
     return gamma * (squares + 2 * norms * squares.sqrt())
-
-
-@contextmanager
-def _ieee_float32() -> Iterator[None]:
-    """Products in float32, for which the bound holds, even where the caller allows bfloat16."""
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(before)
