@@ -36,6 +36,7 @@ bench-data: $(READY)
 # k-NN beside scikit-learn and faiss, linear probes beside LinearSVC. Half an hour.
 bench-eval: $(READY)
 	$(BIN)/python benchmarks/neighbours.py
+	$(BIN)/python benchmarks/knn.py
 	$(BIN)/python benchmarks/probe.py
 
 # A training step beside one built like the AGE authors' code; several trainings at once. A quarter of an hour.

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from table import Figure, alone, machine, table
 
-BENCHMARKS = ["data", "neighbours", "probe", "training", "scale", "index"]
+BENCHMARKS = ["data", "neighbours", "knn", "probe", "training", "scale", "index"]
 
 
 def figures(name: str, threads: int) -> list[Figure]:

@@ -24,6 +24,7 @@ from visrec.data.query_scores import read_lists, read_query_scores
 from visrec.errors import UserError
 from visrec.evaluators import knn
 from visrec.experiment import registry
+from visrec.scoring import neighbours
 
 SIZES = {"train": 24, "val": 9, "test": 7}
 CPU = torch.device("cpu")
@@ -491,3 +492,24 @@ def test_features_that_are_not_finite_are_refused():
         evaluators.check(embeddings, "here")
     embeddings.splits["val"].features[3] = 3e38  # finite, though the sum of the row is not
     evaluators.check(embeddings, "here")
+
+
+def test_spaces_that_share_products_score_as_each_alone(monkeypatch):
+    """On real features with ties, in layers of unlike lengths; alone, a space is searched on a grid of its own."""
+    X, y = load_digits(return_X_y=True)
+    X[:, 48:] /= 300
+    parts = {"train": slice(0, 900), "val": slice(900, 1200), "test": slice(1200, 1500)}
+    pixels = make({s: X[p] for s, p in parts.items()}, {s: y[p] for s, p in parts.items()}, classes=10)
+    pixels = replace(pixels, layers={"first": slice(0, 8), "second": slice(8, 48), "output": slice(48, 64)})
+    asked = {"features": ["raw", "standardised", "blocks", "whitened", "output"], "distances": ["l2", "cosine"]}
+    together = run(pixels, [1, 3, 10], **asked)
+    unweighted = lambda space: space.distance == "l2" and set(space.weights) == {1.0}  # noqa: E731
+    monkeypatch.setattr(neighbours.Searched, "resolves", lambda searched, queries, space: unweighted(space))
+    alone = run(pixels, [1, 3, 10], **asked)
+    assert len(together) == len(alone) > 500
+    for ours, other in zip(together, alone, strict=True):
+        assert {key: ours[key] for key in evaluators.KEYS} == {key: other[key] for key in evaluators.KEYS}
+        if ours["features"] == "raw" and ours["distance"] == "l2":
+            assert ours["value"] == other["value"]
+        elif ours["value"] is not None:
+            assert ours["value"] == pytest.approx(other["value"], abs=5e-4)
