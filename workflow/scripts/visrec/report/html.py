@@ -37,11 +37,12 @@ from visrec.report import (
 )
 from visrec.report.class_section import classes
 from visrec.report.examples import examples
-from visrec.report.facts import costs, facts, limits, near_copies
+from visrec.report.facts import best_spaces, costs, facts, label_free, limits, near_copies
 from visrec.report.glance import glance
 from visrec.report.grid import grid, open_settings
-from visrec.report.inputs import UNFINISHED, State, disclosures, statuses, warnings
+from visrec.report.inputs import UNFINISHED, State, disclosures, statuses, titles, warnings
 from visrec.report.layer_sections import layers
+from visrec.report.lead import lead
 from visrec.report.map import embedding_map
 from visrec.report.over_k import curves
 from visrec.report.paper import paper
@@ -50,7 +51,7 @@ from visrec.report.rendering import render
 from visrec.report.settings import varied_names
 from visrec.report.sprites import Pictures
 from visrec.report.together import together
-from visrec.report.verdict import enumerate_words, verdict
+from visrec.report.verdict import enumerate_words, missing, score, spelled, verdict
 
 TEMPLATES = Path(__file__).parent / "templates"
 # Contents of the page: title of a group -> anchor and label of its sections, in their order.
@@ -86,7 +87,17 @@ CONTENTS = {
     },
 }
 OVERALL = ("overall", "overall_pairs")  # tables of all datasets together
-NUMBERS = ("scores", "leaderboard", "grid", "comparisons", *OVERALL, "selection", "overlap", "atlas")  # tables read
+NUMBERS = (
+    "scores",
+    "leaderboard",
+    "grid",
+    "comparisons",
+    "spaces",
+    *OVERALL,
+    "selection",
+    "overlap",
+    "atlas",
+)  # tables read
 UNQUOTED = ",;?=@&$+!*[]{}|'"  # allowed in a data: URI inside srcset; what HTML minds is escaped on top
 TEXTS = {"classes": ["class"], "confusion": ["class", "recommended"]}  # further tables read, and their texts
 
@@ -116,9 +127,9 @@ def _pictured(experiment: Experiment, chapter: Mapping[str, Any], config: Mappin
     about = config["report"]
     shown = examples(experiment, chapter, pictures, about["queries"], about["neighbours"])
     points = embedding_map(experiment, chapter, pictures)
+    averages = {row["encoder"]: row["precision"] for row in chapter["rows"]}  # the best first
+    beside = glance(experiment, averages, [*list(averages)[:1], "pixels", *averages], chapter["k"], pictures)
     sprite = pictures.sprite(experiment.images(chapter["dataset"], chapter["size"]))
-    leading = list(chapter["shown"])  # the best first
-    beside = glance(shown, [leading[0], "pixels", *leading])
     return {"examples": shown, "glance": beside, "map": points, "pictures": pictures.data(), "sprite": sprite}
 
 
@@ -147,6 +158,7 @@ def _chapter(
     near, queries = _duplicates(images), max(row["queries"] for row in leaders)
     info = read_image_info(images)
     absent = [name for name in ("random", "pixels") if name not in stages]
+    chance = next((row["precision_chance"] for row in leaders if not missing(row["precision_chance"])), None)
     columns = [*shown, *absent]
     return {
         "dataset": dataset,
@@ -154,8 +166,11 @@ def _chapter(
         "kind": config["datasets"].get(dataset, {}).get("kind", dataset),
         "title": f"{dataset}, {size} px",
         "info": info,
-        "verdict": verdict(leaders, trained, pairs, disclosed),
+        "verdict": verdict(leaders, trained, pairs, disclosed, titles(trials)),
+        "lead": lead({row["encoder"]: score(row, "precision") for row in leaders}, pairs, disclosed),
+        "best_spaces": best_spaces(here["spaces"].to_dict("records")),
         "facts": facts(leaders, pairs, scores, disclosed),
+        "label_free": label_free(leaders, disclosed),
         "costs": costs(leaders, pairs, stages, disclosed),
         "near_copies": near_copies(near, queries),
         "limits": limits(leaders, trained, pairs, near, queries),
@@ -185,7 +200,7 @@ def _chapter(
         ],
         "atlases": _atlases(here["atlas"], trials, shown),
         "several_seeds": any(row["n_seeds"] > 1 for row in leaders),
-        "magnified": leaderboard.magnified(leaders),
+        "magnified": leaderboard.magnified(leaders, chance),
         "ladder": ladder.rungs(published, config, dataset, leaders),
         "duplicates": near,
         "k": k,
@@ -301,6 +316,8 @@ def report(
         filled=[anchor for _, entries in contents for anchor, _ in entries],
         experiment=experiment.name,
         chapters=chapters,
+        titles=titles(trials),
+        spelled=spelled(titles(trials), disclosures(trials)),
         encoders=list(dict.fromkeys(trial.encoder for trial in trials)),
         trials=trials,
         looks=style.looks(trial.encoder for trial in trials),

@@ -10,7 +10,7 @@ import pandas as pd
 from visrec.report import score_names
 from visrec.report.headline import HEADLINE
 from visrec.report.score_names import named
-from visrec.report.score_tables import DASH, MINUS, Rows, decimal, group, line, pick, spaces_of
+from visrec.report.score_tables import DASH, MINUS, Rows, best_spaces, decimal, group, line, pick, spaces_of
 from visrec.report.verdict import METRICS as LEADERBOARD
 from visrec.report.verdict import Score, compared, missing, percent, signed, span
 from visrec.scoring.metrics import ATTRIBUTES_AND_IDENTITY, HEALTH, METRICS
@@ -91,21 +91,16 @@ def _others(rows: Rows, encoders: Sequence[str]) -> list[dict[str, Any] | None]:
 
 def spaces(rows: Rows, encoders: Sequence[str], k: int) -> list[dict[str, Any]]:
     """Precision by what is done to features and by distance; each encoder's best on validation is marked."""
-    scored = {}
-    best: dict[str, tuple[float, Any]] = {}
-    for features, distance in spaces_of(rows):
-        where = {"features": features, "distance": distance}
-        scored[features, distance] = pick(rows, "knn", "precision", k, **where)
-        for encoder, row in pick(rows, "knn", "precision", k, "val", **where).items():
-            # Of equals the first counts: the headline, if it is among them.
-            if row is not None and not missing(row["value"]) and row["value"] > best.get(encoder, (-1.0, None))[0]:
-                best[encoder] = row["value"], (features, distance)
-    lines = []
+    best, lines = best_spaces(rows, k), []
+    scored = {
+        (features, distance): pick(rows, "knn", "precision", k, features=features, distance=distance)
+        for features, distance in spaces_of(rows)
+    }
     for kind, found in scored.items():
         one = line(score_names.space(*kind), found, encoders, lifted=False)
         if one is not None:
             for encoder, each in zip(encoders, one["cells"], strict=True):
-                if len(scored) > 1 and best.get(encoder, (0, None))[1] == kind:
+                if len(scored) > 1 and best.get(encoder) == kind:
                     each["flag"] = "★ best on validation"
             lines.append(one)
     return group("", lines)
