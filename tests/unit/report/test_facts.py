@@ -133,7 +133,7 @@ def test_encoders_that_are_measurably_better_in_another_space():
     }
     found = best_spaces([*rows, in_best("ali", 0.05, "better", "output")])
     assert found["config"] == "recommend: {features: output, distance: cosine}"
-    assert found["says"].endswith("(whitened, cosine); so are 1 more.")
+    assert found["says"].endswith("(whitened, cosine); so is 1 more.")
     assert best_spaces(rows[1:2]) == {"says": "", "config": ""}
 
 

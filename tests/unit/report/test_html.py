@@ -495,3 +495,8 @@ def test_what_an_encoder_declares_of_its_training_is_said_in_leaderboard_and_ver
     plain = (results / "tables/leaderboard.html").read_text()
     assert "pca (trained with labels)" in plain
     assert "pixels (pretrained on photos &amp; texts)" in plain
+
+
+def test_without_a_grid_there_is_no_section_for_it(tmp_path):
+    page = Page(make(tmp_path, fixture.standard_trials()[:3], fixture.STANDARD))
+    assert not any(attrs.get("href") == "#grid" or attrs.get("id") == "grid" for _, attrs in page.tags)

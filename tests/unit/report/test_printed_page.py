@@ -76,6 +76,13 @@ def test_on_a_desktop(path, open_page):
     assert page.locator("#scores table").first.is_visible()  # a link unfolds what it leads to
 
 
+@pytest.mark.parametrize("width", [820, 1024])
+def test_on_a_tablet_the_leaderboard_is_not_cut(path, open_page, width):
+    page = open_page(path, width=width)
+    assert page.locator("#leaderboard .scroll").evaluate("one => one.scrollWidth <= one.clientWidth + 1")
+    assert page.locator("#board .figure").first.is_visible()
+
+
 def test_on_a_phone(path, open_page):
     page = open_page(path, width=390, height=844)
     assert on_the_first_screen(page, 390, 844) == list(FIRST)

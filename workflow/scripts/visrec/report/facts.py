@@ -149,7 +149,7 @@ def best_spaces(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
         for row in better[:NAMED_SPACES]
     ]
     rest = len(better) - len(found)
-    more = f"; so are {rest} more" if rest else ""
+    more = f"; so {'is' if rest == 1 else 'are'} {rest} more" if rest else ""
     first = better[0]
     offered = first["features"] in SEARCHED
     return {

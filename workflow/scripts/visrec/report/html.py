@@ -185,7 +185,7 @@ def _chapter(
         "scores": scores,
         "all_scores": sections.all_scores(scores, columns, k),
         "shares_attributes": sections.has_attributes(scores),
-        "spaces": sections.spaces(scores, columns, k),
+        "spaces": sections.spaces(scores, columns, k, here["spaces"].to_dict("records")),
         "leaks": sections.leaks(scores, columns, k),
         "protocols": sections.protocols(scores, columns),
         "duels": sections.duels(pairs, list(shown), k),
@@ -228,6 +228,7 @@ def _contents(chapters: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[tup
     """The contents of the page, without sections that have nothing to show on any dataset."""
     filled = {
         "training": any(chapter["trained"] for chapter in chapters),
+        "grid": any(chapter["grid"] for chapter in chapters),
         "pictures": any(chapter["sheets"] for chapter in chapters),
         "cost": any(chapter["pareto"] for chapter in chapters),
         "classes": any(chapter["by_class"] for chapter in chapters),
