@@ -97,7 +97,7 @@ def rows(
         disclosed: encoder -> what has to be said of it, see `visrec.report.inputs.disclosures`.
     """
     scored = [row for row in leaders if score(row, "precision").measured]
-    best = max(scored, key=lambda row: row["precision"], default={"encoder": None})["encoder"]
+    best = max(scored, key=lambda row: row["precision"])["encoder"] if len(scored) > 1 else None
     found = []
     for row in leaders:
         cells = []
