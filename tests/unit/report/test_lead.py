@@ -34,6 +34,7 @@ def test_a_lead_that_holds_in_part():
         ("age", "pca", 0.01, -0.01, 0.03, "not resolved"),
         ("age", "pixels", 0.01, -0.01, 0.03, "not resolved"),
         ("age", "random", 0.2, 0.1, 0.3, "better"),
+        ("pca", "pixels", 0.0, 0.0, 0.0, "identical"),
     )
     marked = {"age": "trained with labels", "pca": "<b>"}
     by, certain = told(scores(age=0.9, pca=0.89, pixels=0.89, random=0.7), apart, disclosed=marked)
@@ -49,6 +50,12 @@ def test_no_lead():
     by, certain = told(scores(age=0.9, pca=0.9), same)
     assert by == "Not at all: age and pca score the same, 90.0 %."
     assert certain == "No: no measurable difference from pca."
+
+
+def test_a_lead_that_rounds_to_nothing_is_no_tie():
+    apart = pairs(("age", "pca", 0.0004, -0.01, 0.0108, "not resolved"))
+    by, _ = told(scores(age=0.9004, pca=0.9, pixels=0.9), apart)
+    assert by.startswith("age leads by less than 0.1 points: 90.0 % against 90.0 % with pca, the next. 95 % interval")
 
 
 def test_what_was_not_compared_is_not_called_equal():

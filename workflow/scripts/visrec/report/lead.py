@@ -3,12 +3,13 @@
 As in all verdicts, the words are those of the paired differences (`visrec.report.verdict`).
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from visrec.report.verdict import (
     BETTER,
+    IDENTICAL,
     NOT_MEASURED,
     Score,
     compared,
@@ -20,6 +21,7 @@ from visrec.report.verdict import (
 )
 
 LEAST = 0.0005  # a difference below it rounds to 0.0 points
+ROUNDING = 1e-9  # of a mean over queries
 
 
 class Lead(NamedTuple):
@@ -51,25 +53,22 @@ def lead(
 
 def _by(
     best: str,
-    others: Iterable[str],
+    others: Sequence[str],
     scores: Mapping[str, Score],
     comparisons: Sequence[Mapping[str, Any]],
     disclosed: Mapping[str, str],
 ) -> str:
-    """The difference from the next, in points, with its interval."""
-    most = max(scores[other].value for other in others)
-    following = [other for other in others if scores[best].value - scores[other].value < LEAST]
-    if following:
-        names = some_of([named(other, disclosed) for other in following], len(scores) - 1)
-        return f"Not at all: {best} and {names} score the same, {percent(most)}."
-    following = [other for other in others if abs(scores[other].value - most) < LEAST]
-    names = some_of([named(other, disclosed) for other in following], len(scores) - 1)
-    _, difference = compared(comparisons, best, following[0], "precision")
-    first = scores[best].value
-    said = (
-        f"{best} leads by {100 * (first - most):.1f} points: {percent(first)} against {percent(most)} "
-        f"with {names}, the next."
-    )
+    """The difference from the next, in points, with its interval; of several that are next, if they are identical."""
+    first, second = scores[best].value, max(others, key=lambda encoder: scores[encoder].value)
+    following = scores[second].value
+    same = [other for other in others if first - scores[other].value < ROUNDING]
+    alike = [other for other in others if other == second or relation(comparisons, second, other) == IDENTICAL]
+    names = some_of([named(other, disclosed) for other in same or alike], len(others))
+    if same:
+        return f"Not at all: {best} and {names} score the same, {percent(first)}."
+    apart = "less than 0.1" if first - following < LEAST else f"{100 * (first - following):.1f}"
+    said = f"{best} leads by {apart} points: {percent(first)} against {percent(following)} with {names}, the next."
+    _, difference = compared(comparisons, best, second, "precision")
     if not difference.measured:
         return said
     zero = ", which includes 0" if difference.low <= 0 <= difference.high else ""
