@@ -77,6 +77,12 @@ def test_declarations_have_defaults_and_descriptions(kind):
             assert option["description"].endswith(".")
 
 
+def test_titles_of_encoders_are_short_and_their_own():
+    titles = [registry.declared("encoders", name)["TITLE"] for name in registry.names("encoders")]
+    assert all(0 < len(title) <= 40 and not title.endswith(".") for title in titles)
+    assert len(set(titles)) == len(titles)  # also a variant's
+
+
 # Options that fit the small archives of `small_archives`, which has a function for each dataset that has archives.
 FEW = {
     "svhn": {"train": 50, "val": 10, "test": 20},

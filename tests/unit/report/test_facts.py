@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from visrec.report.facts import costs, facts, limits, near_copies
+from visrec.report.facts import best_spaces, costs, facts, label_free, limits, near_copies
 
 STAGES = {"age": "train", "pca": "fit", "pixels": None}
 
@@ -59,7 +59,7 @@ def test_the_cheapest_and_the_smallest_of_those_that_are_not_measurably_worse():
 def test_where_precision_is_saturated_map_at_r_speaks():
     scores = {"age": [score("map_at_r", 0.5)], "pca": [score("map_at_r", 0.6)], "pixels": [score("map_at_r", 0.55)]}
     more = pairs({("age", "pca"): "worse", ("pca", "pixels"): "not resolved"}, "map_at_r")
-    _, first = told(leaders(0.98, 0.97, 0.97), OPEN + more, scores)
+    first, *_ = told(leaders(0.98, 0.97, 0.97), OPEN + more, scores)
     assert first.replace("\N{NO-BREAK SPACE}", " ") == (
         "precision@3 is near its ceiling here and tells little apart. By MAP@R, which looks at the whole "
         "ranking, pca is "
@@ -108,11 +108,49 @@ def test_many_near_copies_are_named():
 
 
 def test_where_the_best_saw_labels_the_best_of_the_others_is_named():
-    first, *_ = told(leaders(0.9, 0.89, 0.88), OPEN)
-    assert first.replace("\N{NO-BREAK SPACE}", " ") == (
+    marked = {"age": "trained with labels"}
+    assert label_free(leaders(0.9, 0.89, 0.88), marked).replace("\N{NO-BREAK SPACE}", " ") == (
         "Of those that saw neither labels nor other pictures, pca is highest, 89.0 %."
     )
-    assert not any("neither labels" in each for each in told(leaders(0.8, 0.89, 0.88), []))
+    assert label_free(leaders(0.8, 0.89, 0.88), marked) == label_free([], marked) == ""
+
+
+def in_best(encoder, difference, word, features="whitened"):
+    about = {"encoder": encoder, "features": features, "distance": "cosine", "difference": difference, "word": word}
+    return about | {"low": difference - 0.01, "high": difference + 0.01}
+
+
+def test_encoders_that_are_measurably_better_in_another_space():
+    rows = [
+        in_best("age", 0.03, "better", "output"),
+        in_best("pca", 0.02, "not resolved"),
+        in_best("vae", 0.04, "better"),
+    ]
+    assert best_spaces(rows) == {
+        "says": "Scores here are by features as they are, L2. Measurably better in another space: vae +4.0 points "
+        "[+3.0, +5.0] (whitened, cosine) and age +3.0 points [+2.0, +4.0] (the output alone, cosine).",
+        "config": "",  # the recommender has no whitened features
+    }
+    found = best_spaces([*rows, in_best("ali", 0.05, "better", "output")])
+    assert found["config"] == "recommend: {features: output, distance: cosine}"
+    assert found["says"].endswith("(whitened, cosine); so is 1 more.")
+    assert best_spaces(rows[1:2]) == {"says": "", "config": ""}
+
+
+def test_of_means_over_datasets_the_range_of_dimensions_is_told():
+    rows = leaders(0.9, 0.6, 0.6)
+    rows[0]["least_dimensions"] = 1024
+    apart = pairs({("age", "pca"): "better", ("age", "pixels"): "better"})
+    assert price(rows, apart) == "age: 3 min 20 s of training, 1,024 to 4,416 values per picture."
+
+
+def test_what_was_said_of_the_best_is_not_said_twice():
+    rows = leaders(0.6, 0.9, 0.89)
+    said = price(rows, pairs({("age", "pca"): "worse", ("pca", "pixels"): "not resolved"}))
+    assert said == (
+        "pca: 2.0 s of fitting, 128 values per picture. Of those without measurable difference, pixels is cheapest (no "
+        "training), pca smallest."
+    )
 
 
 def test_limits_in_a_few_words():

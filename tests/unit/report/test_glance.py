@@ -1,60 +1,84 @@
-"""The query beside the answer, from lists made by hand."""
+"""The query beside the answer, from neighbours.csv made by hand."""
 
-from visrec.report.glance import SHOWN, glance
+import math
 
+import pytest
 
-def item(number, *rights):
-    """A query with the marks of each encoder's neighbours."""
-    answers = [{"says": "", "found": [(100 + place, "", right) for place, right in enumerate(one)]} for one in rights]
-    return {"asked": number, "says": f"query {number}", "answers": answers}
+from visrec.experiment import layout
+from visrec.experiment.layout import Experiment
+from visrec.experiment.trials import Trial
+from visrec.report.glance import glance
 
-
-def examples(*items, typical=None):
-    encoders = [{"name": name, "status": "ok"} for name in ("pixels", "age", "pca")]
-    chosen = list(range(len(items))) if typical is None else typical
-    return {"encoders": encoders, "items": list(items), "selections": [{"items": 3 * [chosen]}, {"items": 3 * [[0]]}]}
+YES, NO = "True", "False"
 
 
-YES, NO = [True] * SHOWN, [False] * SHOWN
-HALF = [True, False, True, False, True]
+class Pictures:
+    """What is asked for gets the next number."""
+
+    def __init__(self):
+        self.asked = []
+
+    def number(self, split, name, label):
+        self.asked.append((split, name, label))
+        return len(self.asked) - 1
 
 
-def test_it_is_the_query_where_both_are_nearest_to_their_averages():
-    # Averages over the typical ones: pixels 0.6, age 0.8. Shares of the third: 0.6 and 0.8.
-    most = [True, True, True, True, False]
-    items = [
-        item(1, NO, YES, YES),
-        item(2, YES, most, NO),
-        item(3, HALF, most, NO),
-        item(4, HALF, most, NO),
+def found(tmp_path, k=3, averages=None, order=("age", "pixels", "pca"), **lists):
+    """`glance` of lists such as age={"q1": "yyn"}; "?" is neither right nor wrong."""
+    trials = []
+    for encoder, queries in lists.items():
+        trials.append(Trial("digits", 16, encoder, {}, 0, "seed~0"))
+        path = tmp_path / trials[-1].folder / layout.NEIGHBOURS
+        path.parent.mkdir(parents=True, exist_ok=True)
+        rows = ["query_id,query_label,rank,id,label,distance,correct"]
+        for query, marks in queries.items():
+            right = {"y": YES, "n": NO, "?": ""}
+            rows += [f"{query},7,{rank},t{rank},7,0.5,{right[mark]}" for rank, mark in enumerate(marks, 1)]
+        path.write_text("\n".join(rows) + "\n")
+    pictures = Pictures()
+    experiment = Experiment(tmp_path, trials, ["knn"])
+    averages = averages or dict.fromkeys(order, 0.5)
+    return glance(experiment, averages, order, k, pictures), pictures.asked
+
+
+def test_it_is_the_query_where_both_are_nearest_to_their_averages(tmp_path):
+    lists = {
+        "age": {"q1": "yyy", "q2": "yny", "q3": "nnn"},
+        "pixels": {"q1": "nnn", "q2": "ynn", "q3": "yyy"},
+        "pca": {"q1": "nnn", "q2": "nnn", "q3": "nnn"},
+    }
+    # Of three: 2 and 1 right in q2, 0.04 and 0.03 away; q1 is 0.3 and 0.3 away.
+    one, asked = found(tmp_path, averages={"age": 0.7, "pixels": 0.3, "pca": 0.9}, **lists)
+    assert asked[0] == ("test", "q2", "7")
+    assert (one["asked"], one["queries"], one["typical"]) == (0, 3, True)
+    assert [(each["encoder"], each["says"].replace("\N{NO-BREAK SPACE}", " ")) for each in one["answers"]] == [
+        ("age", "2 of 3 right, mean 70.0 %"),
+        ("pixels", "1 of 3 right, mean 30.0 %"),
     ]
-    found = glance(examples(*items, typical=[0, 1, 2]), ["age", "pixels", "pca"])
-    assert (found["asked"], found["says"]) == (3, "query 3")
-    assert [(one["encoder"], one["says"]) for one in found["answers"]] == [
-        ("age", "4 of 5 right"),
-        ("pixels", "3 of 5 right"),
-    ]
-    assert [right for _, _, right in found["answers"][1]["found"]] == HALF
+    assert [right for _, right in one["answers"][0]["found"]] == [True, False, True]
 
 
-def test_no_more_neighbours_count_than_are_shown():
-    first, second = item(1, YES + NO, YES, YES), item(2, YES + YES, YES, YES)
-    found = glance(examples(first, second), ["pixels", "age"])
-    assert found["asked"] == 1  # equal, so the first
-    assert len(found["answers"][0]["found"]) == SHOWN
+def test_the_one_that_is_ahead_on_average_is_not_shown_behind(tmp_path):
+    lists = {"age": {"q1": "yyn", "q2": "yyy"}, "pixels": {"q1": "yyy", "q2": "yyn"}}
+    # q1 is nearer (0.07 against 0.33 away) but has them the wrong way round.
+    _, asked = found(tmp_path, averages={"age": 0.80, "pixels": 0.79}, **lists)
+    assert asked[0] == ("test", "q2", "7")
 
 
-def test_encoders_without_lists_are_passed_over():
-    found = glance(examples(item(1, YES, [], HALF)), ["age", "pixels", "age", "pca"])
-    assert [one["encoder"] for one in found["answers"]] == ["pixels", "pca"]
-    alone = glance(examples(item(1, YES, [], HALF)), ["age", "pixels"])
-    assert [one["encoder"] for one in alone["answers"]] == ["pixels"]
-    assert glance(examples(item(1, YES, [], HALF)), ["age"]) is None
-    assert glance(None, ["age"]) is None
+@pytest.mark.parametrize(("k", "shown"), [(2, 2), (3, 3), (10, 5)])
+def test_as_many_are_shown_as_the_score_counts_but_no_more_than_five(tmp_path, k, shown):
+    one, _ = found(tmp_path, k, age={"q1": "yyyyyyy"})
+    assert len(one["answers"][0]["found"]) == shown
 
 
-def test_without_labels_it_is_the_first():
-    unknown = [None] * SHOWN
-    found = glance(examples(item(1, unknown, unknown, unknown), item(2, unknown, unknown, unknown)), ["age"])
-    assert found["asked"] == 1
-    assert found["answers"][0]["says"] == "5 nearest"
+def test_encoders_without_lists_are_passed_over(tmp_path):
+    one, _ = found(tmp_path, age={}, pixels={"q1": "yyy"}, pca={"q1": "yyy"})
+    assert [each["encoder"] for each in one["answers"]] == ["pixels", "pca"]
+    assert found(tmp_path / "none", age={}) == (None, [])
+
+
+@pytest.mark.parametrize(("marks", "average"), [("???", 0.5), ("yyn", math.nan)])
+def test_where_nothing_is_right_or_wrong_it_is_the_first(tmp_path, marks, average):
+    one, asked = found(tmp_path, averages={"age": average}, order=["age"], age={"q1": marks, "q2": marks})
+    assert (asked[0], one["typical"]) == (("test", "q1", "7"), False)
+    assert one["answers"][0]["says"] == "3 nearest"

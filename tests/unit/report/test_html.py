@@ -165,8 +165,10 @@ def test_near_duplicates_are_counted(standard):
 
 def test_verdict_is_in_words(standard):
     text = Page(standard).all_text()
-    assert "pca scores highest: 98 of 100 recommended pictures show the query's class (guessing: 10)." in text
-    assert "It is measurably better than random, with no measurable difference from pixels and age." in text
+    spelled = "pca (principal components of the pixels)"
+    assert f"{spelled} scores highest: 98 of 100 recommended pictures show the query's class (guessing: 10)." in text
+    assert "By how muchpca leads by 0.2 points: 97.5 % against 97.3 % with pixels, the next." in text
+    assert "Certain?Only in part: measurably better than random; no measurable difference from pixels and age." in text
     assert re.search(r"age vs. its own untrained network ▲ better", text)
     assert re.search(r"age vs. raw pixels ≈ no measurable difference", text)
 
@@ -202,8 +204,8 @@ def test_examples_mark_right_and_wrong_without_colour(standard):
     """As the template writes it, for readers without JavaScript: the first query, and two encoders."""
     page = Page(standard)
     marked = [attrs["class"] for tag, attrs in page.tags if tag == "li" and attrs.get("class") in ("right", "wrong")]
-    assert len(marked) == 2 * 2 * 5  # beside the answer and among the neighbours: encoders, neighbours
-    marked = marked[2 * 5 :]
+    assert len(marked) == 2 * 3 + 2 * 5  # beside the answer (k = 3) and among the neighbours, of two encoders each
+    marked = marked[2 * 3 :]
     examples = section(standard, "neighbours")
     assert examples.count("✓ right: ") == marked.count("right") > 0
     assert examples.count("✗ wrong: ") == marked.count("wrong") > 0
@@ -225,7 +227,7 @@ def test_commands_rebuild_the_run(tmp_path):
 def test_one_encoder_without_training_renders(tmp_path):
     page = make(tmp_path, [fixture.trial("pixels", {})], fixture.STANDARD, commit=None)
     text = Page(page).all_text()
-    assert "Only pixels could be scored" in text
+    assert "Only pixels (the picture as it is) could be scored" in text
     for name in ("training", "pictures", "selection", "atlas"):  # sections that have nothing to show
         assert f'id="{name}"' not in page
         assert f'href="#{name}"' not in page
@@ -249,8 +251,10 @@ def test_two_datasets_have_a_common_verdict_and_their_own_and_a_leaderboard_each
     made = make(tmp_path, trials, fixture.STANDARD)
     page = Page(made)
     said = section(made, "verdict")
-    assert said.index("2 datasets and sizes together ▲ better") < said.index("svhn, 16 px")
-    assert said.count("pixels recommends best: 97 of 100 recommended pictures show the query's class") == 3
+    assert said.index("2 datasets and sizes together") < said.index("svhn, 16 px")
+    best = "pixels (the picture as it is) recommends best: 97 of 100 recommended pictures show the query's class"
+    assert said.count(best) == 3
+    assert said.count("Certain?Measurably better than random.") == 3
     bodies = [attrs for tag, attrs in page.tags if tag == "tbody" and "data-dataset" in attrs]
     assert [(one["class"], one["data-dataset"]) for one in bodies] == [
         (kind, dataset) for dataset in ("svhn", "digits") for kind in ("rows", "constants")
@@ -514,3 +518,8 @@ def test_what_an_encoder_declares_of_its_training_is_said_in_leaderboard_and_ver
     plain = (results / "tables/leaderboard.html").read_text()
     assert "pca (trained with labels)" in plain
     assert "pixels (pretrained on photos &amp; texts)" in plain
+
+
+def test_without_a_grid_there_is_no_section_for_it(tmp_path):
+    page = Page(make(tmp_path, fixture.standard_trials()[:3], fixture.STANDARD))
+    assert not any(attrs.get("href") == "#grid" or attrs.get("id") == "grid" for _, attrs in page.tags)

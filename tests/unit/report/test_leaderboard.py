@@ -94,3 +94,18 @@ def test_groups_by_what_encoders_have_learned_from():
         leaderboard.OTHERS: ["pretrained", "precomputed"],
     }
     assert list(leaderboard.groups(trials[:1])) == [leaderboard.NO_LABELS]
+
+
+def test_the_plot_says_where_its_axis_begins_and_where_chance_is():
+    two = [row("a", precision=0.9, precision_low=0.83, precision_high=0.97), row("b", precision=0.85)]
+    plot = leaderboard.magnified(two, 0.1)  # b from 0.4 to 0.6, as `row` has it
+    assert (plot["low"], plot["high"], plot["cut"], plot["chance"]) == (
+        "40\N{NO-BREAK SPACE}%",
+        "98\N{NO-BREAK SPACE}%",
+        True,
+        None,
+    )
+    assert leaderboard.magnified(two, 0.69)["chance"] == 50.0
+    low = [row("a", precision=0.02, precision_low=0.01, precision_high=0.03), row("b", precision_low=0.0)]
+    assert (leaderboard.magnified(low, 0.0)["cut"], leaderboard.magnified(low, math.nan)["chance"]) == (False, None)
+    assert leaderboard.magnified(two[:1], 0.1) is None

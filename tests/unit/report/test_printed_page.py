@@ -31,11 +31,12 @@ def path(tmp_path_factory):
 
 WIDE = "all => all.filter(one => one.getBoundingClientRect().right > innerWidth + 1).map(one => one.textContent)"
 FOLDED = "all => all.filter(one => !one.checkVisibility({contentVisibilityAuto: true})).length"
-FIRST = (".conclusion", ".glance li:last-child", ".magnified li >> nth=5", ".limits b >> nth=0")
+FIRST = (".conclusion", ".replies div >> nth=0", ".replies div:last-child", ".glance li:last-child")
+PLOT = (".magnified li >> nth=5",)
 
 
-def on_the_first_screen(page, width, height):
-    boxes = {mark: page.locator(f"#verdict {mark}").last.bounding_box() for mark in FIRST}
+def on_the_first_screen(page, width, height, marks=FIRST):
+    boxes = {mark: page.locator(f"#verdict {mark}").last.bounding_box() for mark in marks}
     return [
         mark
         for mark, box in boxes.items()
@@ -55,7 +56,7 @@ def test_on_paper_no_table_is_wider_than_the_page_and_nothing_is_folded(path, op
 
 def test_on_a_desktop(path, open_page):
     page = open_page(path, height=800)
-    assert on_the_first_screen(page, 1280, 800) == list(FIRST)
+    assert on_the_first_screen(page, 1280, 800, FIRST + PLOT) == [*FIRST, *PLOT]
     page.locator("#runs-table thead button", has_text="Peak memory").click()
     values = page.locator("#runs-table tbody td[data-label='Memory, all jobs']")
     found = [float(one) for one in values.evaluate_all("all => all.map(one => one.dataset.value)")]
@@ -73,6 +74,13 @@ def test_on_a_desktop(path, open_page):
     assert begins <= 10 * 800  # ten screens
     page.locator("nav a", has_text="All scores").click()
     assert page.locator("#scores table").first.is_visible()  # a link unfolds what it leads to
+
+
+@pytest.mark.parametrize("width", [820, 1024])
+def test_on_a_tablet_the_leaderboard_is_not_cut(path, open_page, width):
+    page = open_page(path, width=width)
+    assert page.locator("#leaderboard .scroll").evaluate("one => one.scrollWidth <= one.clientWidth + 1")
+    assert page.locator("#board .figure").first.is_visible()
 
 
 def test_on_a_phone(path, open_page):

@@ -261,3 +261,11 @@ def test_letters_stand_for_the_choices_without_labels():
     )
     assert sections.letters(rows) == {"fid": "A", "hubness": "B", "rme": "C"}
     assert sections.chosen_without(rows) == {("age", "a"): "A C", ("age", "b"): "B", ("vae", "c"): "B"}
+
+
+def test_the_best_space_has_its_paired_difference_where_it_is_better_or_worse():
+    about = {"features": "blocks", "distance": "cosine", "difference": 0.04, "low": 0.011, "high": 0.069}
+    apart = [about | {"encoder": "pca", "word": "better"}, about | {"encoder": "age", "word": "not resolved"}]
+    cells = lines(sections.spaces(rows(), ENCODERS, 3, apart))["each layer on one scale, cosine"]["cells"]
+    star = "★ best on validation"
+    assert [cell["flag"] for cell in cells] == [f"{star}, better: +4.0 [+1.1, +6.9]", star, star, star]

@@ -23,6 +23,7 @@ from visrec.encoders import _age_losses as losses
 from visrec.networks.bodies import build, unit
 from visrec.training.method import Method, Setup
 
+TITLE = "adversarial generator-encoder network"
 STAGE = "train"
 SIZES = [32, 64]
 ATLAS = True

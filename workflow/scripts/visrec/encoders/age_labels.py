@@ -17,6 +17,7 @@ from visrec.training.labels import classification
 from visrec.training.method import Setup
 
 LIKE = "age"
+TITLE = "AGE with labels for some pictures"
 LABELS = True
 HEADLINE = ["lambda_z", "mu_x", "label_share"]
 OPTIONS_OF = {"train": ["body", "labels", "training"]}

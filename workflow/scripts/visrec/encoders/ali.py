@@ -14,6 +14,7 @@ from visrec.networks.gaussian import GaussianEncoder, sample
 from visrec.training.method import Setup
 
 LIKE = "bigan"
+TITLE = "adversarially learned inference"
 OPTIONS = {
     "train": {
         "dropout": {

@@ -11,6 +11,7 @@ from torch import Tensor
 from visrec.encoders._pair_game import PairGame
 from visrec.networks.bodies import unit
 
+TITLE = "bidirectional GAN"
 STAGE = "train"
 SIZES = [32, 64]
 ATLAS = True

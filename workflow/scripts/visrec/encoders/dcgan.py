@@ -17,6 +17,7 @@ from visrec.encoders import _adversarial_losses as losses
 from visrec.networks.bodies import build, unit
 from visrec.training.method import Method, Setup
 
+TITLE = "discriminator of a convolutional GAN"
 STAGE = "train"
 SIZES = [32, 64]
 ATLAS = True

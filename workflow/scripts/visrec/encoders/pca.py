@@ -15,6 +15,7 @@ from visrec.errors import UserError
 if TYPE_CHECKING:
     import torch
 
+TITLE = "principal components of the pixels"
 STAGE = "fit"
 OPTIONS = {
     "fit": {

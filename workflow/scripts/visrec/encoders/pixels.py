@@ -11,6 +11,7 @@ from visrec.data.images import ImageFile
 if TYPE_CHECKING:
     import torch
 
+TITLE = "the picture as it is"
 SEEDED = False
 OPTIONS: dict[str, Any] = {}
 

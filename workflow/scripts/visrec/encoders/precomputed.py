@@ -21,6 +21,7 @@ from visrec.errors import UserError
 if TYPE_CHECKING:
     import torch
 
+TITLE = "features from a file"
 SEEDED = False
 FILES = ["path"]
 NEW_PICTURES = False

@@ -21,6 +21,7 @@ from torch.nn import functional as F
 from visrec.data.images import ImageFile
 from visrec.errors import UserError
 
+TITLE = "network from timm"
 SEEDED = False
 HEADLINE = ["model", "input"]
 FILES = ["weights"]

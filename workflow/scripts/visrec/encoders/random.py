@@ -13,6 +13,7 @@ from visrec.networks.any_body import build_encoder
 if TYPE_CHECKING:
     import torch
 
+TITLE = "untrained network"
 SIZES = [32, 64]
 ATLAS = True
 OPTIONS_OF = {"embed": ["any_body", "stack"]}

@@ -22,6 +22,7 @@ from visrec.networks.any_body import build_encoder
 from visrec.training.method import Method, Setup
 from visrec.training.views import flip
 
+TITLE = "network trained on pairs of pictures"
 STAGE = "train"
 SIZES = [32, 64]
 ATLAS = True

@@ -17,6 +17,7 @@ from visrec.networks.projector import HIDDEN, projector
 from visrec.training.method import Setup
 from visrec.training.two_views import TwoViews
 
+TITLE = "contrastive learning from two views"
 STAGE = "train"
 SIZES = [32, 64]
 ATLAS = True

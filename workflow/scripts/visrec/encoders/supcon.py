@@ -16,6 +16,7 @@ from visrec.encoders import simclr
 from visrec.networks.bodies import unit
 
 LIKE = "simclr"
+TITLE = "supervised contrastive learning"
 LABELS = True
 OPTIONS_OF = {"train": ["any_body", "views", "labels", "training"]}
 OPTIONS: dict = {}

@@ -15,6 +15,7 @@ from visrec.training.labels import classification
 from visrec.training.method import Method, Setup
 from visrec.training.views import flip
 
+TITLE = "classifier network"
 STAGE = "train"
 SIZES = [32, 64]
 ATLAS = True

@@ -15,6 +15,7 @@ from visrec.networks.bodies import build
 from visrec.networks.gaussian import GaussianEncoder, sample
 from visrec.training.method import Method, Setup
 
+TITLE = "variational autoencoder"
 STAGE = "train"
 SIZES = [32, 64]
 ATLAS = True

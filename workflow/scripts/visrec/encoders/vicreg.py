@@ -25,6 +25,7 @@ from visrec.networks.projector import projector
 from visrec.training.method import Setup
 from visrec.training.two_views import TwoViews
 
+TITLE = "varied and uncorrelated features"
 STAGE = "train"
 SIZES = [32, 64]
 ATLAS = True

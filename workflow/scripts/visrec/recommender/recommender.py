@@ -27,8 +27,6 @@ from visrec.report.headline import HEADLINE_SPACE
 from visrec.scoring import transforms
 
 BATCH = 256
-# What features may be compared by: of these alone is known how far storing them in float16 moves them.
-FEATURES = ("raw", "output")
 
 
 @dataclass(frozen=True)
@@ -57,8 +55,8 @@ class Recommender:
         folder: of the trial, with its embeddings.h5; images.h5 is two levels up.
         gallery_folder: a folder of pictures; None: the training images.
         label: the gallery's paths -> path -> class name, see `visrec.recommender.catalogue.parents`.
-        space: what of the features is compared, one of `FEATURES`, and by which distance, "l2" or "cosine"; see
-            `visrec.scoring.transforms`.
+        space: what of the features is compared, one of `transforms.SEARCHED`, and by which distance, "l2" or
+            "cosine"; see `visrec.scoring.transforms`.
         device: "auto", "cpu" or "cuda".
         threads: that decode and search; None: as many as torch uses.
         approximate: the largest gallery that is searched exactly, and the share of the true neighbours to find in a
@@ -85,10 +83,10 @@ class Recommender:
         self._device = device_of(device)
         self.threads = threads or torch.get_num_threads()
         self._search = index.SearchOptions(*approximate, self.threads, self._device)
-        if space[0] not in FEATURES or space[1] not in transforms.DISTANCES:
+        if space[0] not in transforms.SEARCHED or space[1] not in transforms.DISTANCES:
             raise UserError(
-                f"{self.folder}: cannot recommend by '{space[0]}' and '{space[1]}'; name {' or '.join(FEATURES)}, and "
-                f"{' or '.join(transforms.DISTANCES)}"
+                f"{self.folder}: cannot recommend by '{space[0]}' and '{space[1]}'; name "
+                f"{' or '.join(transforms.SEARCHED)}, and {' or '.join(transforms.DISTANCES)}"
             )
         self._indexes: dict[int, index.Index] = {}
         path = self.folder / "embeddings.h5"

@@ -12,6 +12,7 @@ TABLES = {
     "grid": "grid.csv",
     "layers": "layers.csv",
     "comparisons": "comparisons.csv",
+    "spaces": "spaces.csv",
     "overall": "overall.csv",
     "overall_pairs": "overall_pairs.csv",
     "selection": "selection.csv",

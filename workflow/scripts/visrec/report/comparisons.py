@@ -52,10 +52,10 @@ def differences(
     contrasts = [
         intervals.contrast(of_seeds(draws, a, name), of_seeds(draws, b, name), intervals.SEED) for a, b in pairs
     ]
-    return _judged(np.stack(contrasts, axis=1))
+    return judge(np.stack(contrasts, axis=1))
 
 
-def _judged(contrasts: np.ndarray) -> list[dict[str, Any]]:
+def judge(contrasts: np.ndarray) -> list[dict[str, Any]]:
     """What `differences` says of resampled differences, float64 (1 + intervals.RESAMPLES, m)."""
     contrasts = np.where(np.abs(contrasts) < intervals.ROUNDING, 0.0, contrasts)
     _, *alone = intervals.summary(contrasts)
@@ -122,7 +122,7 @@ def overall_pairs(draws: Mapping[tuple, Draws], chosen: Mapping[tuple, Mapping[s
         means = _means(draws, chosen, name)
         pairs = list(itertools.combinations(means, 2))
         if pairs:
-            judged = _judged(np.stack([means[a] - means[b] for a, b in pairs], axis=1))
+            judged = judge(np.stack([means[a] - means[b] for a, b in pairs], axis=1))
             about = ({"metric": name, "datasets": len(draws), "a": a, "b": b} for a, b in pairs)
             rows += [pair | one for pair, one in zip(about, judged, strict=True)]
     return pd.DataFrame(rows, columns=OVERALL_PAIRS)

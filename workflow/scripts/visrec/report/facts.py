@@ -1,24 +1,30 @@
 """What stands below the conclusion of a verdict: what else a reader needs to choose an encoder, in a sentence each."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from visrec.report import score_names
 from visrec.report.equals import cheapest, cost, equal_to
+from visrec.report.headline import HEADLINE_SPACE
 from visrec.report.score_tables import Rows, pick, spaces_of
 from visrec.report.verdict import (
     BETTER,
     METRICS,
+    Score,
     enumerate_words,
     judged,
     missing,
     named,
     percent,
+    points,
     relation,
     score,
 )
+from visrec.scoring.transforms import SEARCHED
 
 SATURATED = 0.95  # precision above which little is left to tell encoders apart by
+NAMED_SPACES = 2  # encoders that a sentence names with their best spaces
 MANY_DUPLICATES = 0.05  # share of test pictures with a near duplicate in train that a verdict has to name
 
 
@@ -41,7 +47,6 @@ def facts(
         return []
     best = max(rows, key=lambda encoder: rows[encoder]["precision"])
     found = [
-        _without_help(rows, best, disclosed),
         _saturated(rows, best, comparisons, scores, disclosed),
         _in_other_spaces(best, scores, rows[best]["k"], disclosed),
     ]
@@ -53,10 +58,16 @@ def _scored(leaders: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]
     return {row["encoder"]: row for row in leaders if score(row, "precision").measured}
 
 
-def _without_help(rows: Mapping[str, Mapping[str, Any]], best: str, disclosed: Mapping[str, str]) -> str:
-    """Where the best saw labels or other pictures, the best of those that did not."""
+def label_free(leaders: Sequence[Mapping[str, Any]], disclosed: Mapping[str, str]) -> str:
+    """Where the best saw labels or other pictures, the best of those that did not; else "".
+
+    Args:
+        leaders: rows of leaderboard.csv of one dataset and size, one per encoder.
+        disclosed: encoder -> what has to be said wherever it is named.
+    """
+    rows = _scored(leaders)
     own = [encoder for encoder in rows if encoder not in disclosed]
-    if best not in disclosed or not own:
+    if not own or max(rows, key=lambda encoder: rows[encoder]["precision"]) not in disclosed:
         return ""
     first = max(own, key=lambda encoder: rows[encoder]["precision"])
     return (
@@ -119,6 +130,35 @@ def _in_other_spaces(best: str, scores: Rows, k: int, disclosed: Mapping[str, st
     )
 
 
+def best_spaces(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Which encoders are measurably better in another space than the headline's, and how to recommend by it.
+
+    Args:
+        rows: of spaces.csv, of one dataset and size.
+
+    Returns:
+        `says`, "" where none is; `config`, the config's section `recommend` that uses the first one's space, "" if
+        the recommender does not offer it.
+    """
+    better = sorted((row for row in rows if row["word"] == BETTER), key=lambda row: -row["difference"])
+    if not better:
+        return {"says": "", "config": ""}
+    found = [
+        f"{row['encoder']} {points(Score(row['difference'], row['low'], row['high']))} "
+        f"({score_names.space(row['features'], row['distance'])})"
+        for row in better[:NAMED_SPACES]
+    ]
+    rest = len(better) - len(found)
+    more = f"; so {'is' if rest == 1 else 'are'} {rest} more" if rest else ""
+    first = better[0]
+    offered = first["features"] in SEARCHED
+    return {
+        "says": f"Scores here are by {score_names.space(*HEADLINE_SPACE)}. Measurably better in another space: "
+        f"{enumerate_words(found)}{more}.",
+        "config": f"recommend: {{features: {first['features']}, distance: {first['distance']}}}" if offered else "",
+    }
+
+
 def costs(
     leaders: Sequence[Mapping[str, Any]],
     comparisons: Sequence[Mapping[str, Any]],
@@ -128,8 +168,9 @@ def costs(
     """What the best costs, and the cheapest and the smallest of those that are not measurably worse; "" without scores.
 
     Args:
-        leaders: rows of leaderboard.csv of one dataset and size, one per encoder.
-        comparisons: its rows of comparisons.csv.
+        leaders: rows of leaderboard.csv of one dataset and size, one per encoder; or means over several, with
+            `least_dimensions` where the number of dimensions differs.
+        comparisons: its rows of comparisons.csv, or of overall_pairs.csv.
         stages: encoder -> its stage ("fit", "train"), or None.
         disclosed: encoder -> what has to be said wherever it is named.
     """
@@ -145,15 +186,20 @@ def costs(
         return cost(rows[encoder], stages[encoder])
 
     def size(encoder: str) -> str:
-        return f"{rows[encoder]['dimensions']:,} values per picture"
+        most = rows[encoder]["dimensions"]
+        least = rows[encoder].get("least_dimensions", most)
+        return f"{f'{least:,} to ' if least < most else ''}{most:,} values per picture"
+
+    def aside(encoder: str, what: Callable[[str], str]) -> str:
+        return "" if encoder == best else f" ({what(encoder)})"  # of the best it has just been said
 
     own = f"{best}: {price(best)}, {size(best)}."
     if len(equal) == 1:
         return own
-    others = f"{own} Of those without measurable difference, {named(cheap, disclosed)} is cheapest ({price(cheap)})"
+    others = f"{own} Of those without measurable difference, {named(cheap, disclosed)} is cheapest{aside(cheap, price)}"
     if small == cheap:
-        return f"{others} and smallest ({size(small)})."
-    return f"{others}, {named(small, disclosed)} smallest ({size(small)})."
+        return f"{others} and smallest{aside(small, size)}."
+    return f"{others}, {named(small, disclosed)} smallest{aside(small, size)}."
 
 
 def near_copies(duplicates: Mapping[str, Any] | None, queries: int) -> str:

@@ -1,59 +1,85 @@
 """The one query that stands beside the answer, with what the best encoder and a baseline recommend for it."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from statistics import fmean
 from typing import Any
 
-SHOWN = 5  # neighbours in a row
+from visrec.experiment import layout
+from visrec.experiment.layout import Experiment
+from visrec.report.examples import Lists, Neighbour, precision, read
+from visrec.report.sprites import Pictures
+from visrec.report.verdict import missing, percent
+
+MOST = 5  # neighbours in a row
 
 
-def glance(examples: Mapping[str, Any] | None, order: Iterable[str]) -> dict[str, Any] | None:
-    """A query and two encoders' lists, cut from `visrec.report.examples.examples`; None where nobody has any.
+def glance(
+    experiment: Experiment, averages: Mapping[str, float], order: Iterable[str], k: int, pictures: Pictures
+) -> dict[str, Any] | None:
+    """A query and two encoders' lists, which nobody chose by looking; None where no encoder has lists.
 
-    Of the typical queries, a choice that nobody made by looking, it is the one where both encoders are nearest to their
-    averages over these queries, by the share of right ones among the neighbours shown. So no encoder has its best day.
+    Of all queries that were searched it is the one where both encoders are nearest to their averages, by the share of
+    right ones among the neighbours shown: none has its best day or its worst. One that is behind on average is not
+    shown in front.
 
     Args:
-        examples: what the page shows of the neighbours.
+        experiment: with the shown trial of each encoder.
+        averages: encoder -> its precision@k, NaN where it has none.
         order: encoders, the first two that have lists are shown.
+        k: of the averages; so many neighbours are shown, `MOST` at most.
+        pictures: gets the pictures that are shown.
 
     Returns:
-        `asked`, the picture's number; `says`; `answers`, of each encoder its `encoder`, `says` and `found` as in the
-        items of the examples.
+        `asked`, the picture's number; `queries`, of how many it was taken; `typical`, False where nothing is right or
+        wrong and it is the first; `answers`, of each encoder its `encoder`, `says`, and `found`, pairs of a picture's
+        number and whether it is right, or None.
     """
-    if examples is None:
+    lists = _two(experiment, order, min(k, MOST))
+    if not lists:
         return None
-    number = {one["name"]: place for place, one in enumerate(examples["encoders"])}
-    selection = examples["selections"][0]
-    typical = [examples["items"][place] for place in selection["items"][0]]
-    able = [name for name in dict.fromkeys(order) if name in number and typical[0]["answers"][number[name]]["found"]]
-    pair = able[:2]
-    if not pair:
-        return None
-    item = typical[_most_average([[_share(one, number[name]) for name in pair] for one in typical])]
+    first, *_ = lists.values()
+    queries = [query for query in first.found if all(query in one.found for one in lists.values())]
+    shares = [[precision(one.found[query]) for one in lists.values()] for query in queries]
+    means = [averages[encoder] for encoder in lists]
+    known = not any(map(missing, means)) and not any(None in row for row in shares)
+    query = queries[_most_average(shares, means) if known else 0]
     return {
-        "asked": item["asked"],
-        "says": item["says"],
-        "answers": [_answer(name, item["answers"][number[name]]["found"][:SHOWN]) for name in pair],
+        "asked": pictures.number("test", query, first.labels[query]),
+        "queries": len(queries),
+        "typical": known,
+        "answers": [
+            _answer(encoder, one.found[query], mean if known else None, pictures)
+            for (encoder, one), mean in zip(lists.items(), means, strict=True)
+        ],
     }
 
 
-def _share(item: Mapping[str, Any], encoder: int) -> float | None:
-    """The share of right ones among the neighbours shown; None where that is not known."""
-    right = [each for _, _, each in item["answers"][encoder]["found"][:SHOWN]]
-    return None if None in right else fmean(right)
+def _two(experiment: Experiment, order: Iterable[str], neighbours: int) -> dict[str, Lists]:
+    """The lists of the first two encoders that have some."""
+    files = {trial.encoder: experiment.path(trial, layout.NEIGHBOURS) for trial in experiment.trials}
+    lists: dict[str, Lists] = {}
+    for encoder in dict.fromkeys(order):
+        path = files.get(encoder)
+        found = read(path, neighbours) if path is not None and path.exists() else Lists()
+        if found.found and len(lists) < 2:
+            lists[encoder] = found
+    return lists
 
 
-def _most_average(shares: Sequence[Sequence[float | None]]) -> int:
-    """Which row is nearest to the mean of all, of equals the first; the first where one is not known."""
-    if any(None in row for row in shares):
-        return 0
-    means = [fmean(column) for column in zip(*shares, strict=True)]
-    apart = [round(sum(abs(a - b) for a, b in zip(row, means, strict=True)), 9) for row in shares]
+def _most_average(shares: Sequence[Sequence[float]], means: Sequence[float]) -> int:
+    """Which row is nearest to the means and does not contradict their order; of equals the first."""
+
+    def far(row: Sequence[float]) -> tuple[bool, float]:
+        turned = (row[0] - row[-1]) * (means[0] - means[-1]) < 0
+        return turned, round(sum(abs(a - b) for a, b in zip(row, means, strict=True)), 9)
+
+    apart = [far(row) for row in shares]
     return apart.index(min(apart))
 
 
-def _answer(encoder: str, found: Sequence[tuple[int, str, bool | None]]) -> dict[str, Any]:
-    right = [each for _, _, each in found]
-    says = f"{len(found)} nearest" if None in right else f"{sum(right)} of {len(found)} right"
-    return {"encoder": encoder, "says": says, "found": found}
+def _answer(encoder: str, found: Sequence[Neighbour], mean: float | None, pictures: Pictures) -> dict[str, Any]:
+    says = f"{len(found)} nearest"
+    if mean is not None:
+        right = sum(bool(one.correct) for one in found)
+        says = f"{right} of {len(found)} right, mean {percent(mean)}"
+    shown = [(pictures.number("train", one.id, one.label), one.correct) for one in found]
+    return {"encoder": encoder, "says": says, "found": shown}

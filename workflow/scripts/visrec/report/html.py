@@ -35,12 +35,13 @@ from visrec.report import (
 )
 from visrec.report.class_section import classes
 from visrec.report.examples import examples
-from visrec.report.facts import costs, facts, limits, near_copies
+from visrec.report.facts import best_spaces, costs, facts, label_free, limits, near_copies
 from visrec.report.glance import glance
 from visrec.report.grid import grid, open_settings
 from visrec.report.inline_svg import Colours, figure
-from visrec.report.inputs import UNFINISHED, State, disclosures, statuses, warnings
+from visrec.report.inputs import UNFINISHED, State, disclosures, statuses, titles, warnings
 from visrec.report.layer_sections import layers
+from visrec.report.lead import lead
 from visrec.report.map import embedding_map
 from visrec.report.over_k import curves
 from visrec.report.paper import paper
@@ -49,7 +50,7 @@ from visrec.report.rendering import render
 from visrec.report.settings import varied_names
 from visrec.report.sprites import Pictures
 from visrec.report.together import together
-from visrec.report.verdict import enumerate_words, verdict
+from visrec.report.verdict import enumerate_words, missing, score, spelled, verdict
 
 TEMPLATES = Path(__file__).parent / "templates"
 # Contents of the page: title of a group -> anchor and label of its sections, in their order.
@@ -85,7 +86,8 @@ CONTENTS = {
     },
 }
 OVERALL = ("overall", "overall_pairs")  # tables of all datasets together
-NUMBERS = ("scores", "leaderboard", "grid", "comparisons", *OVERALL, "selection", "overlap", "atlas")  # tables read
+# tables read
+NUMBERS = ("scores", "leaderboard", "grid", "comparisons", "spaces", *OVERALL, "selection", "overlap", "atlas")
 DRAWN = {"curves": True, "heatmap": True, "layers": False, "atlas": True}  # figure -> whether there is one for phones
 TEXTS = {"classes": ["class"], "confusion": ["class", "recommended"]}  # further tables read, and their texts
 
@@ -107,9 +109,9 @@ def _pictured(experiment: Experiment, chapter: Mapping[str, Any], config: Mappin
     about = config["report"]
     shown = examples(experiment, chapter, pictures, about["queries"], about["neighbours"])
     points = embedding_map(experiment, chapter, pictures)
+    averages = {row["encoder"]: row["precision"] for row in chapter["rows"]}  # the best first
+    beside = glance(experiment, averages, [*list(averages)[:1], "pixels", *averages], chapter["k"], pictures)
     sprite = pictures.sprite(experiment.images(chapter["dataset"], chapter["size"]))
-    leading = list(chapter["shown"])  # the best first
-    beside = glance(shown, [leading[0], "pixels", *leading])
     return {"examples": shown, "glance": beside, "map": points, "pictures": pictures.data(), "sprite": sprite}
 
 
@@ -138,6 +140,7 @@ def _chapter(
     near, queries = _duplicates(images), max(row["queries"] for row in leaders)
     info = read_image_info(images)
     absent = [name for name in ("random", "pixels") if name not in stages]
+    chance = next((row["precision_chance"] for row in leaders if not missing(row["precision_chance"])), None)
     columns = [*shown, *absent]
     return {
         "dataset": dataset,
@@ -145,8 +148,11 @@ def _chapter(
         "kind": config["datasets"].get(dataset, {}).get("kind", dataset),
         "title": f"{dataset}, {size} px",
         "info": info,
-        "verdict": verdict(leaders, trained, pairs, disclosed),
+        "verdict": verdict(leaders, trained, pairs, disclosed, titles(trials)),
+        "lead": lead({row["encoder"]: score(row, "precision") for row in leaders}, pairs, disclosed),
+        "best_spaces": best_spaces(here["spaces"].to_dict("records")),
         "facts": facts(leaders, pairs, scores, disclosed),
+        "label_free": label_free(leaders, disclosed),
         "costs": costs(leaders, pairs, stages, disclosed),
         "near_copies": near_copies(near, queries),
         "limits": limits(leaders, trained, pairs, near, queries),
@@ -161,7 +167,7 @@ def _chapter(
         "scores": scores,
         "all_scores": sections.all_scores(scores, columns, k),
         "shares_attributes": sections.has_attributes(scores),
-        "spaces": sections.spaces(scores, columns, k),
+        "spaces": sections.spaces(scores, columns, k, here["spaces"].to_dict("records")),
         "leaks": sections.leaks(scores, columns, k),
         "protocols": sections.protocols(scores, columns),
         "duels": sections.duels(pairs, list(shown), k),
@@ -176,7 +182,7 @@ def _chapter(
         ],
         "atlases": _atlases(here["atlas"], trials, shown),
         "several_seeds": any(row["n_seeds"] > 1 for row in leaders),
-        "magnified": leaderboard.magnified(leaders),
+        "magnified": leaderboard.magnified(leaders, chance),
         "ladder": ladder.rungs(published, config, dataset, leaders),
         "duplicates": near,
         "k": k,
@@ -204,6 +210,7 @@ def _contents(chapters: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[tup
     """The contents of the page, without sections that have nothing to show on any dataset."""
     filled = {
         "training": any(chapter["trained"] for chapter in chapters),
+        "grid": any(chapter["grid"] for chapter in chapters),
         "pictures": any(chapter["sheets"] for chapter in chapters),
         "cost": any(chapter["pareto"] for chapter in chapters),
         "classes": any(chapter["by_class"] for chapter in chapters),
@@ -289,6 +296,8 @@ def report(
         filled=[anchor for _, entries in contents for anchor, _ in entries],
         experiment=experiment.name,
         chapters=chapters,
+        titles=titles(trials),
+        spelled=spelled(titles(trials), disclosures(trials)),
         encoders=encoders,
         trials=trials,
         looks=style.looks(encoders),

@@ -60,6 +60,11 @@ def disclosures(trials: Iterable[Trial]) -> dict[str, str]:
     return {encoder: "; ".join(texts) for encoder, texts in found.items()}
 
 
+def titles(trials: Iterable[Trial]) -> dict[str, str]:
+    """Encoder -> what it is in a few words, the literal TITLE of its file; nothing of those without."""
+    return {trial.encoder: trial.declared["TITLE"] for trial in trials if trial.declared.get("TITLE")}
+
+
 def read_status(experiment: Experiment, trial: Trial) -> dict[str, Any]:
     """status.json of a trial; empty for encoders that are neither trained nor fitted."""
     path = experiment.path(trial, layout.STATUS)

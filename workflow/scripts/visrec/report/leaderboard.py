@@ -97,7 +97,7 @@ def rows(
         disclosed: encoder -> what has to be said of it, see `visrec.report.inputs.disclosures`.
     """
     scored = [row for row in leaders if score(row, "precision").measured]
-    best = max(scored, key=lambda row: row["precision"], default={"encoder": None})["encoder"]
+    best = max(scored, key=lambda row: row["precision"])["encoder"] if len(scored) > 1 else None
     found = []
     for row in leaders:
         cells = []
@@ -158,8 +158,13 @@ def constants(leaders: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-def magnified(leaders: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
-    """The headline scores on an axis that just holds them; None where there are no two to look at."""
+def magnified(leaders: Sequence[Mapping[str, Any]], chance: float | None) -> dict[str, Any] | None:
+    """The headline scores on an axis that just holds them; None where there are no two to look at.
+
+    Args:
+        leaders: rows with encoder, precision and its limits.
+        chance: of precision; its position on the axis is None where it is not on it.
+    """
     scores = {row["encoder"]: one for row in leaders if (one := score(row, "precision")).measured}
     if len(scores) < 2:
         return None
@@ -168,6 +173,8 @@ def magnified(leaders: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
     return {
         "low": percent(low, 0),
         "high": percent(high, 0),
+        "cut": low > 0,
+        "chance": None if missing(chance) or not low <= chance <= high else position((chance - low) / (high - low)),
         "rows": [
             {
                 "encoder": encoder,

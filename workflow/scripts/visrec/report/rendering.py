@@ -30,4 +30,5 @@ def _environment(folder: Path) -> jinja2.Environment:
         lstrip_blocks=True,
     )
     environment.globals["USABLE"] = USABLE
+    environment.filters["initial"] = lambda text: text[:1].upper() + text[1:]
     return environment

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from visrec.report.headline import HEADLINE, HEADLINE_KNN
+from visrec.report.headline import HEADLINE, HEADLINE_KNN, HEADLINE_SPACE
 from visrec.report.verdict import missing, percent, span
 
 Rows = Mapping[str, Sequence[Mapping[str, Any]]]  # encoder -> the rows of scores.csv of its chosen trial
@@ -62,6 +62,20 @@ def spaces_of(rows: Rows) -> list[tuple[str, str]]:
             if row["evaluator"] == "knn" and row["metric"] == "precision" and row["protocol"] == HEADLINE["protocol"]
         )
     )
+
+
+def best_spaces(rows: Rows, k: int) -> dict[str, tuple[str, str]]:
+    """Encoder -> its space with the highest precision on validation, (features, distance), of those that have one.
+
+    Of equals the first counts: the headline's, if it is among them.
+    """
+    best: dict[str, tuple[float, tuple[str, str]]] = {}
+    spaces = sorted(spaces_of(rows), key=lambda space: space != HEADLINE_SPACE)
+    for features, distance in spaces:
+        for encoder, row in pick(rows, "knn", "precision", k, "val", features=features, distance=distance).items():
+            if row is not None and not missing(row["value"]) and row["value"] > best.get(encoder, (-1.0, None))[0]:
+                best[encoder] = row["value"], (features, distance)
+    return {encoder: space for encoder, (_, space) in best.items()}
 
 
 def decimal(value: float | None) -> str:

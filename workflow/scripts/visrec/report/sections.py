@@ -10,9 +10,9 @@ import pandas as pd
 from visrec.report import score_names
 from visrec.report.headline import HEADLINE
 from visrec.report.score_names import named
-from visrec.report.score_tables import DASH, MINUS, Rows, decimal, group, line, pick, spaces_of
+from visrec.report.score_tables import DASH, MINUS, Rows, best_spaces, decimal, group, line, pick, spaces_of
+from visrec.report.verdict import BETTER, WORSE, Score, compared, missing, percent, signed, span
 from visrec.report.verdict import METRICS as LEADERBOARD
-from visrec.report.verdict import Score, compared, missing, percent, signed, span
 from visrec.scoring.metrics import ATTRIBUTES_AND_IDENTITY, HEALTH, METRICS
 from visrec.scoring.protocols import PROTOCOLS
 
@@ -89,26 +89,38 @@ def _others(rows: Rows, encoders: Sequence[str]) -> list[dict[str, Any] | None]:
     return [line(named(*name), pick(rows, *name), encoders) for name in found]
 
 
-def spaces(rows: Rows, encoders: Sequence[str], k: int) -> list[dict[str, Any]]:
-    """Precision by what is done to features and by distance; each encoder's best on validation is marked."""
-    scored = {}
-    best: dict[str, tuple[float, Any]] = {}
-    for features, distance in spaces_of(rows):
-        where = {"features": features, "distance": distance}
-        scored[features, distance] = pick(rows, "knn", "precision", k, **where)
-        for encoder, row in pick(rows, "knn", "precision", k, "val", **where).items():
-            # Of equals the first counts: the headline, if it is among them.
-            if row is not None and not missing(row["value"]) and row["value"] > best.get(encoder, (-1.0, None))[0]:
-                best[encoder] = row["value"], (features, distance)
-    lines = []
+def spaces(
+    rows: Rows, encoders: Sequence[str], k: int, apart: Iterable[Mapping[str, Any]] = ()
+) -> list[dict[str, Any]]:
+    """Precision by what is done to features and by distance; each encoder's best on validation is marked.
+
+    Args:
+        rows: from `score_tables.of_chosen`.
+        encoders: the columns.
+        k: the headline's number of neighbours.
+        apart: rows of spaces.csv: the mark has the paired difference from the headline's space.
+    """
+    best, lines = best_spaces(rows, k), []
+    differences = {(row["encoder"], row["features"], row["distance"]): row for row in apart}
+    scored = {
+        (features, distance): pick(rows, "knn", "precision", k, features=features, distance=distance)
+        for features, distance in spaces_of(rows)
+    }
     for kind, found in scored.items():
         one = line(score_names.space(*kind), found, encoders, lifted=False)
         if one is not None:
             for encoder, each in zip(encoders, one["cells"], strict=True):
-                if len(scored) > 1 and best.get(encoder, (0, None))[1] == kind:
-                    each["flag"] = "★ best on validation"
+                if len(scored) > 1 and best.get(encoder) == kind:
+                    each["flag"] = f"★ best on validation{_beside_headline(differences.get((encoder, *kind)))}"
             lines.append(one)
     return group("", lines)
+
+
+def _beside_headline(row: Mapping[str, Any] | None) -> str:
+    """The paired difference of a space from the headline's, where there is one: ", better: +4.0 [+1.1, +6.9]"."""
+    if row is None or row["word"] not in (BETTER, WORSE):
+        return ""
+    return f", {row['word']}: {points(row['difference'])} [{points(row['low'])}, {points(row['high'])}]"
 
 
 def leaks(rows: Rows, encoders: Sequence[str], k: int) -> list[dict[str, Any]]:

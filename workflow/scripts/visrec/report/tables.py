@@ -14,7 +14,7 @@ import pandas as pd
 from visrec.data.files import atomic, write_text
 from visrec.experiment.layout import Experiment
 from visrec.experiment.trials import Trial
-from visrec.report import comparisons
+from visrec.report import best_spaces, comparisons
 from visrec.report.headline import GROUP, SOURCES
 from visrec.report.inputs import columns_of, disclosures, read_atlas
 from visrec.report.leaders import Group, Measured, grouped, headline, leaderboard, limits, measure
@@ -123,10 +123,15 @@ def tables(experiment: Experiment, out: Mapping[str, str | Path]) -> None:
     ranked: dict[tuple[str, int], dict[str, Sequence[Trial]]] = {key: {} for key in test}
     for dataset, size, encoder in leaders[GROUP].itertuples(index=False):
         ranked[dataset, size][encoder] = measured.chosen[dataset, size, encoder]
-    pairs, selected, overlaps, classes, confusions = [], [], [], [], []
+    pairs, spaces, selected, overlaps, classes, confusions = [], [], [], [], [], []
     for key, chosen in ranked.items():
         pairs += comparisons.compare(test[key], chosen, measured.k)
-        for members in map(measured.good, chosen.values() if "knn" in experiment.evaluators else ()):
+        good = {encoder: measured.good(seeds) for encoder, seeds in chosen.items()}
+        if "knn" not in experiment.evaluators:
+            continue
+        here = measured.scores[(measured.scores[GROUP[:2]] == list(key)).all(axis=1)]
+        spaces += best_spaces.spaces(experiment, good, here, measured.k)
+        for members in good.values():
             classes += per_class(experiment, members, measured.k)
             confusions += confusion(experiment, members, measured.k)
     for group, members in grouped(measured.good(experiment.trials)).items():
@@ -140,6 +145,7 @@ def tables(experiment: Experiment, out: Mapping[str, str | Path]) -> None:
     _write_csv(_grid(measured), out["grid"])
     _write_csv(measured.layers, out["layers"])
     _write_csv(pd.DataFrame(pairs, columns=comparisons.COMPARISONS).astype({"k": "Int64"}), out["comparisons"])
+    _write_csv(pd.DataFrame(spaces, columns=best_spaces.COLUMNS), out["spaces"])
     _write_csv(comparisons.overall(test, ranked), out["overall"])
     _write_csv(comparisons.overall_pairs(test, ranked), out["overall_pairs"])
     _write_csv(pd.DataFrame(selected, columns=comparisons.SELECTION), out["selection"])

@@ -6,9 +6,11 @@ from typing import Any
 import pandas as pd
 
 from visrec.experiment.trials import Trial
-from visrec.report.inputs import disclosures
+from visrec.report.facts import costs, label_free
+from visrec.report.inputs import disclosures, titles
+from visrec.report.lead import lead
 from visrec.report.leaderboard import magnified
-from visrec.report.verdict import common, percent
+from visrec.report.verdict import common, percent, score
 
 
 def together(tables: Mapping[str, pd.DataFrame], trials: Sequence[Trial]) -> dict[str, Any] | None:
@@ -19,19 +21,29 @@ def together(tables: Mapping[str, pd.DataFrame], trials: Sequence[Trial]) -> dic
         trials: of all datasets and sizes.
 
     Returns:
-        verdict; magnified, the plot of the means; chance, as text; datasets, how many there are.
+        verdict; lead; label_free and costs, sentences; magnified, the plot of the means; chance, as text; datasets,
+        how many there are.
     """
     means = tables["overall"][tables["overall"]["metric"] == "precision"]
     if means.empty:
         return None
-    chance = tables["leaderboard"].groupby(["dataset", "size"], sort=False)["precision_chance"].first().mean()
-    said = common(
-        means.to_dict("records"), tables["overall_pairs"].to_dict("records"), float(chance), disclosures(trials)
+    leaders, pairs = tables["leaderboard"], tables["overall_pairs"].to_dict("records")
+    chance = float(leaders.groupby(["dataset", "size"], sort=False)["precision_chance"].first().mean())
+    disclosed = disclosures(trials)
+    paid = leaders.groupby("encoder").agg(
+        cost_seconds=("cost_seconds", "mean"),
+        embed_images_per_second=("embed_images_per_second", "mean"),
+        dimensions=("dimensions", "max"),
+        least_dimensions=("dimensions", "min"),
     )
     board = means.rename(columns={"value": "precision", "low": "precision_low", "high": "precision_high"})
+    rows = board.join(paid, on="encoder").to_dict("records")
     return {
-        "verdict": said,
-        "magnified": magnified(board.to_dict("records")),
+        "verdict": common(means.to_dict("records"), pairs, chance, disclosed, titles(trials)),
+        "lead": lead({row["encoder"]: score(row, "precision") for row in rows}, pairs, disclosed),
+        "label_free": label_free(rows, disclosed),
+        "costs": costs(rows, pairs, {trial.encoder: trial.stage for trial in trials}, disclosed),
+        "magnified": magnified(rows, chance),
         "chance": percent(chance),
         "datasets": int(means["datasets"].iloc[0]),
     }

@@ -59,9 +59,20 @@ def named(encoder: str, disclosed: Mapping[str, str]) -> str:
     return f"{encoder} ({disclosed[encoder]})" if encoder in disclosed else encoder
 
 
+def spelled(titles: Mapping[str, str], disclosed: Mapping[str, str]) -> dict[str, str]:
+    """Encoder -> what it is, and what has to be said of it: "supervised contrastive learning, trained with labels"."""
+    both = {encoder: (titles.get(encoder), disclosed.get(encoder)) for encoder in titles | disclosed}
+    return {encoder: ", ".join(filter(None, texts)) for encoder, texts in both.items() if any(texts)}
+
+
 def enumerate_words(words: Sequence[str]) -> str:
     """Join words: "a", "a and b", "a, b and c"."""
     return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
+def some_of(names: Sequence[str], others: int) -> str:
+    """Names, or how many of how many others where there are too many for a sentence."""
+    return enumerate_words(names) if len(names) <= NAMED else f"{len(names)} of the {others} others"
 
 
 @dataclass(frozen=True)
@@ -165,7 +176,10 @@ def _conclusion(
     comparisons: Sequence[Mapping[str, Any]],
     disclosed: Mapping[str, str],
 ) -> tuple[str, str]:
-    """The word and the answer in a sentence, with numbers that need no statistics to be read."""
+    """The word and the answer in a sentence, with numbers that need no statistics to be read.
+
+    What else there is to say of the best (`visrec.report.lead`) follows it on the page.
+    """
     if not scores:
         return NOT_MEASURED, "No encoder gave an embedding that could be scored."
     best = max(scores, key=lambda encoder: scores[encoder].value)
@@ -173,33 +187,18 @@ def _conclusion(
     first = named(best, disclosed)
     if not others:
         return NOT_MEASURED, f"Only {first} could be scored ({scores[best]}): there is nothing to compare it with."
-    open_, behind = [], []
-    for encoder in others:
-        (behind if relation(comparisons, best, encoder) == BETTER else open_).append(named(encoder, disclosed))
+    behind = [relation(comparisons, best, encoder) == BETTER for encoder in others]
     show = "of 100 recommended pictures show the query's class"
     show += "" if missing(chance) else f" (guessing: {of_hundred(chance)[0]})"
     ranked = sorted(scores, key=lambda encoder: -scores[encoder].value)
-    most, second = of_hundred(scores[best].value, scores[ranked[1]].value)
-    if not open_:
-        return (
-            BETTER,
-            f"{first} recommends best: {most} {show}, against {second} with {named(ranked[1], disclosed)}, the next. "
-            "It is measurably better than all others.",
-        )
-    if behind:
-        return (
-            NOT_RESOLVED,
-            f"{first} scores highest: {most} {show}. It is measurably better than {_some(behind, others)}, with no "
-            f"measurable difference from {_some(open_, others)}.",
-        )
+    most, _ = of_hundred(scores[best].value, scores[ranked[1]].value)
+    if all(behind):
+        return BETTER, f"{first} recommends best: {most} {show}."
+    if any(behind):
+        return NOT_RESOLVED, f"{first} scores highest: {most} {show}."
     least, most = of_hundred(scores[ranked[-1]].value, scores[best].value)
     between = most if least == most else f"{least} to {most}"
     return NOT_RESOLVED, f"No encoder stands out: {between} {show}, whichever is taken."
-
-
-def _some(names: Sequence[str], of: Sequence[str]) -> str:
-    """Names, or how many of how many where there are too many for a sentence."""
-    return enumerate_words(names) if len(names) <= NAMED else f"{len(names)} of the {len(of)} others"
 
 
 def _beside_baselines(
@@ -228,6 +227,7 @@ def verdict(
     trained: Iterable[str],
     comparisons: Sequence[Mapping[str, Any]],
     disclosed: Mapping[str, str] = MappingProxyType({}),
+    titles: Mapping[str, str] = MappingProxyType({}),
 ) -> Verdict:
     """The verdict on one dataset and size.
 
@@ -237,6 +237,7 @@ def verdict(
             chance and the most common class.
         comparisons: the rows of comparisons.csv of this dataset and size.
         disclosed: encoder -> what has to be said wherever it is named, see `visrec.report.inputs.disclosures`.
+        titles: encoder -> what it is, by which the heading spells out its name.
     """
     by_encoder = {row["encoder"]: row for row in rows}
     trained = [encoder for encoder in trained if encoder in by_encoder]
@@ -244,7 +245,7 @@ def verdict(
     scores = {row["encoder"]: score(row, "precision") for row in rows}
     scores = {encoder: one for encoder, one in scores.items() if one.measured}
     chance = next((row["precision_chance"] for row in rows if not missing(row["precision_chance"])), None)
-    word, heading = _conclusion(scores, chance, comparisons, disclosed)
+    word, heading = _conclusion(scores, chance, comparisons, spelled(titles, disclosed))
 
     findings: list[Finding] = []
     for encoder in trained:
@@ -294,6 +295,7 @@ def common(
     comparisons: Sequence[Mapping[str, Any]],
     chance: float | None,
     disclosed: Mapping[str, str] = MappingProxyType({}),
+    titles: Mapping[str, str] = MappingProxyType({}),
 ) -> Verdict:
     """The verdict on several datasets and sizes together, by the plain means of the encoders that are on all of them.
 
@@ -302,11 +304,12 @@ def common(
         comparisons: of overall_pairs.csv.
         chance: of precision, its mean over the same datasets and sizes.
         disclosed: as for `verdict`.
+        titles: as for `verdict`.
     """
     scores = {
         row["encoder"]: Score(row["value"], row["low"], row["high"]) for row in rows if row["metric"] == "precision"
     }
-    word, heading = _conclusion(scores, chance, comparisons, disclosed)
+    word, heading = _conclusion(scores, chance, comparisons, spelled(titles, disclosed))
     return Verdict(word, heading, [], together(comparisons))
 
 

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import torch
 
 WHITENED = 0.95  # share of the variance that the whitened components carry together
+# What the recommender searches: of these alone is known how far storing features in float16 moves them.
+SEARCHED = ("raw", "output")
 ROWS = 1024  # rows in float64 at once
 
 Change = Callable[[np.ndarray], np.ndarray]

@@ -6,8 +6,9 @@ for (const root of document.querySelectorAll(".heat")) {
   const PALEST = 35; // percent, of a difference that is measurable at all
 
   const head = (words, scope) => {
-    const made = document.createElement("th");
-    made.scope = scope;
+    const made = document.createElement(words ? "th" : "td"); // a heading without words is none
+    if (words) made.scope = scope;
+    else made.className = "none";
     made.textContent = words;
     return made;
   };
