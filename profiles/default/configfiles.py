@@ -9,7 +9,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "workflow/scripts"))
 
 from visrec.errors import UserError
-from visrec.experiment.config import read
+from visrec.experiment.config_file import read
 
 OPTIONS = ("--configfile", "--configfiles")
 

@@ -225,6 +225,12 @@ def test_csv_of_ids_and_splits(folder):
     assert images.splits["train"].ids.tolist() == ["sku-1", "sku-2"]  # in the order of the paths, not of the rows
 
 
+def test_lines_of_spaces_are_no_rows(folder):
+    root = folder("1.png", "2.png", "3.png")
+    images = read(root, **table(root, "path,label,split\n1.png,,train\n  \n2.png,,val\n , ,\n3.png,,test\n \t\n"))
+    assert [images.splits[split].ids.tolist() for split in SPLITS] == [["1.png"], ["2.png"], ["3.png"]]
+
+
 def test_csv_without_labels(folder):
     root = folder("1.png", "2.png", "3.png")
     images = read(root, **table(root, "path,label,split\n1.png,,train\n2.png,,val\n3.png,,test\n"))
@@ -569,6 +575,7 @@ def test_all_pictures_broken_is_one_line(folder):
         (("train2017", "holdout", "val2017"), ("train", "test", "val")),
         (("seg_train", "seg_test", "eval"), ("train", "test", "val")),
         (("training data", "testset", "evaluation"), ("train", "test", "val")),
+        (("birds_train_v2", "birds_test_v2", "Birds Val v2"), ("train", "test", "val")),
     ],
 )
 def test_names_of_splits(folder, folders, splits):
@@ -614,6 +621,15 @@ def test_folders_that_are_no_classes_are_refused(folder, paths, message):
         ),
         (many(9, "trainA", "trainB", "testA", "testB"), "the folders testA, testB, trainA, trainB are classes here"),
         (many(9, "a"), "all pictures are of one class, 'a'"),
+        # One lacks a class; a split beside another folder; splits inside classes; one class under two names.
+        (
+            many(9, "a", "b", "c", base="entrenar/") + many(9, "a", "b", base="probar/"),
+            "every class folder ('entrenar', 'probar') has the same folders inside ('a', 'b')",
+        ),
+        (many(9, "train/a", "train/b", "more"), "the folder 'train' is a class here, though it has folders inside"),
+        (many(9, "a/train", "a/test", "b/train"), "folders named like splits inside ('test', 'train')"),
+        (many(9, "Cat", "cat ", "dog"), "'Cat', 'cat ' are different classes"),
+        (many(9, "caf\u00e9", "cafe\u0301"), "are different classes; if they are one"),
     ],
 )
 def test_folders_that_may_be_no_classes_are_pointed_out(folder, caplog, paths, message):
@@ -646,6 +662,31 @@ def test_what_cannot_be_opened_is_skipped_too(folder, tmp_path):
     images = read(root, on_error="skip", val=4, test=4)
     assert count(images) == 18
     assert [path for path, _ in images.skipped] == ["a/nowhere.png", "a/out.png", "b/again"]
+
+
+def test_a_class_and_a_split_of_which_nothing_can_be_used_are_left_out(folder, caplog):
+    root = folder(*many(9, "a", "b", base="train/"), "train/c/x.png", *many(3, "a", base="val/"))
+    (root / "train/c/x.png").rename(root / "train/c/x.heic")
+    for path in (root / "val/a").iterdir():
+        path.unlink()
+        path.symlink_to("gone.png")
+    images = read(root, on_error="skip", val=4, test=4)
+    assert (list(images.classes), count(images), len(images.skipped)) == (["a", "b"], 18, 4)
+    assert "left out the folder" in caplog.text and "val: nothing in it can be used" in caplog.text
+    assert images.split_rule.startswith("val and test cut from train")
+
+
+def test_nothing_that_can_be_used_says_why(folder):
+    root = folder("a/0.png")
+    (root / "a/0.png").rename(root / "a/0.heic")
+    fails(r"none of 1 can be used; the first, a/0.heic: is HEIC", root, on_error="skip")
+
+
+def test_a_split_whose_pictures_are_broken_is_pointed_out(folder, caplog):
+    root = folder(*many(9, "a", "b", base="train/"), "val/a/0.png")
+    (root / "val/a/0.png").write_bytes(b"?")
+    assert read(root, on_error="skip", val=4, test=4).split_rule.startswith("val and test cut from train")
+    assert "no picture of val can be read" in caplog.text
 
 
 def test_a_readme_and_other_names_stop_nothing(folder, tmp_path):

@@ -15,7 +15,6 @@ from visrec.experiment.config import (
     component_of,
     encoder_options,
     options,
-    read,
     schema,
 )
 
@@ -151,40 +150,6 @@ def test_a_config_that_grows_without_end():
         check(DEMO | {"seeds": deep})
 
 
-@pytest.mark.parametrize(
-    "content, message",
-    [
-        ("café: 1".encode("latin-1"), "is not in UTF-8 (byte 3); save it as UTF-8"),
-        ("a: 1".encode("utf-16"), "is not in UTF-8 (byte 0); save it as UTF-8"),
-        (b"a: " + b"[" * 5000, ", line 1: is nested more than 20 deep"),
-        (b"a: [", ", line 1: is not YAML (expected the node content, but found '<stream end>'); correct it"),
-        (b"a:\n\tb: 1", ", line 2: is not YAML (found character '\\t' that cannot start any token); correct it"),
-        (b"a: \x00", "is not YAML (unacceptable character"),
-        (b"a: *b", ", line 1: is not YAML (found undefined alias"),
-        (b"a: !!python/object:os.system x", ", line 1: is not YAML (could not determine a constructor"),
-        (b"2024: 1", "config: YAML reads the key 2024 as a int; write it in quotes, '2024'"),
-        (b"a: &a [1]\nb: &b [" + b"*a," * 400 + b"]\nc: [" + b"*b," * 400 + b"]", "has more than 100,000 values"),
-        (b"? [a]\n: 1", "is not YAML"),
-        (b"a: 2024-13-45", "is not YAML"),
-    ],
-)
-def test_files_that_are_no_config(tmp_path, content, message):
-    path = tmp_path / "mine.yaml"
-    path.write_bytes(content)
-    with pytest.raises(UserError) as error:
-        read(path)
-    assert message in str(error.value)
-    assert "\n" not in str(error.value)
-    with pytest.raises(UserError, match="cannot be read"):
-        read(tmp_path)
-
-
-def test_encodings_that_are_read(tmp_path):
-    for content in ("a: é\n".encode("utf-8-sig"), b"a: \xc3\xa9\r\n", b'{"a": "\xc3\xa9"}'):
-        (tmp_path / "mine.yaml").write_bytes(content)
-        assert read(tmp_path / "mine.yaml") == {"a": "é"}
-
-
 def test_a_missing_part_is_named():
     with pytest.raises(UserError, match="config: 'encoders' is a required property"):
         check({key: value for key, value in DEMO.items() if key != "encoders"})
@@ -232,17 +197,6 @@ def test_archives_are_declared_overridden_or_found_in_a_folder(monkeypatch, tmp_
     (tmp_path / "faces/a.zip").touch()
     assert archives(config | {"archives": str(tmp_path)}, "faces")["a.zip"]["path"] == str(tmp_path / "faces/a.zip")
     assert archives(config | {"archives": str(tmp_path)}, "faces")["b.txt"]["path"] == "/there/b.txt"
-
-
-def test_a_key_that_stands_twice_is_refused(tmp_path):
-    path = tmp_path / "twice.yaml"
-    path.write_text("datasets:\n  digits: {sizes: [32]}\n  digits: {sizes: [64]}\n")
-    with pytest.raises(UserError, match=r"twice.yaml, line 3: 'digits' stands twice; give one of them another name"):
-        read(path)
-    path.write_text("a: [{b: 1}, {b: 2}]\nc: {b: 1}\n")
-    read(path)
-    path.write_text("")
-    read(path)
 
 
 def leaves(node: dict, path: str = ""):
