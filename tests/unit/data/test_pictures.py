@@ -146,6 +146,9 @@ BROKEN = {
     "text": (b"not a picture at all", "is not a picture of a known format"),
     "an error page": (b"\n<!DOCTYPE html><html><body>404</body></html>", "is an HTML page, not a picture"),
     "PostScript": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EOF\n", "is not a picture of a known format"),
+    "HEIC": (b"\0\0\0\x18ftypheic" + b"\0" * 100, "is HEIC, which is not read; save it as JPEG"),
+    "JPEG XL": (b"\xff\x0a\0\0", "is JPEG XL, which is not read; save it as JPEG"),
+    "PDF": (b"%PDF-1.4", "is a PDF, which is not read"),
     "float": (encode(np.ones((4, 4), np.float32), "TIFF"), "has 32-bit values of no known range; save it with 8 or"),
     "32 bits": (encode(np.ones((4, 4), np.int32), "TIFF"), "has 32-bit values of no known range; save it with 8 or"),
 }
@@ -445,3 +448,46 @@ def test_ctrl_c_and_signals_are_no_fault_of_a_picture(error):
         decode(stop, 8)
     with pytest.raises(error):
         list(decoded([("a.png", stop)], 8, 1, broken=[]))
+
+
+def chunk(name, content, damage=0):
+    return len(content).to_bytes(4, "big") + name + content + (zlib.crc32(name + content) ^ damage).to_bytes(4, "big")
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        chunk(b"iCCP", b"x\0\0" + zlib.compress(bytes(2**24))),
+        chunk(b"zTXt", b"x\0\0" + zlib.compress(bytes(2**24))),
+        chunk(b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0" + zlib.compress(bytes(2**24))),
+        chunk(b"tEXt", b"x\0" + bytes(2**20)) * 70,
+        chunk(b"tEXt", b"abc", damage=1),
+        chunk(b"eXIf", b"II*\0", damage=1),
+        chunk(b"gAMA", b"?") + chunk(b"pHYs", b"?") + chunk(b"cHRM", b"") + chunk(b"acTL", b"??") + chunk(b"iCCP", b""),
+    ],
+    ids=["profile", "packed text", "packed XMP", "64 MB of text", "damaged text", "damaged EXIF", "short"],
+)
+def test_what_is_written_beside_a_pngs_pixels_refuses_no_picture(more):
+    data = encode(PIXELS)
+    with_more = data[:33] + more + data[33:]
+    assert np.array_equal(decode(with_more, 16), decode(data, 16))
+    assert pictures.thumbnail(with_more, 100).size == pictures.thumbnail(data, 100).size
+
+
+def test_damage_of_a_pngs_own_chunks_is_found():
+    data = bytearray(encode(PIXELS))
+    data[-30] ^= 1
+    with pytest.raises(PictureError, match="cannot be decoded"):
+        decode(bytes(data), 16)
+    see_through = encode(Image.fromarray(PIXELS), transparency=(0, 0, 0))
+    damaged = bytearray(see_through)
+    damaged[see_through.index(b"tRNS") + 4] ^= 1
+    with pytest.raises(PictureError):
+        decode(bytes(damaged), 16)
+
+
+def test_orientation_in_the_xmp_of_a_png():
+    lying = Image.fromarray(PIXELS).transpose(Image.Transpose.ROTATE_90)
+    data = encode(lying)
+    xmp = chunk(b"iTXt", b'XML:com.adobe.xmp\0\0\0\0\0<x:xmpmeta tiff:Orientation="6"/>')
+    assert np.array_equal(decode(data[:33] + xmp + data[33:], 16), decode(encode(PIXELS), 16))

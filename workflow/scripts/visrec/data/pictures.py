@@ -6,6 +6,7 @@ job.
 
 import functools
 import itertools
+import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -31,6 +32,14 @@ TOO_LARGE = f"has more than {MAX_PIXELS:,} pixels, which may be a decompression 
 BATCH = 256  # pictures in a batch at most
 BATCH_BYTES = 2**23  # size of a batch at most
 TASK = 16  # pictures that a thread decodes at a time
+
+PNG = b"\x89PNG\r\n\x1a\n"  # how such a file begins
+HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")  # brands of a file of boxes
+UNREAD = {  # whatever their suffixes say
+    "JPEG XL": (b"\xff\x0a", b"\0\0\0\x0cJXL \r\n"),
+    "a PDF": (b"%PDF-",),
+    "a Photoshop file": (b"8BPS",),
+}
 
 Source = Path | bytes | Callable[[], bytes]
 
@@ -103,20 +112,50 @@ def _opened(source: Source, name: str) -> Iterator[Image.Image]:
             raise PictureError(name, reason) from error
         if not data:
             raise PictureError(name, "is empty (0 bytes)")
-        with Image.open(BytesIO(data), formats=_formats()) as picture:
+        with Image.open(BytesIO(_pixels_of_png(data)), formats=_formats()) as picture:
             if picture.width * picture.height > MAX_PIXELS:
                 raise PictureError(name, TOO_LARGE)
             yield picture
     except UserError:
         raise
     except UnidentifiedImageError as error:
-        page = data[:1024].lstrip().lower().startswith((b"<!doctype html", b"<html"))
-        reason = "is an HTML page, not a picture" if page else "is not a picture of a known format"
-        raise PictureError(name, reason) from error
+        raise PictureError(name, _kind_unread(data)) from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise PictureError(name, TOO_LARGE) from error
     except Exception as error:
         raise PictureError(name, f"cannot be decoded: {_words(error)}") from error
+
+
+def _pixels_of_png(data: bytes) -> bytes:
+    """A PNG with what makes its pixels alone: the others' chunks can be damaged, or unpack to gigabytes of text.
+
+    Pillow refuses a picture for them. A chunk has a length (4 bytes), a name (4), so many bytes and a CRC (4), and one
+    that may be passed over has a name that begins in lower case (PNG, third edition, 5.3). The further frames of an
+    animation are such chunks, too. Other files are returned as they are.
+    """
+    if not data.startswith(PNG):
+        return data
+    kept, at = [PNG], len(PNG)
+    while at + 12 <= len(data):
+        name, end = data[at + 4 : at + 8], at + 12 + int.from_bytes(data[at : at + 4], "big")
+        if end > len(data):
+            break
+        meant = name in (b"tRNS", b"eXIf") or data[at + 4 : at + 27] == b"iTXtXML:com.adobe.xmp\0\0"
+        whole = name == b"tRNS" or zlib.crc32(data[at + 4 : end - 4]) == int.from_bytes(data[end - 4 : end], "big")
+        if name[:1].isupper() or (meant and whole):
+            kept.append(data[at:end])
+        at = end
+    return b"".join([*kept, data[at:]])
+
+
+def _kind_unread(data: bytes) -> str:
+    """What a file is that no reader knows, as far as its first bytes tell."""
+    if data[:1024].lstrip().lower().startswith((b"<!doctype html", b"<html")):
+        return "is an HTML page, not a picture"
+    kind = next((kind for kind, begins in UNREAD.items() if data.startswith(begins)), None)
+    if data[4:8] == b"ftyp" and data[8:12] in HEIC:
+        kind = "HEIC"
+    return f"is {kind}, which is not read; save it as JPEG" if kind else "is not a picture of a known format"
 
 
 def _words(error: Exception) -> str:

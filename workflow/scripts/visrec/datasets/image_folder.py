@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from visrec.data.files import expanded
 from visrec.data.folders import Contents, of_dataset
 from visrec.data.hdf5 import SPLITS
 from visrec.data.images import ImageSet, ImageSource
@@ -99,7 +100,7 @@ def read(size: int, options: Mapping[str, Any], archives: Mapping[str, Path], th
     """
     if not options["path"]:
         raise UserError("image_folder: no `path` is set; set it to the folder that holds your pictures")
-    root = Path(options["path"]).expanduser()
+    root = expanded(options["path"])
     contents = of_dataset(root, skip=options["on_error"] == "skip")
     files, folders = contents.pictures, contents.folders
     if not files:
@@ -109,7 +110,7 @@ def read(size: int, options: Mapping[str, Any], archives: Mapping[str, Path], th
             raise UserError(f"{root}: none of {len(contents.left_out):,} can be used; the first, {path}: {reason}")
         raise UserError(f"{root}: no picture is in it{others}; known suffixes: {' '.join(sorted(SUFFIXES))}")
     if options["labels"]:
-        pictures = _from_csv(root, contents, Path(options["labels"]).expanduser())
+        pictures = _from_csv(root, contents, expanded(options["labels"]))
     else:
         pictures = _from_folders(root, files, folders)
     pictures, skipped = _readable(root, pictures, size, threads) if options["on_error"] == "skip" else (pictures, [])

@@ -88,7 +88,7 @@ CONTENTS = {
 OVERALL = ("overall", "overall_pairs")  # tables of all datasets together
 NUMBERS = ("scores", "leaderboard", "grid", "comparisons", *OVERALL, "selection", "overlap", "atlas")  # tables read
 UNQUOTED = ",;?=@&$+!*[]{}|'"  # allowed in a data: URI inside srcset; what HTML minds is escaped on top
-TEXTS = {"classes": ["class"], "confusion": ["class", "recommended"]}  # further tables read, and their texts
+WORDS = {"classes": ["class"], "confusion": ["class", "recommended"]}  # further tables read, and a user's words there
 
 
 def _figure(figures: Path, dataset: str, size: int, stem: str, narrow: bool = False) -> dict[str, str]:
@@ -241,8 +241,11 @@ def _atlases(rows: pd.DataFrame, trials: Sequence[Trial], shown: Mapping[str, st
 
 def _read(tables: Path, trials: Sequence[Trial]) -> dict[str, pd.DataFrame]:
     """The tables that the page is made of, missing text as ""."""
-    text = {"grid": varied_names(trials)} | TEXTS
-    return {name: read_table(tables / TABLES[name], text=text.get(name, ())) for name in (*NUMBERS, *TEXTS)}
+    text = {"grid": varied_names(trials)}
+    return {
+        name: read_table(tables / TABLES[name], text=text.get(name, ()), words=WORDS.get(name, ()))
+        for name in (*NUMBERS, *WORDS)
+    }
 
 
 def report(
