@@ -301,6 +301,8 @@ def test_csv_that_cannot_be_read(folder):
         labels="none.csv",
     )
     fails(r"labels.csv: cannot be read as a CSV in UTF-8", root, **table(root, "path,label\n1.png,ü\n", "latin-1"))
+    os.mkfifo(root.parent / "pipe.csv")  # who opens it waits for a writer
+    fails(r"pipe.csv: is no file; name the CSV file under `labels`", root, labels=str(root.parent / "pipe.csv"))
 
 
 # --- folders that are not as they should be

@@ -98,9 +98,13 @@ def test_device(monkeypatch):
             device("cuda")
 
 
-def test_an_input_from_the_future_stops_a_job_before_it_works(tmp_path):
-    (tmp_path / "images.h5").touch()
-    os.utime(tmp_path / "images.h5", (time.time() + 7200,) * 2)
+@pytest.mark.parametrize("kind, words", [("future", "is from the future, dated "), ("pipe", "is neither a file nor")])
+def test_an_input_that_is_no_good_stops_a_job_before_it_works(tmp_path, kind, words):
+    if kind == "pipe":
+        os.mkfifo(tmp_path / "images.h5")  # who opens it waits for a writer
+    else:
+        (tmp_path / "images.h5").touch()
+        os.utime(tmp_path / "images.h5", (time.time() + 7200,) * 2)
     program = f"""
 from visrec.jobs.job import job
 with job("{tmp_path}/a.log", 1, ["{tmp_path}/images.h5"], ["{tmp_path}/out/model"]):
@@ -109,7 +113,7 @@ with job("{tmp_path}/a.log", 1, ["{tmp_path}/images.h5"], ["{tmp_path}/out/model
     environment = os.environ | {"PYTHONPATH": str(SCRIPTS)}
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment)
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith(f"error: {tmp_path}/images.h5: is from the future, dated ")
+    assert done.stderr.startswith(f"error: {tmp_path}/images.h5: {words}")
     assert done.stderr.count("\n") == 1
 
 

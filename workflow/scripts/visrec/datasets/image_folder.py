@@ -267,6 +267,8 @@ def table_rows(table: Path) -> list[tuple[int, dict[str, str]]]:
     Raises:
         UserError: the file cannot be read, a column is missing or unknown, or a row has another number of fields.
     """
+    if table.exists() and not table.is_file():
+        raise UserError(f"{table}: is no file; name the CSV file under `labels`")
     try:
         with table.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file, strict=True)
