@@ -491,3 +491,30 @@ def test_orientation_in_the_xmp_of_a_png():
     data = encode(lying)
     xmp = chunk(b"iTXt", b'XML:com.adobe.xmp\0\0\0\0\0<x:xmpmeta tiff:Orientation="6"/>')
     assert np.array_equal(decode(data[:33] + xmp + data[33:], 16), decode(encode(PIXELS), 16))
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        b"\xff\xe0\0\x09JFIF\0\1\1",
+        b"\xff\xe2\0\x10ICC_PROFILE\0\xff\1",
+        b"\xff\xe2\0\x0aMPF\0MM\0*",
+        b"\xff\xed\0\x17Photoshop 3.0\0008BIM\4\4\0",
+        b"\xff\xee\0\x08Adobe\0",
+        b"\xff\xfe\0\x02\xff\xff\xff\xfe\0\x04\xff\xd8",
+    ],
+    ids=["short JFIF", "part of a profile", "part of an index", "odd Photoshop", "short Adobe", "comments"],
+)
+def test_what_is_written_beside_a_jpegs_pixels_refuses_no_picture(more):
+    with_more = JPEG[:20] + more + JPEG[20:]
+    assert np.array_equal(decode(with_more, 16), decode(JPEG, 16))
+    assert decode(JPEG[:2] + more + JPEG[2:], 16).shape == (3, 16, 16)
+
+
+def test_a_jpeg_of_four_colours_is_still_one():
+    """What Adobe's segment says of them is needed: without it they would be inverted."""
+    for mode in ("CMYK", "RGB", "L"):
+        data = encode(Image.fromarray(PIXELS).convert(mode), "JPEG", quality=95)
+        with Image.open(io.BytesIO(data)) as picture:
+            plain = np.asarray(picture.convert("RGB").resize((16, 16), Image.Resampling.BILINEAR)).transpose(2, 0, 1)
+        assert np.array_equal(decode(data, 16), plain)
