@@ -14,26 +14,30 @@ from visrec.experiment.config_file import read
 OPTIONS = ("--configfile", "--configfiles")
 
 
-def named(words: list[str]) -> list[str]:
-    """The config files that a command names: `--configfile a.yaml b.yaml`, `--configfile=a.yaml`."""
+def named(words: list[str], options: tuple[str, ...] = OPTIONS) -> list[str]:
+    """What a command says after some options: `--configfile a.yaml b.yaml`, `--configfile=a.yaml`."""
     found: list[str] = []
     inside = False
     for word in words:
         option, _, value = word.partition("=")
         if word.startswith("-"):
-            found += [value] if option in OPTIONS and value else []
-            inside = option in OPTIONS and not value
+            found += [value] if option in options and value else []
+            inside = option in options and not value
         elif inside:
             found.append(word)
     return found
 
 
 def check(words: list[str]) -> None:
-    """Read the config files that a command names.
+    """Read the config files that a command names, and look for values on the command line that Snakemake fails at.
 
     Raises:
-        SystemExit: with one line, that names the file and what is wrong in it.
+        SystemExit: with one line, that names the file or the value and what is wrong in it.
     """
+    for word in named(words, ("--config", "-C")):
+        key, _, value = word.partition("=")
+        if value.lstrip().startswith("#"):
+            sys.exit(f"error: --config {word}: YAML reads it as a comment; write quotes in quotes: {key}='\"{value}\"'")
     for path in named(words):
         try:
             if Path(path).exists():  # else a target follows, or Snakemake says that there is none

@@ -29,7 +29,7 @@ def test_which_files_a_command_names(words, files):
     [
         ("experiment: für\n".encode("latin-1"), ": is not in UTF-8 (byte 13); save it as UTF-8"),
         (b"a: [1\nb: 2\n", ", line 2: is not YAML"),
-        (BOMB, ": config: has more than 100,000 values; repeat no part of it by `*`"),
+        (BOMB, ", line 3: has more than 100,000 values; repeat no part of it by `*`"),
         (b"a: " + b"[" * 5000, ", line 1: is nested more than 20 deep"),
     ],
 )
@@ -39,3 +39,10 @@ def test_what_is_wrong_is_one_line(tmp_path, content, message):
         configfiles["check"](["--configfile", str(tmp_path / "a.yaml")])
     assert message in caught.value.code and "\n" not in caught.value.code
     configfiles["check"](["--configfile", str(tmp_path / "none.yaml")])
+
+
+def test_a_value_that_yaml_takes_for_a_comment_is_one_line():
+    """Snakemake ends with an AssertionError."""
+    with pytest.raises(SystemExit, match=r"""--config query=#1: YAML .* quotes in quotes: query='"#1"'$"""):
+        configfiles["check"](["recommend", "--config", "device=cpu", "query=#1", "-n"])
+    configfiles["check"](["recommend", "--config", "query=a#1", "query='#1'", "-n", "#1"])

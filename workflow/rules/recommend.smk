@@ -77,7 +77,7 @@ def catalogue():
 def check_typed_query():
     """Refuse a query that Snakemake, which reads it as YAML, takes for another: of `a #b` it keeps `a`."""
     typed = [word.removeprefix("query=") for word in sys.argv if word.startswith("query=")]
-    if workflow.is_main_process and typed and typed[-1].strip("'\"") != config["query"]:
+    if workflow.is_main_process and typed and typed[-1] and typed[-1].strip("'\"") != config["query"]:
         raise UserError(
             f"query={typed[-1]}: Snakemake reads it as '{config['query']}'; write quotes in quotes: query='\"...\"'"
         )
@@ -86,9 +86,9 @@ def check_typed_query():
 def recommend_input(wildcards):
     """What `needed` lists; what cannot be recommended ends Snakemake with one line before anything runs."""
     try:
+        check_typed_query()
         if not config["query"]:
             raise UserError("recommend for which pictures? Run: snakemake recommend --config query=photos/")
-        check_typed_query()
         files = needed()
         if not expanded(config["query"]).exists():
             raise UserError(f"query {config['query']}: there is no such file or folder; correct the path")
