@@ -9,7 +9,7 @@ from torchvision.transforms import Resize
 
 from visrec.data.hdf5 import SPLITS
 from visrec.data.images import read_images, write_images
-from visrec.datasets import image_folder
+from visrec.datasets import image_folder, prepare
 from visrec.datasets._folder_names import split_of
 from visrec.errors import UserError
 from visrec.experiment.registry import declared
@@ -700,3 +700,15 @@ def test_a_readme_and_other_names_stop_nothing(folder, tmp_path):
     for on_error in ("stop", "skip"):
         images = read(root, val=4, test=4, on_error=on_error)
         assert (count(images), list(images.skipped)) == (18, [])
+
+
+def test_what_is_left_out_is_a_line_each_in_the_log(folder, tmp_path, caplog):
+    root = folder(*many(4, "a", "b"), "a/new\nline.png")
+    (root / os.fsdecode(b"a/caf\xe9.png")).write_bytes((root / "a/000.png").read_bytes())
+    defaults = {key: option["default"] for key, option in declared("datasets", "image_folder")["OPTIONS"].items()}
+    prepare("image_folder", 8, {**defaults, "path": str(root), "on_error": "skip"}, {}, 1, tmp_path / "images.h5")
+    said = [record.getMessage() for record in caplog.records if record.name == "visrec.datasets"]
+    assert [line.partition(":")[0] for line in said if "left out" in line] == [
+        r"left out a/caf\udce9.png",
+        r"left out a/new\nline.png",
+    ]
