@@ -632,6 +632,7 @@ def test_folders_that_are_no_classes_are_refused(folder, paths, message):
         (many(9, "a/train", "a/test", "b/train"), "folders named like splits inside ('test', 'train')"),
         (many(9, "Cat", "cat ", "dog"), "'Cat', 'cat ' are different classes"),
         (many(9, "caf\u00e9", "cafe\u0301"), "are different classes; if they are one"),
+        (many(9, "cat", "cat\u200b"), r"'cat', 'cat\u200b' are different classes"),
     ],
 )
 def test_folders_that_may_be_no_classes_are_pointed_out(folder, caplog, paths, message):

@@ -104,10 +104,11 @@ def check_levels(place: Path, classes: set[str], folders: Iterable[str]) -> None
 
 
 def check_alike(place: Path, classes: Iterable[str]) -> None:
-    """Warn of classes whose names differ only in case, in spaces, or in how their letters are composed."""
+    """Warn of classes whose names look the same but for case: they differ in spaces, or in how letters are composed."""
     alike: dict[str, list[str]] = {}
     for name in sorted(classes):
-        alike.setdefault(" ".join(unicodedata.normalize("NFKC", name).casefold().split()), []).append(name)
+        seen = "".join(letter for letter in name if unicodedata.category(letter) != "Cf")
+        alike.setdefault(" ".join(unicodedata.normalize("NFKC", seen).casefold().split()), []).append(name)
     for names in alike.values():
         if len(names) > 1:
             log.warning("%s: %s are different classes; if they are one, give them one name", place, _some(names))
