@@ -6,6 +6,8 @@ profiles/default/config.yaml, which Snakemake reads first of all, asks.
 import sys
 from pathlib import Path
 
+from snakemake.cli import parse_config
+
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "workflow/scripts"))
 
 from visrec.errors import UserError
@@ -36,8 +38,12 @@ def check(words: list[str]) -> None:
     """
     for word in named(words, ("--config", "-C")):
         key, _, value = word.partition("=")
+        remedy = "rename it, or write it into the config file, in quotes"  # the command's own quotes are taken away
         if value.lstrip().startswith("#"):
-            sys.exit(f"error: --config {word}: YAML reads it as a comment; write quotes in quotes: {key}='\"{value}\"'")
+            sys.exit(f"error: --config {word}: YAML reads it as a comment; {remedy}")
+        found = parse_config([word])[key] if key == "query" and value else ""
+        if isinstance(found, str) and found not in ("", value, value.strip("'\"")):
+            sys.exit(f"error: --config {word}: YAML keeps '{found}' of it; {remedy}")
     for path in named(words):
         try:
             if Path(path).exists():  # else a target follows, or Snakemake says that there is none

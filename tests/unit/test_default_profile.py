@@ -41,8 +41,20 @@ def test_what_is_wrong_is_one_line(tmp_path, content, message):
     configfiles["check"](["--configfile", str(tmp_path / "none.yaml")])
 
 
-def test_a_value_that_yaml_takes_for_a_comment_is_one_line():
-    """Snakemake ends with an AssertionError."""
-    with pytest.raises(SystemExit, match=r"""--config query=#1: YAML .* quotes in quotes: query='"#1"'$"""):
-        configfiles["check"](["recommend", "--config", "device=cpu", "query=#1", "-n"])
-    configfiles["check"](["recommend", "--config", "query=a#1", "query='#1'", "-n", "#1"])
+@pytest.mark.parametrize(
+    "word, message",
+    [
+        # Snakemake ends with an AssertionError; of the others it would look for another folder.
+        ("query=#1", "query=#1: YAML reads it as a comment; rename it, or write it into the config file"),
+        ("query=a #1", "query=a #1: YAML keeps 'a' of it; rename it, or write it into the config file"),
+        ("query=!x y", "query=!x y: YAML keeps 'y' of it"),
+        ("query= a", "query= a: YAML keeps 'a' of it"),
+        ("query='a #1'", "query='a #1': YAML keeps 'a' of it"),
+    ],
+)
+def test_text_of_which_yaml_keeps_a_part_is_one_line(word, message):
+    with pytest.raises(SystemExit) as caught:
+        configfiles["check"](["recommend", "--config", "device=cpu", word, "-n"])
+    assert message in caught.value.code and "\n" not in caught.value.code
+    whole = ["query=a#1", "query='a b'", 'query="a"', "query=a b", "query=~/a", "query=it's", "query="]
+    configfiles["check"](["recommend", "--config", "device=cpu", *whole, "-n", "#1"])

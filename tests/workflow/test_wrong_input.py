@@ -48,10 +48,6 @@ def test_a_misspelt_trial(fresh):
             ["recommend", "--config", "query=2024_05_12"],
             "query: 20240512 is not of type 'string'; Snakemake reads it so",
         ),
-        (
-            ["recommend", "--config", "query=a #b"],
-            "error: query=a #b: Snakemake reads it as 'a'; write quotes in quotes",
-        ),
         (["recommend", "--config", "query=none {here}"], "error: query none {here}: there is no such file or folder"),
     ],
 )

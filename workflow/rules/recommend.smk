@@ -74,19 +74,9 @@ def catalogue():
     return {"path": given["path"], "labels": given["labels"]}
 
 
-def check_typed_query():
-    """Refuse a query that Snakemake, which reads it as YAML, takes for another: of `a #b` it keeps `a`."""
-    typed = [word.removeprefix("query=") for word in sys.argv if word.startswith("query=")]
-    if workflow.is_main_process and typed and typed[-1] and typed[-1].strip("'\"") != config["query"]:
-        raise UserError(
-            f"query={typed[-1]}: Snakemake reads it as '{config['query']}'; write quotes in quotes: query='\"...\"'"
-        )
-
-
 def recommend_input(wildcards):
     """What `needed` lists; what cannot be recommended ends Snakemake with one line before anything runs."""
     try:
-        check_typed_query()
         if not config["query"]:
             raise UserError("recommend for which pictures? Run: snakemake recommend --config query=photos/")
         files = needed()

@@ -78,6 +78,7 @@ def broken(path: str, value) -> dict:
         ("encoders.age.batch", "many", "encoders.age.batch: 'many' is not of type 'integer'"),
         ("evaluators.svm.C", ["1e-4"], "is not of type 'number'; YAML reads it as text, write it with a point: 1.0e-4"),
         ("evaluators.svn", {}, "evaluators: unknown key 'svn'; did you mean 'svm'?"),
+        ("encoders.age.latent", 10**9, "encoders.age.latent: 1000000000 is greater than the maximum of 65536"),
         ("seeds", [2**32], "seeds.0: 4294967296 is greater than the maximum of 4294967295"),
         ("seeds", [10**30], "seeds.0: 1000000000000000000000000000000 is too large"),
         ("seeds", [0, 1.5], "seeds.1: 1.5 is not of type 'integer'"),
@@ -125,6 +126,16 @@ def test_keys_are_text(key, kind):
     with pytest.raises(UserError) as error:
         check(config)
     assert str(error.value) == f"config: datasets: YAML reads the key {key} as {kind}; write it in quotes, '{key}'"
+
+
+def test_a_grid_beyond_all_measure():
+    """100^4 settings: to list them would take hours."""
+    options = ("lambda_z", "mu_x", "iterations", "latent")
+    grid = {name: [*range(2, 102)] for name in options}
+    with pytest.raises(UserError, match=r"asks for 100,000,00\d trials, 10,000 at most; shorten the grids, or `seeds`"):
+        check(broken("encoders.age.grid", grid))
+    with pytest.raises(UserError, match=r"asks for .* trials"):
+        check(DEMO | {"seeds": [*range(20_000)]})
 
 
 def test_whole_floats_are_whole_numbers():

@@ -1,4 +1,5 @@
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -67,6 +68,13 @@ def test_an_interrupted_job_says_so(tmp_path):
     assert (done.returncode, done.stderr) == (130, "error: interrupted\n")
     (attempt,) = attempts.read(tmp_path / "a.log")
     assert (attempt.ended, attempt.last) == ("stopped", "interrupted")
+
+
+@pytest.mark.parametrize("body", ["import numpy; numpy.ones(2**59)", "import torch; torch.empty(2**59)"])
+def test_a_lack_of_memory_is_one_line(tmp_path, body):
+    done = run(body, tmp_path / "a.log")
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert re.match(r"error: there is not enough memory \(.*\); give the job more, or make `batch`", done.stderr)
 
 
 def test_another_error_has_its_traceback_in_the_log(tmp_path):

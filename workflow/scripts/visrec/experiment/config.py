@@ -3,6 +3,7 @@
 Light on purpose (no torch, no pandas): imported while the Snakefile is parsed, which every cluster job does again.
 """
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 SCHEMA = Path(__file__).parents[3] / "schemas" / "config.schema.yaml"
 STAGES = ("fit", "train", "embed")
+MOST_TRIALS = 10_000  # of an experiment: Snakemake plans some ten jobs for each
 MOST_SIZE = 1024  # pixels of a side
 NO_BRACES = r"^[^{}]*\Z"  # in the schema, of files that are inputs of rules
 SECTIONS = ("checkpoints", "embeddings", "atlas", "selection", "report", "recommend")
@@ -141,6 +143,9 @@ def check(config: Mapping[str, Any]) -> dict[str, Any]:
                     f"config: encoders.{encoder}.grid.{key}: '{text}' cannot be in the name of a folder, as values of "
                     "a grid are; they have letters, digits, `_`, `.` and `-` only"
                 )
+    count = _trials(config)
+    if count > MOST_TRIALS:
+        raise UserError(f"config: asks for {count:,} trials, {MOST_TRIALS:,} at most; shorten the grids, or `seeds`")
     for dataset, size, encoder in combinations(config):
         try:
             check_size(encoder, size)
@@ -186,9 +191,7 @@ def _explain(error: "jsonschema.ValidationError") -> str:
         number = isinstance(error.instance, int | float) and not isinstance(error.instance, bool)
         hint = "; YAML reads it so, write it in quotes" + (f": '{error.instance}'" if number else "")
         if where == "query":  # Snakemake reads 2024_05_12 as a number, [a] as a list
-            hint = (
-                "; Snakemake reads it so, write a path that begins with ./ or /, or quotes in quotes: query='\"...\"'"
-            )
+            hint = "; Snakemake reads it so, write a path that begins with ./ or /"
     if error.validator == "pattern" and error.validator_value == NO_BRACES:
         hint = "; Snakemake takes { and } for wildcards, rename it"
     message = error.message.replace(repr(error.instance), short(repr(error.instance)))
@@ -210,6 +213,15 @@ def combinations(config: Mapping[str, Any]) -> Iterator[tuple[str, int, str]]:
         for size in keys["sizes"]:
             for encoder in config["encoders"]:
                 yield dataset, size, encoder
+
+
+def _trials(config: Mapping[str, Any]) -> int:
+    """How many trials the grids and seeds come to, those that several grids give counted each time."""
+    of_encoder = {
+        encoder: sum(math.prod(map(len, one.values())) for one in grids(config, encoder))
+        for encoder in config["encoders"]
+    }
+    return len(config.get("seeds", [0])) * sum(of_encoder[encoder] for _, _, encoder in combinations(config))
 
 
 def grids(config: Mapping[str, Any], encoder: str) -> list[Mapping[str, list]]:

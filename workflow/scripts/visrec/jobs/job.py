@@ -62,6 +62,12 @@ def job(
         except Exception as error:
             if caught and not isinstance(error, StoppedError):  # an import that was interrupted may say anything
                 _stopped(caught, files)
+            if _lacks_memory(error):
+                lacking = " ".join(str(error).split())
+                error = UserError(
+                    f"there is not enough memory ({lacking}); give the job more, or make `batch`, `latent` or the "
+                    "images smaller"
+                )
             if not isinstance(error, UserError):
                 log.exception("failed")
                 sys.exit(1)
@@ -69,6 +75,12 @@ def job(
             attempts.say(f"{attempts.STOPPED if isinstance(error, StoppedError) else attempts.ERROR}{error}", *files)
             sys.exit(error.exit_status)
     attempts.say(f"{attempts.DONE} {time.monotonic() - started:.1f} s", *files)
+
+
+def _lacks_memory(error: Exception) -> bool:
+    """Whether NumPy, or torch on a GPU or on the CPU, got no memory; the latter says so with an error of no type."""
+    named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    return named or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))
 
 
 def _refuse_special(inputs: Sequence[Path]) -> None:
