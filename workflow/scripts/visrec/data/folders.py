@@ -193,7 +193,8 @@ def of_dataset(root: Path, skip: bool) -> Contents:
         log.warning("left out %s: %s", printable(root / path), SPECIAL)
     contents.left_out.update(wrong)
     contents.pictures[:] = [path for path in contents.pictures if path not in wrong]
-    _without_emptied(root, contents)
+    if contents.left_out:
+        _without_emptied(root, contents)
     return contents
 
 

@@ -47,7 +47,7 @@ def read(path: str | Path) -> Any:
         raise UserError(f"{path}: cannot be read ({error.strerror}); correct the path") from error
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: is not in UTF-8 (byte {error.start}); save it as UTF-8") from error
-    except (yaml.YAMLError, ValueError) as error:
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError) as error:  # the latter of tags: `!!bool x`
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
         reason = getattr(error, "problem", None) or " ".join(str(error).split())

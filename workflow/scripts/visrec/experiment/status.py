@@ -139,7 +139,11 @@ def _row(state: str, progress: str = "", left: str = "") -> dict[str, str]:
 def _json(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):  # not there, or being replaced on a file system that shows it
+    except (
+        FileNotFoundError,
+        ValueError,
+        RecursionError,
+    ):  # not there, or being replaced on a file system that shows it
         return {}
     return found if isinstance(found, dict) else {}
 
