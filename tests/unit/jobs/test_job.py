@@ -12,7 +12,7 @@ import torch
 
 from visrec.errors import UserError
 from visrec.jobs import attempts
-from visrec.jobs.job import THREAD_VARIABLES, device
+from visrec.jobs.job import THREAD_VARIABLES, _lacks_memory, device
 
 SCRIPTS = Path(__file__).parents[3] / "workflow/scripts"
 
@@ -70,11 +70,15 @@ def test_an_interrupted_job_says_so(tmp_path):
     assert (attempt.ended, attempt.last) == ("stopped", "interrupted")
 
 
-@pytest.mark.parametrize("body", ["import numpy; numpy.ones(2**59)", "import torch; torch.empty(2**59)"])
-def test_a_lack_of_memory_is_one_line(tmp_path, body):
-    done = run(body, tmp_path / "a.log")
+def test_a_lack_of_memory_is_one_line(tmp_path):
+    done = run("import numpy; numpy.ones(2**59)", tmp_path / "a.log")
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
     assert re.match(r"error: there is not enough memory \(.*\); give the job more, or make `batch`", done.stderr)
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(2**59)
+    assert _lacks_memory(caught.value)
+    assert _lacks_memory(torch.OutOfMemoryError("CUDA out of memory"))
+    assert not _lacks_memory(RuntimeError("shapes cannot be multiplied"))
 
 
 def test_another_error_has_its_traceback_in_the_log(tmp_path):
