@@ -6,7 +6,6 @@ job.
 
 import functools
 import itertools
-import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from visrec.data.stripped import stripped
 from visrec.errors import UserError, printable
 from visrec.jobs import progress
 
@@ -33,8 +33,6 @@ BATCH = 256  # pictures in a batch at most
 BATCH_BYTES = 2**23  # size of a batch at most
 TASK = 16  # pictures that a thread decodes at a time
 
-JPEG = b"\xff\xd8"  # how such a file begins
-PNG = b"\x89PNG\r\n\x1a\n"
 HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")  # brands of a file of boxes
 UNREAD = {  # whatever their suffixes say
     "JPEG XL": (b"\xff\x0a", b"\0\0\0\x0cJXL \r\n"),
@@ -113,7 +111,7 @@ def _opened(source: Source, name: str) -> Iterator[Image.Image]:
             raise PictureError(name, reason) from error
         if not data:
             raise PictureError(name, "is empty (0 bytes)")
-        with Image.open(BytesIO(_pixels_of(data)), formats=_formats()) as picture:
+        with Image.open(BytesIO(stripped(data)), formats=_formats()) as picture:
             if picture.width * picture.height > MAX_PIXELS:
                 raise PictureError(name, TOO_LARGE)
             yield picture
@@ -125,57 +123,6 @@ def _opened(source: Source, name: str) -> Iterator[Image.Image]:
         raise PictureError(name, TOO_LARGE) from error
     except Exception as error:
         raise PictureError(name, f"cannot be decoded: {_words(error)}") from error
-
-
-def _pixels_of(data: bytes) -> bytes:
-    """A PNG or a JPEG with what makes its pixels, and where they belong, alone; other files as they are.
-
-    What else it holds can be damaged, or unpack to gigabytes of text, and Pillow refuses the picture for it.
-    """
-    if data.startswith(PNG):
-        return _pixels_of_png(data)
-    return _pixels_of_jpeg(data) if data.startswith(JPEG) else data
-
-
-def _pixels_of_jpeg(data: bytes) -> bytes:
-    """Without comments and what programs wrote, but for EXIF and XMP, and colour where a decoder takes it from there.
-
-    A segment is a marker (2 bytes), a length (2) that counts itself, and the rest; the pixels begin with the marker SOS
-    (ITU-T T.81, B.1.1.4). What has fewer bytes than JFIF or Adobe give is passed over by libjpeg as well.
-    """
-    kept, at = [JPEG], len(JPEG)
-    while data[at : at + 1] == b"\xff" and data[at + 1 : at + 2] not in (b"\xda", b""):
-        if data[at + 1] == 0xFF:  # padding
-            at += 1
-            continue
-        marker, end = data[at + 1], at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
-        if end > len(data) or end < at + 4:
-            break
-        application = 0xE0 <= marker <= 0xEF or marker == 0xFE
-        colour = (marker == 0xE0 and end >= at + 18) or (marker == 0xEE and end >= at + 16)
-        if not application or marker == 0xE1 or colour:
-            kept.append(data[at:end])
-        at = end
-    return b"".join([*kept, data[at:]])
-
-
-def _pixels_of_png(data: bytes) -> bytes:
-    """Without chunks that may be passed over, such as text, profiles and further frames.
-
-    A chunk has a length (4 bytes), a name (4), so many bytes and a CRC (4); one that may be passed over has a name that
-    begins in lower case (PNG, third edition, 5.3).
-    """
-    kept, at = [PNG], len(PNG)
-    while at + 12 <= len(data):
-        name, end = data[at + 4 : at + 8], at + 12 + int.from_bytes(data[at : at + 4], "big")
-        if end > len(data):
-            break
-        meant = name in (b"tRNS", b"eXIf") or data[at + 4 : at + 27] == b"iTXtXML:com.adobe.xmp\0\0"
-        whole = name == b"tRNS" or zlib.crc32(data[at + 4 : end - 4]) == int.from_bytes(data[end - 4 : end], "big")
-        if name[:1].isupper() or (meant and whole):
-            kept.append(data[at:end])
-        at = end
-    return b"".join([*kept, data[at:]])
 
 
 def _kind_unread(data: bytes) -> str:
