@@ -19,8 +19,10 @@ sys.path.insert(0, f"{workflow.basedir}/workflow/scripts")
 
 from visrec.recommender import choice
 from visrec.experiment import layout, registry, trials
-from visrec.experiment.config import archives, check, check_interpreter, component_of, options, read
+from visrec.experiment.config import archives, check, check_interpreter, component_of, options
+from visrec.experiment.config_file import read
 from visrec.errors import UserError
+from visrec.data.files import expanded
 from visrec.jobs.fingerprint import fingerprint
 from visrec.report import FIGURES, PROVENANCE, TABLES
 

@@ -17,7 +17,7 @@ from snakemake_executor_plugin_slurm.partitions import PartitionLimits
 from snakemake_interface_common.exceptions import WorkflowError
 
 from visrec.errors import UserError
-from visrec.experiment.config import read as read_yaml
+from visrec.experiment.config_file import read as read_yaml
 
 FILE = "profiles/slurm/site.yaml"
 CLUSTER = ("slurm_cluster", "cluster", "clusters")  # a partition's keys that are no limits

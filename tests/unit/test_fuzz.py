@@ -19,7 +19,7 @@ from visrec.data.images import ImageFile, ImageSet, ImageSource, write_images
 from visrec.datasets import image_folder
 from visrec.encoders import precomputed
 from visrec.errors import UserError
-from visrec.experiment import config
+from visrec.experiment import config, config_file
 
 ROOT = Path(__file__).parents[2]
 HOSTILE = (
@@ -78,7 +78,7 @@ def test_configs(tmp_path, tries):
 
     def read(content):
         file.write_bytes(content)
-        config.check(config.read(file))
+        config.check(config_file.read(file))
 
     found = outcomes(fuzz.damaged(SMALL.encode(), tries, words=HOSTILE), read)
     assert found["refused"] > tries // 3

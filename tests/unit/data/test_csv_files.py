@@ -3,7 +3,7 @@ import math
 import pandas as pd
 import pytest
 
-from visrec.data.csv_files import read_table, read_text
+from visrec.data.csv_files import as_text, read_table, read_text
 from visrec.errors import UserError
 
 
@@ -56,3 +56,11 @@ def test_what_is_damaged_is_one_line(tmp_path, content, message):
 def test_a_table_that_is_not_there(tmp_path):
     with pytest.raises(UserError, match=r"t\.csv: is missing"):
         read_text(tmp_path / "t.csv")
+
+
+@pytest.mark.parametrize("word", ["=1", "+1", "-1", "@x", "\tx", "\rx", "＝1", "'80s", "''", "boots", "", "a=b", "1e5"])
+def test_a_word_in_a_table_for_people_is_no_formula_and_comes_back(tmp_path, word):
+    written = as_text(word)
+    assert written == (word if word in ("boots", "", "a=b", "1e5") else f"'{word}")
+    pd.DataFrame({"class": [written], "n": [1]}).to_csv(tmp_path / "classes.csv", index=False)
+    assert read_table(tmp_path / "classes.csv", words=["class"])["class"].tolist() == [word]

@@ -103,6 +103,8 @@ def test_features_that_are_not_finite_under_status_ok_are_refused(tmp_path):
         ([1e-7, 2e-5, 3e-5, 4e-5, 5e-5], "float16", ["images are zero", "too small for float16"]),
         ([1e-9, 2e-9, 3e-9, 5e-9, 7e-9], "float32", ["all features of 5 of 12 images are zero"]),
         ([0.0] * 7, "float32", ["of all 12 images are the same: scores say nothing"]),
+        ([-0.0] * 7, "float32", ["of all 12 images are the same: scores say nothing"]),
+        ([1e-42, 2e-42, 3e-42, 5e-42, 7e-42], "float32", ["images are zero", "too small for float32, which rounds"]),
     ],
 )
 def test_features_that_say_nothing_are_pointed_out(tmp_path, caplog, values, dtype, messages):
@@ -120,3 +122,18 @@ def test_features_that_differ_by_rounding_alone_are_the_same():
     seen.add(rows + 1e-4, rows + 1e-4)
     assert seen.warnings("float32") == []
     assert Range().warnings("float16") == []
+
+
+def test_features_that_float16_rounds_alike_are_pointed_out():
+    """Around 1,000 the steps of float16 are 0.5: ten features 0.01 apart become one, features 1 apart stay."""
+    for apart, dtype, words in [
+        (0.01, "float16", ["are the same", "differ by few of the steps that float16 has"]),
+        (0.5, "float16", ["differ by few of the steps that float16 has between them; say `embeddings: {dtype: fl"]),
+        (2, "float16", []),
+        (0.01, "float32", []),
+    ]:
+        seen = Range()
+        rows = (1000 + apart * np.arange(10, dtype=np.float32))[:, None] + np.zeros(3, np.float32)
+        for part in (rows[:4], rows[4:]):
+            seen.add(part, part.astype(dtype))
+        assert [word in said for word, said in zip(words, seen.warnings(dtype), strict=True)] == [True] * len(words)

@@ -1,11 +1,12 @@
 import errno
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from visrec.data import files
-from visrec.data.files import atomic, read_sealed, write_json, write_sealed, write_text
+from visrec.data.files import atomic, expanded, read_sealed, write_json, write_sealed, write_text
 from visrec.errors import UserError
 
 
@@ -61,3 +62,10 @@ def test_sealed_json_comes_back_and_damage_is_one_line(tmp_path):
             assert found in ({}, data)
     write_json(path, data)  # of an earlier version
     assert read_sealed(path) == {}
+
+
+def test_a_home_that_is_not_there_is_one_line(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/ada")
+    assert (expanded("~/photos"), expanded("a~b/~c")) == (Path("/home/ada/photos"), Path("a~b/~c"))
+    with pytest.raises(UserError, match=r"^~nobody-is-called-so/a: there is no such home folder"):
+        expanded("~nobody-is-called-so/a")

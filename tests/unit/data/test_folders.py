@@ -65,3 +65,18 @@ def test_kinds(tmp_path, name, kind):
     (tmp_path / "folder").mkdir()
     os.mkfifo(tmp_path / "pipe")
     assert folders.kind_of(tmp_path / name) == (kind, "")
+
+
+def test_folders_of_programs():
+    made = ".thumbnails Thumbs __MACOSX @eaDir @eaDir@tmp @__thumb #recycle $RECYCLE.BIN lost+found FOUND.012 .dtrash"
+    made += " CaptureOne Previews.lrdata Photos.photolibrary x.cosessiondb _vti_cnf @SynoResource"
+    assert [name for name in made.split() if not folders.of_a_program(name)] == []
+    people = "cats #cats @home $ found trash thumb cache recycle snapshots ~ 1e5 null"
+    assert [name for name in people.split() if folders.of_a_program(name)] == []
+
+
+def test_a_name_of_a_program_or_a_class_depends_on_what_lies_beside_it(tmp_path):
+    for path in ("a/1.png", "a/thumb/1.png", "a/Previews/1.png", "trash/1.png", "thumb/1.png"):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).touch()
+    assert folders.scan(tmp_path).pictures == ["a/1.png", "thumb/1.png", "trash/1.png"]

@@ -146,6 +146,9 @@ BROKEN = {
     "text": (b"not a picture at all", "is not a picture of a known format"),
     "an error page": (b"\n<!DOCTYPE html><html><body>404</body></html>", "is an HTML page, not a picture"),
     "PostScript": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EOF\n", "is not a picture of a known format"),
+    "HEIC": (b"\0\0\0\x18ftypheic" + b"\0" * 100, "is HEIC, which is not read; save it as JPEG"),
+    "JPEG XL": (b"\xff\x0a\0\0", "is JPEG XL, which is not read; save it as JPEG"),
+    "PDF": (b"%PDF-1.4", "is a PDF, which is not read"),
     "float": (encode(np.ones((4, 4), np.float32), "TIFF"), "has 32-bit values of no known range; save it with 8 or"),
     "32 bits": (encode(np.ones((4, 4), np.int32), "TIFF"), "has 32-bit values of no known range; save it with 8 or"),
 }

@@ -168,6 +168,12 @@ ARRAY = b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\nK\x00\x85U\x01
         # A change of what all pickles share; a class that is made without being called.
         (b"cnumpy\ndtype\nN}U\x04makeNs\x86b", "changes what it names"),
         (b"cnumpy\nndarray\n)\x81", "cannot be read"),
+        # Tuples of tuples as the key of a dict, or in a set: 60 deep, to hash them would never end.
+        (b"})2\x862\x86K\x01s", "the key of a dict is no text"),
+        (b"}(K\x01K\x01)2\x862\x86K\x01u", "the key of a dict is no text"),
+        (b"()2\x862\x86K\x01d", "the key of a dict is no text"),
+        (b"()2\x862\x86\x91", "it has a set"),
+        (b"\x8f()2\x862\x86\x90", "it has a set"),
         # The last place of a memo of 64 GB.
         (b"Nr\xff\xff\xff\xff", "is not a dict"),
     ],

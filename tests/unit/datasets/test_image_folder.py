@@ -9,7 +9,7 @@ from torchvision.transforms import Resize
 
 from visrec.data.hdf5 import SPLITS
 from visrec.data.images import read_images, write_images
-from visrec.datasets import image_folder
+from visrec.datasets import image_folder, prepare
 from visrec.datasets._folder_names import split_of
 from visrec.errors import UserError
 from visrec.experiment.registry import declared
@@ -225,6 +225,12 @@ def test_csv_of_ids_and_splits(folder):
     assert images.splits["train"].ids.tolist() == ["sku-1", "sku-2"]  # in the order of the paths, not of the rows
 
 
+def test_lines_of_spaces_are_no_rows(folder):
+    root = folder("1.png", "2.png", "3.png")
+    images = read(root, **table(root, "path,label,split\n1.png,,train\n  \n2.png,,val\n , ,\n3.png,,test\n \t\n"))
+    assert [images.splits[split].ids.tolist() for split in SPLITS] == [["1.png"], ["2.png"], ["3.png"]]
+
+
 def test_csv_without_labels(folder):
     root = folder("1.png", "2.png", "3.png")
     images = read(root, **table(root, "path,label,split\n1.png,,train\n2.png,,val\n3.png,,test\n"))
@@ -295,6 +301,8 @@ def test_csv_that_cannot_be_read(folder):
         labels="none.csv",
     )
     fails(r"labels.csv: cannot be read as a CSV in UTF-8", root, **table(root, "path,label\n1.png,ü\n", "latin-1"))
+    os.mkfifo(root.parent / "pipe.csv")  # who opens it waits for a writer
+    fails(r"pipe.csv: is no file; name the CSV file under `labels`", root, labels=str(root.parent / "pipe.csv"))
 
 
 # --- folders that are not as they should be
@@ -569,6 +577,7 @@ def test_all_pictures_broken_is_one_line(folder):
         (("train2017", "holdout", "val2017"), ("train", "test", "val")),
         (("seg_train", "seg_test", "eval"), ("train", "test", "val")),
         (("training data", "testset", "evaluation"), ("train", "test", "val")),
+        (("birds_train_v2", "birds_test_v2", "Birds Val v2"), ("train", "test", "val")),
     ],
 )
 def test_names_of_splits(folder, folders, splits):
@@ -614,6 +623,16 @@ def test_folders_that_are_no_classes_are_refused(folder, paths, message):
         ),
         (many(9, "trainA", "trainB", "testA", "testB"), "the folders testA, testB, trainA, trainB are classes here"),
         (many(9, "a"), "all pictures are of one class, 'a'"),
+        # One lacks a class; a split beside another folder; splits inside classes; one class under two names.
+        (
+            many(9, "a", "b", "c", base="entrenar/") + many(9, "a", "b", base="probar/"),
+            "every class folder ('entrenar', 'probar') has the same folders inside ('a', 'b')",
+        ),
+        (many(9, "train/a", "train/b", "more"), "the folder 'train' is a class here, though it has folders inside"),
+        (many(9, "a/train", "a/test", "b/train"), "folders named like splits inside ('test', 'train')"),
+        (many(9, "Cat", "cat ", "dog"), "'Cat', 'cat ' are different classes"),
+        (many(9, "caf\u00e9", "cafe\u0301"), "are different classes; if they are one"),
+        (many(9, "cat", "cat\u200b"), r"'cat', 'cat\u200b' are different classes"),
     ],
 )
 def test_folders_that_may_be_no_classes_are_pointed_out(folder, caplog, paths, message):
@@ -648,6 +667,31 @@ def test_what_cannot_be_opened_is_skipped_too(folder, tmp_path):
     assert [path for path, _ in images.skipped] == ["a/nowhere.png", "a/out.png", "b/again"]
 
 
+def test_a_class_and_a_split_of_which_nothing_can_be_used_are_left_out(folder, caplog):
+    root = folder(*many(9, "a", "b", base="train/"), "train/c/x.png", *many(3, "a", base="val/"))
+    (root / "train/c/x.png").rename(root / "train/c/x.heic")
+    for path in (root / "val/a").iterdir():
+        path.unlink()
+        path.symlink_to("gone.png")
+    images = read(root, on_error="skip", val=4, test=4)
+    assert (list(images.classes), count(images), len(images.skipped)) == (["a", "b"], 18, 4)
+    assert "left out the folder" in caplog.text and "val: nothing in it can be used" in caplog.text
+    assert images.split_rule.startswith("val and test cut from train")
+
+
+def test_nothing_that_can_be_used_says_why(folder):
+    root = folder("a/0.png")
+    (root / "a/0.png").rename(root / "a/0.heic")
+    fails(r"none of 1 can be used; the first, a/0.heic: is HEIC", root, on_error="skip")
+
+
+def test_a_split_whose_pictures_are_broken_is_pointed_out(folder, caplog):
+    root = folder(*many(9, "a", "b", base="train/"), "val/a/0.png")
+    (root / "val/a/0.png").write_bytes(b"?")
+    assert read(root, on_error="skip", val=4, test=4).split_rule.startswith("val and test cut from train")
+    assert "no picture of val can be read" in caplog.text
+
+
 def test_a_readme_and_other_names_stop_nothing(folder, tmp_path):
     root = folder(*many(9, "a", "b"))
     (tmp_path / "README").touch()
@@ -657,3 +701,15 @@ def test_a_readme_and_other_names_stop_nothing(folder, tmp_path):
     for on_error in ("stop", "skip"):
         images = read(root, val=4, test=4, on_error=on_error)
         assert (count(images), list(images.skipped)) == (18, [])
+
+
+def test_what_is_left_out_is_a_line_each_in_the_log(folder, tmp_path, caplog):
+    root = folder(*many(4, "a", "b"), "a/new\nline.png")
+    (root / os.fsdecode(b"a/caf\xe9.png")).write_bytes((root / "a/000.png").read_bytes())
+    defaults = {key: option["default"] for key, option in declared("datasets", "image_folder")["OPTIONS"].items()}
+    prepare("image_folder", 8, {**defaults, "path": str(root), "on_error": "skip"}, {}, 1, tmp_path / "images.h5")
+    said = [record.getMessage() for record in caplog.records if record.name == "visrec.datasets"]
+    assert [line.partition(":")[0] for line in said if "left out" in line] == [
+        r"left out a/caf\udce9.png",
+        r"left out a/new\nline.png",
+    ]

@@ -58,3 +58,8 @@ def test_the_classifier_learns_and_labels_reach_the_encoder(images):
     assert not torch.equal(before, own.classifier.weight)
     weights = own.encoder.state_dict()
     assert any(not torch.equal(tensor, weights[name]) for name, tensor in other.encoder.state_dict().items())
+
+
+def test_both_networks_have_the_beta1_of_age():
+    betas = [group["betas"] for each in method_of().optimisers().values() for group in each.param_groups]
+    assert betas == [(0.5, 0.999)] * 2

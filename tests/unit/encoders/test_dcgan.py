@@ -15,6 +15,12 @@ def test_each_player_moves_its_own_networks():
     assert moved == {"discriminator": {"encoder", "logit"}, "generator": {"generator"}}
 
 
+def test_both_players_have_the_papers_beta1():
+    """0.5 (arXiv:1511.06434); Adam's own default would be 0.9."""
+    betas = [group["betas"] for each in method_of("dcgan").optimisers().values() for group in each.param_groups]
+    assert betas == [(0.5, 0.999)] * 2
+
+
 def test_losses_are_those_of_the_game():
     """Real and generated images are told apart in batches of their own, as batch norm needs it."""
     method, x = method_of("dcgan"), noise_pictures()

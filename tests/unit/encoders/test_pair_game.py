@@ -19,6 +19,13 @@ def test_each_player_moves_its_own_networks(name):
     assert moves(method_of(name), noise_pictures()) == {"critic": {"critic"}, "pair": {"encoder", "generator"}}
 
 
+@pytest.mark.parametrize("name", ["bigan", "ali"])
+def test_both_players_have_the_beta1_of_dcgan(name):
+    """0.5, as DCGAN has; Adam's own default would be 0.9."""
+    betas = [group["betas"] for each in method_of(name).optimisers().values() for group in each.param_groups]
+    assert betas == [(0.5, 0.999)] * 2
+
+
 @pytest.mark.parametrize("name, own", [("bigan", {}), ("ali", {"dropout": 0})])
 def test_losses_are_those_of_the_game_with_labels_swapped_for_the_pair(name, own):
     method, x = method_of(name, **own), noise_pictures()

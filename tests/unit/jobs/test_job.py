@@ -1,4 +1,5 @@
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import torch
 
 from visrec.errors import UserError
 from visrec.jobs import attempts
-from visrec.jobs.job import THREAD_VARIABLES, device
+from visrec.jobs.job import THREAD_VARIABLES, _lacks_memory, device
 
 SCRIPTS = Path(__file__).parents[3] / "workflow/scripts"
 
@@ -69,6 +70,17 @@ def test_an_interrupted_job_says_so(tmp_path):
     assert (attempt.ended, attempt.last) == ("stopped", "interrupted")
 
 
+def test_a_lack_of_memory_is_one_line(tmp_path):
+    done = run("import numpy; numpy.ones(2**59)", tmp_path / "a.log")
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert re.match(r"error: there is not enough memory \(.*\); give the job more, or make `batch`", done.stderr)
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(2**59)
+    assert _lacks_memory(caught.value)
+    assert _lacks_memory(torch.OutOfMemoryError("CUDA out of memory"))
+    assert not _lacks_memory(RuntimeError("shapes cannot be multiplied"))
+
+
 def test_another_error_has_its_traceback_in_the_log(tmp_path):
     done = run("1 / 0", tmp_path / "a.log")
     assert done.returncode == 1
@@ -98,9 +110,13 @@ def test_device(monkeypatch):
             device("cuda")
 
 
-def test_an_input_from_the_future_stops_a_job_before_it_works(tmp_path):
-    (tmp_path / "images.h5").touch()
-    os.utime(tmp_path / "images.h5", (time.time() + 7200,) * 2)
+@pytest.mark.parametrize("kind, words", [("future", "is from the future, dated "), ("pipe", "is neither a file nor")])
+def test_an_input_that_is_no_good_stops_a_job_before_it_works(tmp_path, kind, words):
+    if kind == "pipe":
+        os.mkfifo(tmp_path / "images.h5")  # who opens it waits for a writer
+    else:
+        (tmp_path / "images.h5").touch()
+        os.utime(tmp_path / "images.h5", (time.time() + 7200,) * 2)
     program = f"""
 from visrec.jobs.job import job
 with job("{tmp_path}/a.log", 1, ["{tmp_path}/images.h5"], ["{tmp_path}/out/model"]):
@@ -109,7 +125,7 @@ with job("{tmp_path}/a.log", 1, ["{tmp_path}/images.h5"], ["{tmp_path}/out/model
     environment = os.environ | {"PYTHONPATH": str(SCRIPTS)}
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment)
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith(f"error: {tmp_path}/images.h5: is from the future, dated ")
+    assert done.stderr.startswith(f"error: {tmp_path}/images.h5: {words}")
     assert done.stderr.count("\n") == 1
 
 

@@ -17,7 +17,7 @@ from visrec.experiment.trials import Trial
 from visrec.recommender import recommend as module
 from visrec.recommender.choice import COSTS, SCORES, VALIDATED
 from visrec.recommender.page import by_reason, pictures
-from visrec.recommender.recommend import TrialChoice, as_text, recommend, spelled
+from visrec.recommender.recommend import TrialChoice, recommend, spelled
 
 PLANNED = ("pixels/seed~0", "as the config says")
 NAMED = TrialChoice("shoes", 16, PLANNED)
@@ -243,14 +243,9 @@ def test_files_left_out_stand_by_reason():
 
 
 @pytest.mark.parametrize("path", ["=1.png", "+1.png", "-1.png", "@x.png", "\t.png", "\r.png", "\n.png", "＝1.png"])
-def test_a_path_or_a_word_is_no_formula(path):
+def test_a_path_is_no_formula(path):
     assert spelled(path) == f"./{path}"
     assert spelled(f"photos/{path}") == f"photos/{path}"
-    assert as_text(path) == f"'{path}"
-    for word in (path, "boots", "", "'80s", "''", "a=b"):
-        written = as_text(word)
-        assert written.removeprefix("'") == word
-        assert (written == word) == (word in ("boots", "", "a=b"))
 
 
 def test_labels_in_the_csv_are_no_formulas(ask, made):

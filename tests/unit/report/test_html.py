@@ -158,6 +158,10 @@ def test_numbers_in_the_page_are_those_of_the_tables(standard):
         assert words in text, words
 
 
+def test_counts_of_splits_stand_apart_from_the_rule_that_made_them(standard):
+    assert re.search(r"\S; [\d,]+ train, [\d,]+ validation, [\d,]+ test; fingerprint", Page(standard).all_text())
+
+
 def test_near_duplicates_are_counted(standard):
     text = Page(standard).all_text()
     assert "2 of the 100 test images have a near duplicate in train, 1 of them an exact one" in text

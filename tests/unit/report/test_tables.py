@@ -328,3 +328,14 @@ def test_a_dataset_may_be_called_like_a_number_or_nothing(tmp_path, name):
     results = write(tmp_path, [fixture.trial("pixels", {}, dataset=name)], fixture.STANDARD)
     for table in ("scores", "leaderboard", "layers"):
         assert set(read_table(results / "tables" / f"{table}.csv")["dataset"]) == {name}
+
+
+def test_classes_are_no_formulas(tmp_path, monkeypatch):
+    """The names of classes.csv and confusion.csv are a user's."""
+    rows = {"per_class": {"class": "=1"}, "confusion": {"class": "@a", "recommended": "-b"}}
+    for name, row in rows.items():
+        monkeypatch.setattr(t, name, lambda *arguments, row=row: [row])
+    results = write(tmp_path, [fixture.trial("pixels", {})], fixture.STANDARD)
+    assert read_table(results / "tables/classes.csv", text=["class"])["class"].tolist() == ["'=1"]
+    found = read_table(results / "tables/confusion.csv", text=["class", "recommended"])
+    assert found[["class", "recommended"]].to_numpy().tolist() == [["'@a", "'-b"]]

@@ -154,6 +154,8 @@ def test_duration(seconds, words):
 def test_percent_and_span():
     assert v.percent(0.16249) == "16.2\N{NO-BREAK SPACE}%"
     assert v.percent(NAN) == "–"
+    assert v.percent(-0.0004) == v.percent(-0.0) == "0.0\N{NO-BREAK SPACE}%"
+    assert (v.percent(-0.0006), v.percent(0.5, 0)) == ("-0.1\N{NO-BREAK SPACE}%", "50\N{NO-BREAK SPACE}%")
     assert v.span(0.154, 0.17) == "[15.4, 17.0]"
     assert v.span(NAN, NAN) == ""
     assert v.enumerate_words(["a", "b", "c"]) == "a, b and c"

@@ -142,7 +142,14 @@ def test_what_is_wrong_with_the_weights_is_said_in_one_line(weights, tmp_path):
     torch.save(torch.zeros(3), tmp_path / "tensor.pth")
     torch.save({"state_dict": {}}, tmp_path / "nested.pth")
     torch.save(pytest.approx(1), tmp_path / "object.pth")  # an object: weights_only refuses it
+    torch.save({1: torch.zeros(1)}, tmp_path / "number.pth")
+    for name, program in (("key", b"h\0"), ("index", b"("), ("type", b"}]Ns")):  # the errors that these end in
+        (tmp_path / f"{name}.pth").write_bytes(b"\x80\x02" + program + b".")
     for name, message in (
+        ("number.pth", "is not a state dict"),
+        ("key.pth", "cannot be read"),
+        ("index.pth", "cannot be read"),
+        ("type.pth", "cannot be read"),
         ("absent.pth", "does not exist"),
         ("absent.safetensors", "does not exist"),
         ("short.pth", "cannot be read"),

@@ -11,6 +11,7 @@ from sklearn.svm import LinearSVC
 from visrec.errors import UserError
 from visrec.scoring import linear_probe
 from visrec.scoring.linear_probe import rows
+from visrec.scoring.moments import mean_and_scale
 
 LOSSES = ["squared_hinge", "logistic"]
 GRID = [1e-3, 1e-2, 1e-1]
@@ -213,6 +214,21 @@ def test_float32_that_is_too_coarse_is_left_for_float64(loss):
     assert solution.converged
     (copy,) = linear_probe.fit((X - centre) / scale, y, [0.1], range(4), loss)
     np.testing.assert_allclose(solution.objective, copy.objective, rtol=2e-6)
+
+
+@pytest.mark.parametrize("dimensions", [5, 40])
+def test_subnormal_features_are_answered_as_large_ones(dimensions):
+    """2^-140 times small whole numbers are float32 without rounding, though weights that fit them are not."""
+    rng = np.random.default_rng(0)
+    large, y = rng.integers(-8, 9, (30, dimensions)).astype(np.float32), rng.integers(3, size=30)
+    answers = []
+    for X in (large, large * np.float32(2.0**-140)):
+        prepared = linear_probe.prepare(X, "cpu", *mean_and_scale(X))
+        solutions = linear_probe.fit(prepared, y, GRID, range(3))
+        assert all(each.converged for each in solutions)
+        answers.append(([each.predict(X).tolist() for each in solutions], [each.objective for each in solutions]))
+    assert answers[0][0] == answers[1][0]
+    np.testing.assert_allclose(answers[0][1], answers[1][1], rtol=1e-6)
 
 
 @pytest.mark.parametrize("loss", LOSSES)

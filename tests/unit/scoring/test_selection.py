@@ -224,6 +224,20 @@ def test_what_has_no_value_says_why(tmp_path, nets):
     }
 
 
+def test_of_fewer_training_images_than_a_list_has_the_hubness_is_none(tmp_path):
+    parts = {"train": smooth(6), "val": pictures(3), "test": pictures(1)}
+    written(tmp_path / "images.h5", parts)
+    random = np.random.default_rng(0)
+    batches = {split: [{"output": random.normal(size=(len(part), 4))}] for split, part in parts.items()}
+    write_embeddings(tmp_path / "embeddings.h5", tmp_path / "images.h5", batches, spec={})
+    table = write(tmp_path, spec=Spec("supervised", {}, 5))
+    assert table.status.to_dict() == {
+        "rankme_output": "ok",
+        "rankme_stack": "ok",
+        "hubness": "all training images are listed equally often",
+    }
+
+
 def test_a_failed_training_has_its_status_in_every_row(trial):
     folder, _ = trial
     write_embeddings(folder / "failed.h5", folder / "images.h5", {}, spec={}, status="collapsed")

@@ -20,7 +20,17 @@ TEXT |= {"selector", "better", "best_trial", "a", "b", "trial_a", "trial_b", "wo
 TRUTH = {"chosen"}
 WHOLE = {"size", "seed", "k", "n", "rank", "iteration", "start", "stop", "dimensions"}
 
+# A cell that begins with one of these, or their full-width forms, is a formula for some spreadsheet.
+FORMULA = tuple("=+-@\t\r\n＝＋－＠")
 RETURN = "\ue00d"  # stands for a carriage return, which the csv module would take for the end of a row
+
+
+def as_text(word: str) -> str:
+    """A user's word in a CSV for people: with ' before what a spreadsheet would calculate, and before its own '.
+
+    So who takes the first ' away has the word again.
+    """
+    return f"'{word}" if word.startswith((*FORMULA, "'")) else word
 
 
 def read_text(path: str | Path, separator: str = ",") -> pd.DataFrame:
@@ -51,7 +61,11 @@ def read_text(path: str | Path, separator: str = ",") -> pd.DataFrame:
 
 
 def read_table(
-    path: str | Path, needed: Iterable[str] = (), text: Iterable[str] = (), numbers: Iterable[str] = ()
+    path: str | Path,
+    needed: Iterable[str] = (),
+    text: Iterable[str] = (),
+    numbers: Iterable[str] = (),
+    words: Iterable[str] = (),
 ) -> pd.DataFrame:
     """A table with the columns `TEXT` as text ("" where there is nothing), `TRUTH` as bool and all others as numbers.
 
@@ -62,6 +76,7 @@ def read_table(
         needed: columns that must be there.
         text: further columns of text.
         numbers: columns that are numbers here, though such names are of text in other tables.
+        words: columns of text that was written by `as_text`.
 
     Raises:
         UserError: the file cannot be read, a column is missing, or a cell is not of its column's type.
@@ -70,7 +85,8 @@ def read_table(
     lacking = [name for name in needed if name not in table]
     if lacking:
         raise UserError(f"{path}: has no column '{lacking[0]}'; delete it and run again")
-    known = (TEXT | set(text)) - set(numbers)
+    known = (TEXT | set(text) | set(words)) - set(numbers)
+    table = table.assign(**{name: table[name].str.removeprefix("'") for name in words})
     return table.assign(**{name: _typed(path, name, table[name]) for name in table.columns if name not in known})
 
 

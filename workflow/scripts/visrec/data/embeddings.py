@@ -24,6 +24,7 @@ from visrec.errors import UserError
 log = logging.getLogger(__name__)
 
 SAME = 1e-6  # of the largest feature: a spread below it is rounding
+STEPS = 16  # of a dtype that features span at least for their rounding not to matter
 
 
 @dataclass(frozen=True)
@@ -151,7 +152,7 @@ class Range:
 
     def __init__(self) -> None:
         self.rows = self.zero_rows = self.lost_rows = 0
-        self.low = self.high = np.zeros(0)
+        self.low = self.high = self.first_low = self.first_high = np.zeros(0)
 
     def add(self, rows: np.ndarray, stored: np.ndarray) -> None:
         """Take in some rows (n, D), before and after they were rounded to the dtype of the file."""
@@ -160,8 +161,15 @@ class Range:
         zero = ~stored.any(axis=1)
         self.lost_rows += int((zero & rows.any(axis=1)).sum())
         self.zero_rows += int(zero.sum())
-        low, high = stored.min(axis=0), stored.max(axis=0)
-        self.low, self.high = (np.minimum(self.low, low), np.maximum(self.high, high)) if self.rows else (low, high)
+        ends = stored.min(axis=0), stored.max(axis=0), rows.min(axis=0), rows.max(axis=0)
+        if self.rows:
+            low, high, first_low, first_high = ends
+            ends = (
+                np.minimum(self.low, low),
+                np.maximum(self.high, high),
+                *(np.minimum(self.first_low, first_low), np.maximum(self.first_high, first_high)),
+            )
+        self.low, self.high, self.first_low, self.first_high = ends
         self.rows += len(rows)
 
     def warnings(self, dtype: str) -> list[str]:
@@ -170,17 +178,24 @@ class Range:
             return []
         low, high = self.low.astype(np.float64), self.high.astype(np.float64)
         largest, found = max(abs(low).max(), abs(high).max()), []
-        coarse = dtype == "float16" and largest < np.finfo(np.float16).smallest_normal
+        coarse = 0 < largest < np.finfo(dtype).smallest_normal
         if (high - low).max() <= SAME * largest:
             found.append(f"the features of all {self.rows:,} images are the same: scores say nothing about the encoder")
         elif self.zero_rows:
             found.append(f"all features of {self.zero_rows:,} of {self.rows:,} images are zero")
+        remedy = "say `embeddings: {dtype: float32}` in the config" if dtype == "float16" else "make them larger"
         if self.lost_rows or coarse:
-            found.append(
-                f"features are too small for {dtype}, which rounds them to zero or coarsely; "
-                "say `embeddings: {dtype: float32}` in the config and run again"
-            )
+            found.append(f"features are too small for {dtype}, which rounds them to zero or coarsely; {remedy}")
+        elif self._are_rounded_alike(dtype):
+            found.append(f"features differ by few of the steps that {dtype} has between them; {remedy}")
         return found
+
+    def _are_rounded_alike(self, dtype: str) -> bool:
+        """Whether the widest column spans less than `STEPS` steps of the file's dtype, though its values differ."""
+        low, high = self.first_low.astype(np.float64), self.first_high.astype(np.float64)
+        widest = np.argmax(high - low)
+        spread, size = high[widest] - low[widest], max(abs(low[widest]), abs(high[widest]))
+        return SAME * size < spread < STEPS * np.finfo(dtype).eps * size
 
 
 def _refuse_too_large(rows: np.ndarray, dtype: str, what: str) -> None:

@@ -57,6 +57,18 @@ def _umask() -> int:
     return mask
 
 
+def expanded(path: str | Path) -> Path:
+    """A path that a user wrote, with the home folder for `~`.
+
+    Raises:
+        UserError: it begins with the `~` of somebody who is not known here.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise UserError(f"{path}: there is no such home folder; correct the path, or write ./ before it") from error
+
+
 def write_text(path: str | Path, text: str) -> None:
     """Write UTF-8 text atomically."""
     with atomic(path) as temporary:

@@ -14,13 +14,40 @@ log = logging.getLogger(__name__)
 
 # Folders that programs make, in lower case: copies for a zip file, thumbnails, bins, snapshots. Names that begin with a
 # dot are passed over as well.
-PROGRAMS = {"__macosx", "network trash folder", "temporary items", "ipod photo cache"}  # macOS
-PROGRAMS |= {"$recycle.bin", "recycler", "recycled", "system volume information", "found.000"}  # Windows
-PROGRAMS |= {"@eadir", "#recycle", "#snapshot", "@tmp", "@sharebin", "@sharesnap"}  # Synology
+PROGRAMS = {
+    "__macosx",
+    "network trash folder",
+    "temporary items",
+    "ipod photo cache",
+    "thevolumesettingsfolder",
+}  # macOS
+PROGRAMS |= {
+    "$recycle.bin",
+    "recycler",
+    "recycled",
+    "system volume information",
+    "$winreagent",
+    "dfsrprivate",
+}  # Windows
+PROGRAMS |= {
+    "#recycle",
+    "#snapshot",
+    "@tmp",
+    "@sharebin",
+    "@sharesnap",
+    "@appstore",
+    "@database",
+    "@download",
+}  # Synology
 PROGRAMS |= {"@recycle", "@recently-snapshot", "@thumb", "@transcode", "~snapshot"}  # QNAP, NetApp
-PROGRAMS |= {"lost+found", "lost.dir", "__pycache__", "node_modules"}
-PROGRAMS |= {"thumbs", "_thumbs", "thumbnails", "_thumbnails"}  # galleries
-PROGRAM_SUFFIXES = (".lrdata", ".photoslibrary", ".aplibrary")  # folders with a photo program's own copies
+PROGRAMS |= {"lost+found", "lost.dir", "__pycache__", "node_modules", "_vti_cnf", "_gsdata_"}
+PROGRAMS |= {"thumbs", "_thumbs", "thumbnails", "_thumbnails", "thumbnail", "_thumbnail", "captureone"}  # galleries
+PROGRAM_PREFIXES = ("@eadir", "@__", "@syno", "#recycle", "found.0")
+# Folders with a photo program's own copies.
+PROGRAM_SUFFIXES = (".lrdata", ".lrcat-data", ".photoslibrary", ".photolibrary", ".migratedphotolibrary", ".aplibrary")
+PROGRAM_SUFFIXES += (".cocatalog", ".cosessiondb", ".dtrash")
+# These may be classes, too: they are a program's where pictures lie beside them.
+AMBIGUOUS = {"thumb", "_thumb", "tn", "_tn", "cache", "_cache", "preview", "previews", "trash", "digikam_trash"}
 SPECIAL = "is neither a file nor a folder"
 UNREAD = {  # photographs that are not read, unlike what else lies in folders
     ".heic": "HEIC",
@@ -80,9 +107,10 @@ def scan(root: Path) -> Contents:
             contents.skipped.append((folder or ".", reason))
             contents.unknown.append(folder or ".")
             continue
+        beside = any(PurePosixPath(entry.name).suffix.lower() in SUFFIXES and not is_folder(entry) for entry in found)
         for entry in found:
             path = f"{folder}/{entry.name}".lstrip("/")
-            if is_folder(entry) and of_a_program(entry.name):
+            if is_folder(entry) and (of_a_program(entry.name) or (beside and entry.name.lower() in AMBIGUOUS)):
                 programs.append(path)
                 continue
             kind, reason = kind_of(root / path)
@@ -123,8 +151,9 @@ def is_folder(entry: os.DirEntry) -> bool:
 
 def of_a_program(name: str) -> bool:
     """Whether a folder of this name is made by programs, not by people."""
-    lower = name.lower()
-    return name.startswith(".") or lower in PROGRAMS or lower.endswith(PROGRAM_SUFFIXES)
+    lower = name.lower().rstrip()
+    parts = lower.startswith(PROGRAM_PREFIXES) or lower.endswith(PROGRAM_SUFFIXES)
+    return name.startswith(".") or lower in PROGRAMS or parts
 
 
 def kind_of(path: Path) -> tuple[str, str]:
@@ -164,7 +193,22 @@ def of_dataset(root: Path, skip: bool) -> Contents:
         log.warning("left out %s: %s", printable(root / path), SPECIAL)
     contents.left_out.update(wrong)
     contents.pictures[:] = [path for path in contents.pictures if path not in wrong]
+    if contents.left_out:
+        _without_emptied(root, contents)
     return contents
+
+
+def _without_emptied(root: Path, contents: Contents) -> None:
+    """Leave out folders that had pictures, and have none but what was left out: they are no classes and no splits."""
+    filled, had = (
+        {str(above) for path in paths for above in PurePosixPath(path).parents}
+        for paths in (contents.pictures, contents.left_out)
+    )
+    emptied = had - filled
+    for folder in sorted(emptied & {*contents.folders}):
+        if str(PurePosixPath(folder).parent) not in emptied:
+            log.warning("left out the folder %s: nothing in it can be used", printable(root / folder))
+    contents.folders[:] = [folder for folder in contents.folders if folder not in emptied]
 
 
 def _leads_astray(root: Path, path: str) -> str:

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from visrec.data.stripped import stripped
 from visrec.errors import UserError, printable
 from visrec.jobs import progress
 
@@ -31,6 +32,13 @@ TOO_LARGE = f"has more than {MAX_PIXELS:,} pixels, which may be a decompression 
 BATCH = 256  # pictures in a batch at most
 BATCH_BYTES = 2**23  # size of a batch at most
 TASK = 16  # pictures that a thread decodes at a time
+
+HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")  # brands of a file of boxes
+UNREAD = {  # whatever their suffixes say
+    "JPEG XL": (b"\xff\x0a", b"\0\0\0\x0cJXL \r\n"),
+    "a PDF": (b"%PDF-",),
+    "a Photoshop file": (b"8BPS",),
+}
 
 Source = Path | bytes | Callable[[], bytes]
 
@@ -103,20 +111,28 @@ def _opened(source: Source, name: str) -> Iterator[Image.Image]:
             raise PictureError(name, reason) from error
         if not data:
             raise PictureError(name, "is empty (0 bytes)")
-        with Image.open(BytesIO(data), formats=_formats()) as picture:
+        with Image.open(BytesIO(stripped(data)), formats=_formats()) as picture:
             if picture.width * picture.height > MAX_PIXELS:
                 raise PictureError(name, TOO_LARGE)
             yield picture
     except UserError:
         raise
     except UnidentifiedImageError as error:
-        page = data[:1024].lstrip().lower().startswith((b"<!doctype html", b"<html"))
-        reason = "is an HTML page, not a picture" if page else "is not a picture of a known format"
-        raise PictureError(name, reason) from error
+        raise PictureError(name, _kind_unread(data)) from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise PictureError(name, TOO_LARGE) from error
     except Exception as error:
         raise PictureError(name, f"cannot be decoded: {_words(error)}") from error
+
+
+def _kind_unread(data: bytes) -> str:
+    """What a file is that no reader knows, as far as its first bytes tell."""
+    if data[:1024].lstrip().lower().startswith((b"<!doctype html", b"<html")):
+        return "is an HTML page, not a picture"
+    kind = next((kind for kind, begins in UNREAD.items() if data.startswith(begins)), None)
+    if data[4:8] == b"ftyp" and data[8:12] in HEIC:
+        kind = "HEIC"
+    return f"is {kind}, which is not read; save it as JPEG" if kind else "is not a picture of a known format"
 
 
 def _words(error: Exception) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 from visrec.data import archives, duplicates
 from visrec.data.hdf5 import IMAGES, reading
 from visrec.data.images import read_image_info, write_images
+from visrec.errors import printable
 from visrec.experiment import registry
 
 log = logging.getLogger(__name__)
@@ -42,6 +43,6 @@ def prepare(
     info = read_image_info(out)
     log.info("%s at %d px: %s; %s", name, size, info.counts, info.split_rule)
     for image, reason in info.skipped:
-        log.warning("left out %s: %s", image, reason)
+        log.warning("left out %s: %s", printable(image), reason)
     with reading(out, IMAGES) as file:
         log.info("images with a duplicate elsewhere: %s", duplicates.count(file["duplicates"][:]))

@@ -10,7 +10,7 @@ import pickle
 import struct
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -139,12 +139,36 @@ class _Named:
         raise pickle.UnpicklingError("it changes what it names")
 
 
+def _with_plain_keys(load: Callable[[Any], None], keys: slice) -> Callable[[Any], None]:
+    """Put items into a dict, whose keys are those of the stack."""
+
+    def checked(unpickler: Any) -> None:
+        if not all(isinstance(key, bytes | str | int) for key in unpickler.stack[keys]):
+            raise pickle.UnpicklingError("the key of a dict is no text")
+        load(unpickler)
+
+    return checked
+
+
+def _no_set(unpickler: Any) -> None:
+    raise pickle.UnpicklingError("it has a set")
+
+
 class _Unpickler(pickle._Unpickler):
     """Reads dicts, lists, numbers, bytes, text and arrays of uint8; anything else is refused before it is created.
 
     A crafted pickle can break NumPy's arrays and data types from inside, so none is made by the pickle's words. And it
-    can ask the unpickler written in C for a memo of 64 GB: this is the one written in Python.
+    can ask the unpickler written in C for a memo of 64 GB: this is the one written in Python. A tuple that holds itself
+    twice, 60 times over, takes few bytes, and for ever to hash: nothing is hashed but text and numbers.
     """
+
+    dispatch: ClassVar = {
+        **pickle._Unpickler.dispatch,
+        pickle.DICT[0]: _with_plain_keys(pickle._Unpickler.load_dict, slice(None, None, 2)),
+        pickle.SETITEMS[0]: _with_plain_keys(pickle._Unpickler.load_setitems, slice(None, None, 2)),
+        pickle.SETITEM[0]: _with_plain_keys(pickle._Unpickler.load_setitem, slice(-2, -1)),
+        **dict.fromkeys((pickle.EMPTY_SET[0], pickle.ADDITEMS[0], pickle.FROZENSET[0]), _no_set),
+    }
 
     NDARRAY = _Named(_Pixels, None)  # is handed around, and never called
     RECONSTRUCT = _Named(_Pixels, NDARRAY, (0,), b"b")

@@ -21,12 +21,13 @@ from typing import Any
 
 import numpy as np
 
+from visrec.data.files import expanded
 from visrec.data.folders import Contents, of_dataset
 from visrec.data.hdf5 import SPLITS
 from visrec.data.images import ImageSet, ImageSource
 from visrec.data.pictures import SUFFIXES, decoded
 from visrec.data.splits import stratified
-from visrec.datasets._folder_names import check_levels, resembles_split, split_folders, split_of
+from visrec.datasets._folder_names import check_alike, check_levels, resembles_split, split_folders, split_of
 from visrec.errors import UserError, printable
 
 log = logging.getLogger(__name__)
@@ -99,22 +100,27 @@ def read(size: int, options: Mapping[str, Any], archives: Mapping[str, Path], th
     """
     if not options["path"]:
         raise UserError("image_folder: no `path` is set; set it to the folder that holds your pictures")
-    root = Path(options["path"]).expanduser()
+    root = expanded(options["path"])
     contents = of_dataset(root, skip=options["on_error"] == "skip")
     files, folders = contents.pictures, contents.folders
     if not files:
         others = f" ({contents.of_others()})" if contents.others else ""
+        if contents.left_out:
+            path, reason = min(contents.left_out.items())
+            raise UserError(f"{root}: none of {len(contents.left_out):,} can be used; the first, {path}: {reason}")
         raise UserError(f"{root}: no picture is in it{others}; known suffixes: {' '.join(sorted(SUFFIXES))}")
     if options["labels"]:
-        pictures = _from_csv(root, contents, Path(options["labels"]).expanduser())
+        pictures = _from_csv(root, contents, expanded(options["labels"]))
     else:
         pictures = _from_folders(root, files, folders)
     pictures, skipped = _readable(root, pictures, size, threads) if options["on_error"] == "skip" else (pictures, [])
     splits, rule = _split(root, pictures, options)
     classes = sorted({picture.label for picture in pictures} - {""})
+    check_alike(root, classes)
     if len(classes) == 1:
         log.warning(
-            "%s: all pictures are of one class, '%s': scores that compare with labels say nothing", root, classes[0]
+            "%s: all pictures are of one class, '%s': scores that compare with labels say nothing",
+            *(root, printable(classes[0])),
         )
     for split in ("val", "test"):
         unknown = {picture.label for picture in splits[split]} - {picture.label for picture in splits["train"]}
@@ -152,7 +158,9 @@ def _readable(
             f"{reasons[0]}"
         )
     for name in sorted({picture.label for picture in pictures} - {picture.label for picture in kept}):
-        log.warning("%s: no picture of class '%s' can be read: the class is left out", root, name)
+        log.warning("%s: no picture of class '%s' can be read: the class is left out", root, printable(name))
+    for split in sorted({picture.split for picture in pictures} - {picture.split for picture in kept}):
+        log.warning("%s: no picture of %s can be read", root, split)
     return kept, [(pictures[row].id, reason) for row, reason in broken]
 
 
@@ -259,6 +267,8 @@ def table_rows(table: Path) -> list[tuple[int, dict[str, str]]]:
     Raises:
         UserError: the file cannot be read, a column is missing or unknown, or a row has another number of fields.
     """
+    if table.exists() and not table.is_file():
+        raise UserError(f"{table}: is no file; name the CSV file under `labels`")
     try:
         with table.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file, strict=True)
@@ -267,11 +277,11 @@ def table_rows(table: Path) -> list[tuple[int, dict[str, str]]]:
             if wrong:
                 raise UserError(
                     f"{table} line 1: the columns are {','.join(header)!r}; they must be path and label, and may be id "
-                    "and split"
+                    "and split, with commas between them"
                 )
             rows = []
             for fields in reader:
-                if not any(fields):  # an empty line, such as the last
+                if not any(map(str.strip, fields)):  # an empty line, such as the last
                     continue
                 if len(fields) != len(header):
                     raise UserError(

@@ -47,6 +47,7 @@ OPTIONS = {
         "input": {
             "type": "integer",
             "minimum": 8,
+            "maximum": 4096,
             "default": 128,
             "description": "Pixels of a side that pictures are resized to for the network.",
         },

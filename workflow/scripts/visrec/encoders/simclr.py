@@ -33,6 +33,7 @@ OPTIONS = {
         "projection": {
             "type": "integer",
             "minimum": 2,
+            "maximum": 65536,
             "default": 128,
             "description": "Length of the projections that the loss compares.",
         },

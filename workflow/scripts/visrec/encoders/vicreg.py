@@ -53,6 +53,7 @@ OPTIONS = {
         "projection": {
             "type": "integer",
             "minimum": 2,
+            "maximum": 65536,
             "default": 512,
             "description": "Length of the projections that the loss compares, and width of the layers before it.",
         },

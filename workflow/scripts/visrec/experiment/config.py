@@ -11,20 +11,18 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from visrec.errors import UserError, has_control
+from visrec.errors import UserError
 from visrec.experiment import registry
+from visrec.experiment.config_file import short, sound
 
 if TYPE_CHECKING:
     import jsonschema
 
 SCHEMA = Path(__file__).parents[3] / "schemas" / "config.schema.yaml"
 STAGES = ("fit", "train", "embed")
-LARGEST = 2**53  # of whole numbers: above, not every one is a float
+MOST_TRIALS = 10_000  # of an experiment: Snakemake plans some ten jobs for each
 MOST_SIZE = 1024  # pixels of a side
-MOST_VALUES = 100_000  # of a config
-DEEPEST = 20  # a value in a config may be
 NO_BRACES = r"^[^{}]*\Z"  # in the schema, of files that are inputs of rules
-SHOWN = 120  # characters of a value in a message
 SECTIONS = ("checkpoints", "embeddings", "atlas", "selection", "report", "recommend")
 
 
@@ -112,7 +110,7 @@ def check(config: Mapping[str, Any]) -> dict[str, Any]:
 
     if not isinstance(config, Mapping):
         raise UserError("config: is empty or a list; it has keys such as `experiment`, see config/README.md")
-    _sound(config)
+    sound(config)
     own = {}
     datasets = config.get("datasets")
     for name, keys in datasets.items() if isinstance(datasets, Mapping) else ():
@@ -120,7 +118,7 @@ def check(config: Mapping[str, Any]) -> dict[str, Any]:
             registry.check("datasets", str(keys["kind"]))
             if not re.fullmatch(r"\w{1,100}", str(name)):
                 raise UserError(
-                    f"config: datasets: name '{_short(name)}' may have letters, digits and _ only, up to 100; it names "
+                    f"config: datasets: name '{short(name)}' may have letters, digits and _ only, up to 100; it names "
                     "a folder"
                 )
             own[str(name)] = str(keys["kind"])
@@ -145,6 +143,9 @@ def check(config: Mapping[str, Any]) -> dict[str, Any]:
                     f"config: encoders.{encoder}.grid.{key}: '{text}' cannot be in the name of a folder, as values of "
                     "a grid are; they have letters, digits, `_`, `.` and `-` only"
                 )
+    count = _trials(config)
+    if count > MOST_TRIALS:
+        raise UserError(f"config: asks for {count:,} trials, {MOST_TRIALS:,} at most; shorten the grids, or `seeds`")
     for dataset, size, encoder in combinations(config):
         try:
             check_size(encoder, size)
@@ -160,40 +161,6 @@ def check(config: Mapping[str, Any]) -> dict[str, Any]:
     return checked
 
 
-def _sound(config: Mapping[str, Any]) -> None:
-    """Refuse what no schema speaks of: keys that are no text, endless numbers, odd characters, depths and repetitions.
-
-    A YAML file can name a part and repeat it, a part of parts and so on, in a few lines up to any size.
-    """
-    waiting: list[tuple[tuple[str, ...], Any]] = [((), config)]
-    count = 0
-    while waiting:
-        path, value = waiting.pop()
-        count += 1
-        where = f"config: {_short('.'.join(path))}: "
-        if count > MOST_VALUES:
-            raise UserError(f"config: has more than {MOST_VALUES:,} values; repeat no part of it by `*`")
-        if len(path) > DEEPEST:
-            raise UserError(f"{where}is nested more than {DEEPEST} deep; see config/README.md")
-        if isinstance(value, Mapping):
-            for key in value:
-                if not isinstance(key, str):
-                    kind = "nothing" if key is None else f"a {type(key).__name__}"
-                    within = where if path else "config: "
-                    raise UserError(f"{within}YAML reads the key {key} as {kind}; write it in quotes, '{key}'")
-                if has_control(key):
-                    raise UserError(f"{where}the key '{_short(key)}' has a control character; remove it")
-            waiting += [((*path, key), each) for key, each in value.items()]
-        elif isinstance(value, list):
-            waiting += [((*path, str(row)), each) for row, each in enumerate(value)]
-        elif isinstance(value, str) and has_control(value):
-            raise UserError(f"{where}'{_short(value)}' has a control character; remove it")
-        elif isinstance(value, float) and not math.isfinite(value):
-            raise UserError(f"{where}{value} is no finite number; write one")
-        elif isinstance(value, int) and abs(value) > LARGEST:
-            raise UserError(f"{where}{_short(value)} is too large; write a whole number below 2^53")
-
-
 def _whole(value: Any, expected: Mapping[str, Any]) -> Any:
     """The same with 100.0 as 100 wherever whole numbers are expected; JSON Schema takes it for one."""
     if isinstance(value, Mapping):
@@ -204,22 +171,16 @@ def _whole(value: Any, expected: Mapping[str, Any]) -> Any:
     return int(value) if isinstance(value, float) and "integer" in expected.get("type", ()) else value
 
 
-def _short(value: object) -> str:
-    """A value for a message, its middle left out if it is long."""
-    text = str(value)
-    return text if len(text) <= SHOWN else f"{text[: SHOWN - 20]}...{text[-17:]}"
-
-
 def _explain(error: "jsonschema.ValidationError") -> str:
-    where = _short(".".join(map(str, error.absolute_path)))
+    where = short(".".join(map(str, error.absolute_path)))
     prefix = f"{where}: " if where else ""
     if error.validator == "additionalProperties":
         known = error.schema["properties"]
         unknown = sorted(str(key) for key in error.instance if key not in known)[0]
-        return f"{prefix}unknown key '{_short(unknown)}'; {registry.nearest(_short(unknown), known)}"
+        return f"{prefix}unknown key '{short(unknown)}'; {registry.nearest(short(unknown), known)}"
     if error.validator == "enum":
         allowed = [str(value) for value in error.validator_value]
-        given = _short(error.instance)
+        given = short(error.instance)
         return f"{prefix}unknown value '{given}'; {registry.nearest(given, allowed)}"
     if error.validator in ("anyOf", "oneOf") and error.context:
         return _explain(min(error.context, key=lambda inner: len(inner.message)))
@@ -227,15 +188,14 @@ def _explain(error: "jsonschema.ValidationError") -> str:
     if error.validator == "type" and isinstance(error.instance, str) and re.fullmatch(r"\d+e[-+]?\d+", error.instance):
         hint = "; YAML reads it as text, write it with a point: " + error.instance.replace("e", ".0e")
     if error.validator == "type" and error.validator_value == "string" and not isinstance(error.instance, str):
-        hint = f"; YAML reads it so, write it in quotes: '{error.instance}'"
+        number = isinstance(error.instance, int | float) and not isinstance(error.instance, bool)
+        hint = "; YAML reads it so, write it in quotes" + (f": '{error.instance}'" if number else "")
         if where == "query":  # Snakemake reads 2024_05_12 as a number, [a] as a list
-            hint = (
-                "; Snakemake reads it so, write a path that begins with ./ or /, or quotes in quotes: query='\"...\"'"
-            )
+            hint = "; Snakemake reads it so, write a path that begins with ./ or /"
     if error.validator == "pattern" and error.validator_value == NO_BRACES:
         hint = "; Snakemake takes { and } for wildcards, rename it"
-    message = error.message.replace(repr(error.instance), _short(repr(error.instance)))
-    return prefix + message.replace("\n", " ") + _short(hint)
+    message = error.message.replace(repr(error.instance), short(repr(error.instance)))
+    return prefix + message.replace("\n", " ") + short(hint)
 
 
 def check_size(encoder: str, size: int) -> None:
@@ -253,6 +213,15 @@ def combinations(config: Mapping[str, Any]) -> Iterator[tuple[str, int, str]]:
         for size in keys["sizes"]:
             for encoder in config["encoders"]:
                 yield dataset, size, encoder
+
+
+def _trials(config: Mapping[str, Any]) -> int:
+    """How many trials the grids and seeds come to, those that several grids give counted each time."""
+    of_encoder = {
+        encoder: sum(math.prod(map(len, one.values())) for one in grids(config, encoder))
+        for encoder in config["encoders"]
+    }
+    return len(config.get("seeds", [0])) * sum(of_encoder[encoder] for _, _, encoder in combinations(config))
 
 
 def grids(config: Mapping[str, Any], encoder: str) -> list[Mapping[str, list]]:
@@ -288,62 +257,3 @@ def archives(config: Mapping[str, Any], dataset: str) -> dict[str, dict[str, Any
             places = [Path(folder) / component / name, Path(folder) / name]
             found[name]["path"] = str(next((place for place in places if place.exists()), places[0]))
     return found
-
-
-def read(path: str | Path) -> Any:
-    """What a config file holds, YAML in UTF-8.
-
-    Raises:
-        UserError: one line that names the file: it cannot be read, is in another encoding, is no YAML, is nested too
-            deep or repeats itself too often; or a key stands twice, of which YAML would silently keep the last.
-    """
-    try:
-        text = Path(path).read_bytes().decode("utf-8-sig")
-        _shallow(path, text)
-        repeated = _repeated(yaml.compose(text, yaml.SafeLoader))
-        if repeated:
-            raise UserError(f"{path}, line {repeated[1]}: '{repeated[0]}' stands twice; give one of them another name")
-        loaded = yaml.safe_load(text)
-        if isinstance(loaded, Mapping):
-            _sound(loaded)
-        return loaded
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); correct the path") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: is not in UTF-8 (byte {error.start}); save it as UTF-8") from error
-    except (yaml.YAMLError, ValueError) as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f", line {mark.line + 1}" if mark else ""
-        reason = getattr(error, "problem", None) or " ".join(str(error).split())
-        raise UserError(f"{path}{line}: is not YAML ({_short(reason)}); correct it") from error
-
-
-def _shallow(path: str | Path, text: str) -> None:
-    """Refuse deep nesting before anything recursive reads it."""
-    depth = 0
-    for event in yaml.parse(text, yaml.SafeLoader):
-        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        if depth > DEEPEST:
-            line = event.start_mark.line + 1
-            raise UserError(f"{path}, line {line}: is nested more than {DEEPEST} deep; see config/README.md")
-
-
-def _repeated(root: yaml.Node | None) -> tuple[str, int] | None:
-    """A key that stands twice in one mapping, and its line. Parts that are repeated by `*` are looked at once."""
-    waiting, seen = [root] if root else [], set()
-    while waiting:
-        node = waiting.pop()
-        if id(node) in seen:
-            continue
-        seen.add(id(node))
-        if isinstance(node, yaml.MappingNode):
-            names = set()
-            for key, value in node.value:
-                if isinstance(key, yaml.ScalarNode):
-                    if key.value in names:
-                        return key.value, key.start_mark.line + 1
-                    names.add(key.value)
-                waiting.append(value)
-        elif isinstance(node, yaml.SequenceNode):
-            waiting += node.value
-    return None

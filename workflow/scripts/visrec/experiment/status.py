@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from visrec.errors import UserError
-from visrec.experiment import config as configs
-from visrec.experiment import layout, trials
+from visrec.experiment import config_file, layout, trials
+from visrec.experiment.config import check
 from visrec.jobs import lock, progress
 from visrec.jobs.attempts import Attempt, node, read
 from visrec.jobs.claims import Claim
@@ -139,7 +139,11 @@ def _row(state: str, progress: str = "", left: str = "") -> dict[str, str]:
 def _json(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):  # not there, or being replaced on a file system that shows it
+    except (
+        FileNotFoundError,
+        ValueError,
+        RecursionError,
+    ):  # not there, or being replaced on a file system that shows it
         return {}
     return found if isinstance(found, dict) else {}
 
@@ -180,7 +184,7 @@ def main() -> None:
     parser.add_argument("--results", default="results", help="folder of all experiments (%(default)s)")
     given = parser.parse_args()
     try:
-        config = configs.check(configs.read(given.configfile))
+        config = check(config_file.read(given.configfile))
     except UserError as error:
         sys.exit(f"error: {error}")
     results = Path(given.results) / config["experiment"]

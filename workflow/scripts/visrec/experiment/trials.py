@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 
 from visrec.errors import UserError
 from visrec.experiment import registry
-from visrec.experiment.config import LARGEST, check_size, combinations, encoder_options, grids
+from visrec.experiment.config import check_size, combinations, encoder_options, grids
+from visrec.experiment.config_file import LARGEST
 
 MOST_SEED = 2**32 - 1  # that NumPy, scikit-learn and torch all take; the config's schema has it too
 LONGEST = 200  # characters of a name: folders have 255, and logs add to it

@@ -53,6 +53,8 @@ def job(
             logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s: %(message)s", handlers=handlers)
             log.setLevel(logging.INFO)
             logging.raiseExceptions = False  # if the disk of the logs is full, messages are on the screen only
+            inputs = [Path(path) for path in inputs]
+            _refuse_special(inputs)
             clock.check(inputs, Path(next(iter(outputs), log_file)).parent)
             yield
         except KeyboardInterrupt:
@@ -60,6 +62,12 @@ def job(
         except Exception as error:
             if caught and not isinstance(error, StoppedError):  # an import that was interrupted may say anything
                 _stopped(caught, files)
+            if _lacks_memory(error):
+                lacking = " ".join(str(error).split())
+                error = UserError(
+                    f"there is not enough memory ({lacking}); give the job more, or make `batch`, `latent` or the "
+                    "images smaller"
+                )
             if not isinstance(error, UserError):
                 log.exception("failed")
                 sys.exit(1)
@@ -67,6 +75,19 @@ def job(
             attempts.say(f"{attempts.STOPPED if isinstance(error, StoppedError) else attempts.ERROR}{error}", *files)
             sys.exit(error.exit_status)
     attempts.say(f"{attempts.DONE} {time.monotonic() - started:.1f} s", *files)
+
+
+def _lacks_memory(error: Exception) -> bool:
+    """Whether NumPy, or torch on a GPU or on the CPU, got no memory; the latter says so with an error of no type."""
+    named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    return named or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))
+
+
+def _refuse_special(inputs: Sequence[Path]) -> None:
+    """Refuse pipes, sockets and devices in the place of files: who opens one may wait for ever, or read without end."""
+    for path in inputs:
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise UserError(f"{path}: is neither a file nor a folder; name a file")
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from visrec.data.files import expanded
 from visrec.data.folders import SPECIAL, kind_of, scan
 from visrec.data.hdf5 import EMBEDDINGS, reading
 from visrec.data.pictures import SUFFIXES
@@ -227,7 +228,7 @@ def classes(paths: Sequence[str], table: str | Path = "") -> dict[str, str]:
         UserError: the CSV file cannot be read, as `datasets.image_folder` reads it.
     """
     if table:
-        rows = table_rows(Path(table).expanduser())
+        rows = table_rows(expanded(table))
         label_of = {str(PurePosixPath(row["path"])): row["label"] for _, row in rows}
         return {path: label_of.get(path, "") for path in paths}
     splits = split_folders(path.split("/")[0] for path in paths if "/" in path)

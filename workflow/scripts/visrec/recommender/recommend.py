@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from visrec.data.files import atomic, write_text
+from visrec.data.csv_files import FORMULA, as_text
+from visrec.data.files import atomic, expanded, write_text
 from visrec.errors import UserError, printable
 from visrec.experiment import layout
 from visrec.experiment.trials import Trial
@@ -28,8 +29,6 @@ log = logging.getLogger(__name__)
 
 COLUMNS = ("query", "rank", "id", "path", "distance", "label", "closer_than")
 CHUNK = 4096  # queries in memory at once
-# A cell that begins with one of these, or their full-width forms, is a formula for some spreadsheet.
-FORMULA = tuple("=+-@\t\r\n＝＋－＠")
 
 
 @dataclass(frozen=True)
@@ -76,7 +75,7 @@ def recommend(
     Raises:
         UserError: no query can be read, there is no gallery, or the trial cannot embed new pictures.
     """
-    results, root = Path(results_dir), Path(query).expanduser()
+    results, root = Path(results_dir), expanded(query)
     dataset, size = chosen.dataset, chosen.size
     leaderboard = results / layout.TABLES / TABLES["leaderboard"]
     trial, why = chosen.planned or choose(leaderboard, chosen.trials, dataset, size)
@@ -127,7 +126,7 @@ def _recommender(
         root, label = source["path"], functools.partial(catalogue.classes, table=source["labels"])
     return Recommender(
         folder,
-        Path(root).expanduser() if root else None,
+        expanded(root) if root else None,
         label=label,
         space=(options["features"], options["distance"]),
         device=device,
@@ -137,20 +136,12 @@ def _recommender(
 
 
 def _same(a: str, b: str) -> bool:
-    return Path(a).expanduser().resolve() == Path(b).expanduser().resolve()
+    return expanded(a).resolve() == expanded(b).resolve()
 
 
 def spelled(path: str | Path) -> str:
     """A path as it is in the CSV: with ./ before what a spreadsheet would calculate."""
     return f"./{path}" if str(path).startswith(FORMULA) else str(path)
-
-
-def as_text(word: str) -> str:
-    """An id or a label as it is in the CSV: with ' before what a spreadsheet would calculate, and before its own '.
-
-    So who takes the first ' away has the word again.
-    """
-    return f"'{word}" if word.startswith((*FORMULA, "'")) else word
 
 
 def _embedded(

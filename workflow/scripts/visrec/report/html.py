@@ -89,7 +89,7 @@ OVERALL = ("overall", "overall_pairs")  # tables of all datasets together
 # tables read
 NUMBERS = ("scores", "leaderboard", "grid", "comparisons", "spaces", *OVERALL, "selection", "overlap", "atlas")
 DRAWN = {"curves": True, "heatmap": True, "layers": False, "atlas": True}  # figure -> whether there is one for phones
-TEXTS = {"classes": ["class"], "confusion": ["class", "recommended"]}  # further tables read, and their texts
+WORDS = {"classes": ["class"], "confusion": ["class", "recommended"]}  # further tables read, and a user's words there
 
 
 def _figures(folder: Path, prefix: str, colours: Colours) -> dict[str, list[dict[str, Any]]]:
@@ -239,8 +239,11 @@ def _atlases(rows: pd.DataFrame, trials: Sequence[Trial], shown: Mapping[str, st
 
 def _read(tables: Path, trials: Sequence[Trial]) -> dict[str, pd.DataFrame]:
     """The tables that the page is made of, missing text as ""."""
-    text = {"grid": varied_names(trials)} | TEXTS
-    return {name: read_table(tables / TABLES[name], text=text.get(name, ())) for name in (*NUMBERS, *TEXTS)}
+    text = {"grid": varied_names(trials)}
+    return {
+        name: read_table(tables / TABLES[name], text=text.get(name, ()), words=WORDS.get(name, ()))
+        for name in (*NUMBERS, *WORDS)
+    }
 
 
 def report(

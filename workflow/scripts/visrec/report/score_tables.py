@@ -80,7 +80,7 @@ def best_spaces(rows: Rows, k: int) -> dict[str, tuple[str, str]]:
 
 def decimal(value: float | None) -> str:
     """A number that is no share, "1.24"; a dash where there is none."""
-    return DASH if missing(value) else f"{value:.2f}".replace("-", MINUS)
+    return DASH if missing(value) else f"{round(value, 2) + 0.0:.2f}".replace("-", MINUS)
 
 
 def cell(row: Mapping[str, Any] | None, form: Form = percent, lifted: bool = True) -> dict[str, str]:
@@ -89,7 +89,7 @@ def cell(row: Mapping[str, Any] | None, form: Form = percent, lifted: bool = Tru
     if row is None or missing(row["value"]):
         return text | {"value": DASH, "note": "" if row is None or row["status"] == "ok" else row["status"]}
     if lifted and not missing(row["lift"]):
-        text["lift"] = f"lift {percent(round(row['lift'], 3) + 0.0)}".replace("-", MINUS)  # no "-0.0"
+        text["lift"] = f"lift {percent(row['lift'])}".replace("-", MINUS)
     if not (missing(row["low"]) or missing(row["high"])):
         shares = form is percent
         text["span"] = span(row["low"], row["high"]) if shares else f"[{form(row['low'])}, {form(row['high'])}]"

@@ -11,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 
+from visrec.data.csv_files import as_text
 from visrec.data.files import atomic, write_text
 from visrec.experiment.layout import Experiment
 from visrec.experiment.trials import Trial
@@ -101,7 +102,9 @@ def _plain(leaders: pd.DataFrame, disclosed: Mapping[str, str]) -> str:
     return PLAIN.replace("TABLE", table.to_html(index=False, border=0, escape=True))
 
 
-def _write_csv(table: pd.DataFrame, path: str | Path) -> None:
+def _write_csv(table: pd.DataFrame, path: str | Path, words: Sequence[str] = ()) -> None:
+    """Write a table; `words` are the columns of a user's words."""
+    table = table.assign(**{name: table[name].map(as_text) for name in words})
     with atomic(path) as temporary:
         table.to_csv(temporary, index=False)
 
@@ -151,5 +154,5 @@ def tables(experiment: Experiment, out: Mapping[str, str | Path]) -> None:
     _write_csv(pd.DataFrame(selected, columns=comparisons.SELECTION), out["selection"])
     _write_csv(pd.DataFrame(overlaps, columns=comparisons.OVERLAP), out["overlap"])
     _write_csv(read_atlas(experiment), out["atlas"])
-    _write_csv(pd.DataFrame(classes, columns=CLASSES), out["classes"])
-    _write_csv(pd.DataFrame(confusions, columns=CONFUSION), out["confusion"])
+    _write_csv(pd.DataFrame(classes, columns=CLASSES), out["classes"], ["class"])
+    _write_csv(pd.DataFrame(confusions, columns=CONFUSION), out["confusion"], ["class", "recommended"])

@@ -33,8 +33,8 @@ def missing(value: Any) -> bool:
 
 
 def percent(value: float | None, decimals: int = 1) -> str:
-    """A fraction as percent, "16.2 %"; a dash where there is none."""
-    return "\N{EN DASH}" if missing(value) else f"{100 * value:.{decimals}f}{NO_BREAK}%"
+    """A fraction as percent, "16.2 %", without a sign where it rounds to 0; a dash where there is none."""
+    return "\N{EN DASH}" if missing(value) else f"{round(100 * value, decimals) + 0.0:.{decimals}f}{NO_BREAK}%"
 
 
 def span(low: float | None, high: float | None) -> str:

@@ -6,7 +6,6 @@ weights, and it is computed only where they lie on disk. Its bias depends on the
 arXiv:1911.07023): compare numbers made from the same count only.
 """
 
-import pickle
 from pathlib import Path
 
 import numpy as np
@@ -94,9 +93,10 @@ def _read_weights(path: str | Path) -> dict[str, Tensor]:
         weights = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise UserError(f"inception: {path} does not exist; correct the path or leave it empty") from error
-    except (OSError, EOFError, RuntimeError, ValueError, pickle.UnpicklingError, safetensors.SafetensorError) as error:
+    except Exception as error:  # a file that is no checkpoint can make the reader of pickles raise anything
         raise UserError(f"inception: {path} cannot be read as weights; fetch the file again") from error
-    if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
+    named = isinstance(weights, dict) and all(isinstance(name, str) for name in weights)
+    if not named or not all(isinstance(value, Tensor) for value in weights.values()):
         raise UserError(f"inception: {path} is not a state dict (name -> tensor); save one with torch.save")
     return weights
 

@@ -131,10 +131,11 @@ def _measure(
     if not np.array_equal(pictures.ids, val.ids):
         raise UserError(f"{images}: its val images are not those of the embeddings; delete these and run again")
     rows = choose(train.ids, RANK_ROWS)
+    k = min(HUB_K, len(train.ids))  # of fewer images each is in every list, which says nothing
     values = {
         "rankme_output": rankme(train.features[rows, output], device),
         "rankme_stack": rankme(train.features[rows], device),
-        "hubness": hubness(val.features[choose(val.ids, HUB_QUERIES)], train.features, HUB_K, device),
+        "hubness": hubness(val.features[choose(val.ids, HUB_QUERIES)], train.features, k, device),
     }
     if not any(_can(spec, name) for name in NEEDS):
         return values

@@ -207,7 +207,7 @@ class Checkpoints:
             return Claim(**json.loads(self._claim_file.read_text(encoding="utf-8")))
         except FileNotFoundError:
             return None
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, RecursionError) as error:
             raise UserError(f"{self._claim_file}: is not a claim ({error}); delete it and run again") from error
 
     def _catch(self, number: int, _: FrameType | None) -> None:

@@ -16,6 +16,7 @@ from visrec.errors import UserError
 
 # Values of X at once: what stays in a core's cache halves the time; a GPU needs many.
 BLOCK = {"cpu": 2**19, "cuda": 2**26}
+SMALLEST = 1e-30  # scale that float32 takes: weights are divided by it
 PANEL = 1024  # rows, and columns, of X at once in X^T X
 
 
@@ -108,7 +109,7 @@ def prepare(
     """Move X to the device and get ready for fits on (X - centre) / scale.
 
     Args:
-        X: float32 or float64 (N, D), finite, N at least 1. On the CPU it is not copied.
+        X: float32 or float64 (N, D), finite, N at least 1. On the CPU it is not copied, unless `scale` is tiny.
         device: where to compute.
         centre: float64 (D,), None = 0.
         scale: float64 (D,), positive, None = 1.
@@ -118,8 +119,11 @@ def prepare(
     """
     if not len(X):
         raise UserError("linear probe: there are no rows to learn from")
+    X = torch.as_tensor(X, device=device)
+    if scale is not None and scale.min(initial=np.inf) < SMALLEST:
+        X = X.double()
     rows = Rows(
-        torch.as_tensor(X, device=device),
+        X,
         torch.as_tensor(np.zeros(X.shape[1]) if centre is None else centre, dtype=torch.float64, device=device),
         torch.as_tensor(np.ones(X.shape[1]) if scale is None else scale, dtype=torch.float64, device=device),
     )
