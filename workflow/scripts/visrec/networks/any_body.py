@@ -18,6 +18,7 @@ OPTIONS = {
     "latent": {
         "type": "integer",
         "minimum": 2,
+        "maximum": 65536,
         "default": 128,
         "description": "M, the length of the encoder's output.",
     },
