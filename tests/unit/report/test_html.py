@@ -170,7 +170,8 @@ def test_near_duplicates_are_counted(standard):
 def test_verdict_is_in_words(standard):
     text = Page(standard).all_text()
     spelled = "pca (principal components of the pixels)"
-    assert f"{spelled} scores highest: 98 of 100 recommended pictures show the query's class (guessing: 10)." in text
+    show = "98 of 100 recommended pictures show the query's class (guessing: 10)."
+    assert f"{spelled} scores highest, without a measurable lead over pixels and age: {show}" in text
     assert "By how muchpca leads by 0.2 points: 97.5 % against 97.3 % with pixels, the next." in text
     assert "Certain?Only in part: measurably better than random; no measurable difference from pixels and age." in text
     assert re.search(r"age vs. its own untrained network ▲ better", text)

@@ -80,7 +80,10 @@ def test_the_conclusion_is_that_of_the_paired_comparisons():
     mixed = pairs(("age", "pca", 0.01, -0.01, 0.03, "not resolved"), ("age", "pixels", 0.02, 0.01, 0.03, "better"))
     found = v.verdict(rows, ["age"], mixed)
     assert found.word == "not resolved"
-    assert found.heading == "age scores highest: 90 of 100 recommended pictures show the query's class (guessing: 10)."
+    assert found.heading == (
+        "age scores highest, without a measurable lead over pca: 90 of 100 recommended pictures show the query's class "
+        "(guessing: 10)."
+    )
 
     close = pairs(*(("age", other, 0.01, -0.01, 0.03, "not resolved") for other in ("pca", "pixels")))
     # Intervals that separate say nothing: another metric's comparison is not asked, either.

@@ -20,6 +20,7 @@ from visrec.report.verdict import (
     points,
     relation,
     score,
+    some_of,
 )
 from visrec.scoring.transforms import SEARCHED
 
@@ -58,20 +59,26 @@ def _scored(leaders: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]
     return {row["encoder"]: row for row in leaders if score(row, "precision").measured}
 
 
-def label_free(leaders: Sequence[Mapping[str, Any]], disclosed: Mapping[str, str]) -> str:
-    """Where the best saw labels or other pictures, the best of those that did not; else "".
+def label_free(
+    leaders: Sequence[Mapping[str, Any]], comparisons: Sequence[Mapping[str, Any]], disclosed: Mapping[str, str]
+) -> str:
+    """The best of the encoders that saw no labels and no other pictures, where others did; else "".
 
     Args:
         leaders: rows of leaderboard.csv of one dataset and size, one per encoder.
+        comparisons: its rows of comparisons.csv, or of overall_pairs.csv.
         disclosed: encoder -> what has to be said wherever it is named.
     """
     rows = _scored(leaders)
     own = [encoder for encoder in rows if encoder not in disclosed]
-    if not own or max(rows, key=lambda encoder: rows[encoder]["precision"]) not in disclosed:
+    if not own or len(own) == len(rows):
         return ""
     first = max(own, key=lambda encoder: rows[encoder]["precision"])
+    close = [other for other in equal_to(first, own, comparisons) if other != first]
+    over = f", without a measurable lead over {some_of(close, len(own) - 1)}" if close else ""
     return (
-        f"Of those that saw neither labels nor other pictures, {first} is highest, {percent(rows[first]['precision'])}."
+        f"Of those that saw neither labels nor pictures of others, {first} is highest, "
+        f"{percent(rows[first]['precision'])}{over}."
     )
 
 
@@ -130,11 +137,12 @@ def _in_other_spaces(best: str, scores: Rows, k: int, disclosed: Mapping[str, st
     )
 
 
-def best_spaces(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+def best_spaces(rows: Sequence[Mapping[str, Any]], leaders: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     """Which encoders are measurably better in another space than the headline's, and how to recommend by it.
 
     Args:
         rows: of spaces.csv, of one dataset and size.
+        leaders: its rows of leaderboard.csv.
 
     Returns:
         `says`, "" where none is; `config`, the config's section `recommend` that uses the first one's space, "" if
@@ -143,9 +151,12 @@ def best_spaces(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     better = sorted((row for row in rows if row["word"] == BETTER), key=lambda row: -row["difference"])
     if not better:
         return {"says": "", "config": ""}
+    before = {encoder: row["precision"] for encoder, row in _scored(leaders).items()}
     found = [
-        f"{row['encoder']} {points(Score(row['difference'], row['low'], row['high']))} "
-        f"({score_names.space(row['features'], row['distance'])})"
+        f"{row['encoder']} {percent(before[row['encoder']])} \N{RIGHTWARDS ARROW} "
+        f"{percent(before[row['encoder']] + row['difference'])} "
+        f"({points(Score(row['difference'], row['low'], row['high']))}; "
+        f"{score_names.space(row['features'], row['distance'])})"
         for row in better[:NAMED_SPACES]
     ]
     rest = len(better) - len(found)

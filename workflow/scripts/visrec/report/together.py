@@ -41,7 +41,7 @@ def together(tables: Mapping[str, pd.DataFrame], trials: Sequence[Trial]) -> dic
     return {
         "verdict": common(means.to_dict("records"), pairs, chance, disclosed, titles(trials)),
         "lead": lead({row["encoder"]: score(row, "precision") for row in rows}, pairs, disclosed),
-        "label_free": label_free(rows, disclosed),
+        "label_free": label_free(rows, pairs, disclosed),
         "costs": costs(rows, pairs, {trial.encoder: trial.stage for trial in trials}, disclosed),
         "magnified": magnified(rows, chance),
         "chance": percent(chance),

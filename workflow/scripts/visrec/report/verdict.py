@@ -187,7 +187,8 @@ def _conclusion(
     first = named(best, disclosed)
     if not others:
         return NOT_MEASURED, f"Only {first} could be scored ({scores[best]}): there is nothing to compare it with."
-    behind = [relation(comparisons, best, encoder) == BETTER for encoder in others]
+    words = {encoder: relation(comparisons, best, encoder) for encoder in others}
+    behind = [word == BETTER for word in words.values()]
     show = "of 100 recommended pictures show the query's class"
     show += "" if missing(chance) else f" (guessing: {of_hundred(chance)[0]})"
     ranked = sorted(scores, key=lambda encoder: -scores[encoder].value)
@@ -195,7 +196,9 @@ def _conclusion(
     if all(behind):
         return BETTER, f"{first} recommends best: {most} {show}."
     if any(behind):
-        return NOT_RESOLVED, f"{first} scores highest: {most} {show}."
+        close = some_of([encoder for encoder, word in words.items() if word in EQUAL], len(others))
+        over = f", without a measurable lead over {close}" if close else ""
+        return NOT_RESOLVED, f"{first} scores highest{over}: {most} {show}."
     least, most = of_hundred(scores[ranked[-1]].value, scores[best].value)
     between = most if least == most else f"{least} to {most}"
     return NOT_RESOLVED, f"No encoder stands out: {between} {show}, whichever is taken."
