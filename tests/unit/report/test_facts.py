@@ -117,6 +117,9 @@ def test_where_some_saw_labels_the_best_of_the_others_is_named():
     close[0] |= {"difference": -0.01, "low": -0.02, "high": 0.01}
     found = label_free(leaders(0.9, 0.89, 0.88), close, marked).replace("\N{NO-BREAK SPACE}", " ")
     assert found == says.format("pca is highest, 89.0 %, without a measurable lead over pixels")
+    ahead = [close[0] | {"word": "worse"}]
+    found = label_free(leaders(0.9, 0.89, 0.88), ahead, marked).replace("\N{NO-BREAK SPACE}", " ")
+    assert found == says.format("pca is highest, 89.0 %, measurably above the others")
     assert label_free(leaders(0.8, 0.89, 0.88), [], {}) == label_free([], [], marked) == ""
 
 
@@ -146,6 +149,11 @@ def test_encoders_that_are_measurably_better_in_another_space():
     assert found["config"] == "recommend: {features: output, distance: cosine}"
     assert found["says"].endswith("; whitened, cosine); so is 1 more.")
     assert best_spaces(rows[1:2], board) == {"says": "", "config": ""}
+    assert "Each in its best" not in best_spaces([in_best("age", 0.12, "better"), *rows[1:]], board)["says"]
+    found = best_spaces([in_best("age", 0.15, "better"), *rows[1:]], board)["says"].replace("\N{NO-BREAK SPACE}", " ")
+    assert found.endswith(
+        " Each in its best space, the order is age 65.0 %, vae 64.0 %; these are not judged in pairs."
+    )
 
 
 def test_of_means_over_datasets_the_range_of_dimensions_is_told():

@@ -76,6 +76,8 @@ def label_free(
     first = max(own, key=lambda encoder: rows[encoder]["precision"])
     close = [other for other in equal_to(first, own, comparisons) if other != first]
     over = f", without a measurable lead over {some_of(close, len(own) - 1)}" if close else ""
+    if len(own) > 1 and all(relation(comparisons, first, other) == BETTER for other in own if other != first):
+        over = ", measurably above the others"
     return (
         f"Of those that saw neither labels nor pictures of others, {first} is highest, "
         f"{percent(rows[first]['precision'])}{over}."
@@ -162,10 +164,16 @@ def best_spaces(rows: Sequence[Mapping[str, Any]], leaders: Sequence[Mapping[str
     rest = len(better) - len(found)
     more = f"; so {'is' if rest == 1 else 'are'} {rest} more" if rest else ""
     first = better[0]
+    reached = {row["encoder"]: before[row["encoder"]] + row["difference"] for row in rows}
+    ahead = sorted(reached, key=lambda encoder: -reached[encoder])
+    turned = ""
+    if ahead[0] != max(before, key=lambda encoder: before[encoder]):
+        leading = [f"{encoder} {percent(reached[encoder])}" for encoder in ahead[:NAMED_SPACES]]
+        turned = f" Each in its best space, the order is {', '.join(leading)}; these are not judged in pairs."
     offered = first["features"] in SEARCHED
     return {
         "says": f"Scores here are by {score_names.space(*HEADLINE_SPACE)}. Measurably better in another space: "
-        f"{enumerate_words(found)}{more}.",
+        f"{enumerate_words(found)}{more}.{turned}",
         "config": f"recommend: {{features: {first['features']}, distance: {first['distance']}}}" if offered else "",
     }
 
