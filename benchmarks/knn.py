@@ -14,7 +14,7 @@ from table import Figure, alone, machine
 
 from neighbours import features
 
-WIDTHS = (1 / 34, 2 / 34, 30 / 34)  # of the first layers, as in the 4,416 values at 32 px; the output is what is left
+WIDTHS = (1 / 34, 2 / 34, 30 / 34)  # of the first layers; the output is what is left: one wide layer among narrow ones
 
 
 def measured(rows: tuple[int, int, int], dims: int, transforms: list[str], train_queries: int) -> tuple[float, float]:

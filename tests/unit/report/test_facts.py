@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from visrec.report.facts import best_spaces, costs, facts, label_free, limits, near_copies
+from visrec.report.facts import better_spaces, costs, facts, label_free, limits, near_copies
 
 STAGES = {"age": "train", "pca": "fit", "pixels": None}
 
@@ -138,19 +138,19 @@ def test_encoders_that_are_measurably_better_in_another_space():
         {"encoder": encoder, "precision": value, "precision_low": value - 0.1, "precision_high": value + 0.1}
         for encoder, value in (("age", 0.5), ("pca", 0.5), ("vae", 0.6), ("ali", 0.4))
     ]
-    found = best_spaces(rows, board)
+    found = better_spaces(rows, board)
     assert found["says"].replace("\N{NO-BREAK SPACE}", " ") == (
         "Scores here are by features as they are, L2. Measurably better in another space: vae 60.0 % → 64.0 % (+4.0 "
         "points [+3.0, +5.0]; whitened, cosine) and age 50.0 % → 53.0 % (+3.0 points [+2.0, +4.0]; the output alone, "
         "cosine)."
     )
     assert found["config"] == ""  # the recommender has no whitened features
-    found = best_spaces([*rows, in_best("ali", 0.05, "better", "output")], board)
+    found = better_spaces([*rows, in_best("ali", 0.05, "better", "output")], board)
     assert found["config"] == "recommend: {features: output, distance: cosine}"
     assert found["says"].endswith("; whitened, cosine); so is 1 more.")
-    assert best_spaces(rows[1:2], board) == {"says": "", "config": ""}
-    assert "Each in its best" not in best_spaces([in_best("age", 0.12, "better"), *rows[1:]], board)["says"]
-    found = best_spaces([in_best("age", 0.15, "better"), *rows[1:]], board)["says"].replace("\N{NO-BREAK SPACE}", " ")
+    assert better_spaces(rows[1:2], board) == {"says": "", "config": ""}
+    assert "Each in its best" not in better_spaces([in_best("age", 0.12, "better"), *rows[1:]], board)["says"]
+    found = better_spaces([in_best("age", 0.15, "better"), *rows[1:]], board)["says"].replace("\N{NO-BREAK SPACE}", " ")
     assert found.endswith(
         " Each in its best space, the order is age 65.0 %, vae 64.0 %; these are not judged in pairs."
     )

@@ -139,7 +139,7 @@ def _in_other_spaces(best: str, scores: Rows, k: int, disclosed: Mapping[str, st
     )
 
 
-def best_spaces(rows: Sequence[Mapping[str, Any]], leaders: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+def better_spaces(rows: Sequence[Mapping[str, Any]], leaders: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     """Which encoders are measurably better in another space than the headline's, and how to recommend by it.
 
     Args:

@@ -35,7 +35,7 @@ from visrec.report import (
 )
 from visrec.report.class_section import classes
 from visrec.report.examples import examples
-from visrec.report.facts import best_spaces, costs, facts, label_free, limits, near_copies
+from visrec.report.facts import better_spaces, costs, facts, label_free, limits, near_copies
 from visrec.report.glance import glance
 from visrec.report.grid import grid, open_settings
 from visrec.report.inline_svg import Colours, figure
@@ -150,7 +150,7 @@ def _chapter(
         "info": info,
         "verdict": verdict(leaders, trained, pairs, disclosed, titles(trials)),
         "lead": lead({row["encoder"]: score(row, "precision") for row in leaders}, pairs, disclosed),
-        "best_spaces": best_spaces(here["spaces"].to_dict("records"), leaders),
+        "better_spaces": better_spaces(here["spaces"].to_dict("records"), leaders),
         "facts": facts(leaders, pairs, scores, disclosed),
         "label_free": label_free(leaders, pairs, disclosed),
         "costs": costs(leaders, pairs, stages, disclosed),
