@@ -486,14 +486,31 @@ def test_tiles_cover_the_queries(monkeypatch):
     monkeypatch.setattr(searched_tiles, "QUERIES", 4)
     monkeypatch.setattr(all_distances, "MATRIX", 30)
     monkeypatch.setattr(candidates, "CANDIDATES", 30)
-    rows = normal(10, 3)
-    whole = lists(neighbours.nearest(rows, rows, 2))
+    rows, queries = normal(10, 3), normal(10, 3, seed=1)
+    whole = lists(neighbours.nearest(queries, rows, 2))
     for full, step in ((False, 4), (True, 3)):
-        parts = list(neighbours.tiles(rows, rows, 2, full=full))
+        parts = list(neighbours.tiles(queries, rows, 2, full=full))
         assert [(part.queries.start, part.queries.stop) for part in parts] == [
             (start, min(start + step, 10)) for start in range(0, 10, step)
         ]
         assert [entries for part in parts for entries in lists(part.neighbours)] == whole
+
+
+@pytest.mark.parametrize("most", [candidates.CANDIDATES, 10])  # at 10 the search by candidates gives up
+@pytest.mark.parametrize("kind", ["normal", "ties"])
+def test_a_gallery_that_asks_itself_shares_its_products(monkeypatch, kind, most):
+    monkeypatch.setattr(candidates, "OWN", 7)
+    monkeypatch.setattr(candidates, "CANDIDATES", most)
+    looked = []
+    multiply = candidates.multiply
+    monkeypatch.setattr(candidates, "multiply", lambda a, b, out: looked.append(len(a)) or multiply(a, b, out))
+    rows = normal(30, 4) if kind == "normal" else np.random.default_rng(1).integers(0, 3, (30, 4)).astype(np.float32)
+    exclude = np.concatenate([self_pairs(30), [[0, 29], [29, 3], [8, 7], [6, 7]]])  # not all in both orders
+    squared = brute(rows, rows)
+    squared[exclude[:, 0], exclude[:, 1]] = np.inf
+    assert lists(neighbours.nearest(rows, rows, 3, exclude)) == expected_lists(squared, 3)
+    if most > 10:
+        assert looked == [7] * 14 + [2]  # 15 pairs of 5 blocks, the last of 2 rows
 
 
 def test_too_few_rows():

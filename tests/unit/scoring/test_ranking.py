@@ -80,10 +80,23 @@ def test_rankings_cut_behind_rank_r_are_those_of_the_whole(levels, share, monkey
 
 
 def test_the_smallest_keys_end_with_a_whole_tie_group():
-    keys = torch.tensor([[9, 5, 4, 4, 5, 20, 30, 40, 50, 60], [1, 2, 3, 10, 12, 14, 16, 18, 20, 22]])
-    found = ranking.smallest_sorted(keys, 3)  # 4 and 5 are tied: two more
-    assert found.tolist() == [[4, 4, 5, 5, 9][: found.shape[1]], [1, 2, 3, 10, 12][: found.shape[1]]]
-    assert found.shape[1] == 4
+    rng = np.random.default_rng(0)
+    far = 2 * rng.integers(100, 10**6, (2, 2000))
+    far[:, :4] = [[4, 5, 5, 4], [2, 8, 6, 4]]  # 4 and 5 are tied, as they differ in the last bit alone
+    far[:, 4:400] = [[4], [8]]
+    far = rng.permuted(far, axis=1)
+    found = ranking.smallest_sorted(torch.from_numpy(far), 3)
+    assert found.tolist() == np.sort(far, axis=1)[:, :400].tolist()
+
+
+@pytest.mark.parametrize("sure", [5, -2])  # enough rows pass the limit, or too few: then everything is sorted
+@pytest.mark.parametrize("count", [30, 100])
+def test_the_smallest_keys_are_those_of_a_sort(monkeypatch, count, sure):
+    monkeypatch.setattr(ranking, "SURE", sure)
+    keys = 2 * np.random.default_rng(count).integers(0, 10**6, (50, 1000))
+    found = ranking.smallest_sorted(torch.from_numpy(keys), count)
+    assert (found.shape[1] < 1000) == (sure == 5)
+    assert found[:, :count].tolist() == np.sort(keys, axis=1)[:, :count].tolist()
 
 
 @pytest.mark.parametrize("wrong", [-1.0, 1 + 2.0**-52, float("nan")])

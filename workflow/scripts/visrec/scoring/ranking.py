@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     import torch
 
 CELLS = 2**20  # pairs of a query and a gallery row in memory at once: 8 MiB of float64 stay in a cache
+SAMPLED = 16  # every so many keys say where a ranking can be cut
+SURE = 5  # standard deviations of that
 INFINITY = 0x7FF << 52  # the bits of inf
 
 
@@ -128,14 +130,35 @@ def smallest_sorted(keys: "torch.Tensor", count: int) -> "torch.Tensor":
 
     if keys.device.type != "cpu" or 2 * count > keys.shape[1]:
         return keys.sort(dim=1).values
-    array = keys.numpy()
-    parted = np.partition(array, count - 1, axis=1)  # vectorised in NumPy: torch's sort takes several times as long
-    limit = parted[:, count - 1, None] | 1
-    more = int((parted[:, count:] <= limit).sum(axis=1).max(initial=0))
-    if more:
-        count += more
-        parted = np.partition(array, count - 1, axis=1)
-    return torch.from_numpy(np.sort(parted[:, :count], axis=1))
+    near, number = _near(keys.numpy(), count)
+    if number.min(initial=count) >= count:
+        near.sort(axis=1)
+        limit = near[:, count - 1, None] | 1
+        count += int((near[:, count:] <= limit).sum(axis=1).max(initial=0))
+        if number.min(initial=count) >= count:
+            return torch.from_numpy(np.ascontiguousarray(near[:, :count]))
+    return keys.sort(dim=1).values
+
+
+def _near(keys: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """The keys up to a limit, by which at least `count` of each row are nearly sure to be kept.
+
+    The limit is a quantile of every `SAMPLED`-th key, so that one look at a key rules most of them out.
+
+    Returns:
+        int64 (q, n), in any order, filled up with the greatest integer; and how many were kept, int64 (q,).
+    """
+    sample = keys[:, ::SAMPLED]
+    expected = count * sample.shape[1] / keys.shape[1]
+    place = min(int(expected + SURE * expected**0.5) + 1, sample.shape[1] - 1)
+    limit = np.partition(sample, place, axis=1)[:, place, None] | 1
+    kept = keys <= limit
+    number = np.count_nonzero(kept, axis=1)
+    near = np.full((len(keys), number.max(initial=0)), np.iinfo(np.int64).max)
+    for row, keep, here in zip(near, kept, keys, strict=True):
+        found = np.compress(keep, here)
+        row[: len(found)] = found
+    return near, number
 
 
 def reciprocal_rank(before: np.ndarray, ties: np.ndarray, relevant: np.ndarray) -> np.ndarray:

@@ -9,6 +9,7 @@ bound itself. Where the bound rules out little, the search gives up.
 """
 
 import math
+from collections.abc import Callable, Iterator
 
 import torch
 
@@ -18,7 +19,8 @@ from visrec.scoring.neighbours.products import multiply
 from visrec.scoring.neighbours.smallest import entries_up_to, group_minima, group_span
 
 GALLERY = 4096  # gallery rows per block: with 1024 queries, 16 MiB of approximate distances
-CANDIDATES = 2**25  # of a tile, at most
+OWN = 2048  # gallery rows per block where they are the queries, too
+CANDIDATES = 2**25  # in memory at once, at most
 
 
 def search_candidates(gallery: Rounded, queries: torch.Tensor, k: int, apart: torch.Tensor) -> Neighbours | None:
@@ -27,6 +29,13 @@ def search_candidates(gallery: Rounded, queries: torch.Tensor, k: int, apart: to
     candidates = find_candidates(gallery, points, k, apart)
     if candidates is None:
         return None
+    return _measured(gallery, points, k, candidates)
+
+
+def _measured(
+    gallery: Rounded, points: torch.Tensor, k: int, candidates: tuple[torch.Tensor, torch.Tensor]
+) -> Neighbours:
+    """The nearest of the candidates, by their exact distances."""
     query, row = candidates
     order = order_by(query)
     query, row = query[order], row[order]
@@ -71,32 +80,87 @@ def find_candidates(
     Returns:
         query and row, int64; or None if they would be more than `CANDIDATES`.
     """
-    terms = (points.shape[1] + 2) * 2.0**-24
-    gamma = terms / (1 - terms)
-    twice, norms = (-2 * points).float(), squared_norms(points).sqrt()
-    upper = torch.full((len(points), k), math.inf, dtype=torch.float64, device=points.device)
-    found = []
+    within = _Within(gallery, squared_norms(points).sqrt(), k)
+    twice = (-2 * points).float()
     for part in slices(0, len(gallery.rows), GALLERY):
-        block, squares = gallery.rows[part], gallery.squares[part]
-        products = torch.empty(len(points), len(block), device=points.device)
-        multiply(twice, block, products).add_(squares.float())
+        products = torch.empty(len(points), part.stop - part.start, device=points.device)
+        within.look(multiply(twice, gallery.rows[part], products), part, apart)
+        if within.number > CANDIDATES:
+            return None
+    return within.pairs()
+
+
+def search_own(
+    gallery: Rounded, k: int, apart: Callable[[slice], torch.Tensor]
+) -> Iterator[tuple[slice, Neighbours]] | None:
+    """The neighbours of all gallery rows, some at a time; None if there are too many candidates.
+
+    What two blocks of rows have as products serves both, so it is half the work of a search with other queries.
+
+    Args:
+        gallery: what is searched, by its own rows.
+        k: number of neighbours.
+        apart: a block of rows -> int64 (P, 2), the pairs that its queries, numbered in it, leave out.
+    """
+    blocks = list(slices(0, len(gallery.rows), OWN))
+    within = [_Within(gallery, gallery.squares[block].sqrt(), k) for block in blocks]
+    left_out = [apart(block) for block in blocks]
+    for i, block in enumerate(blocks):
+        twice = -2 * gallery.rows[block]
+        for j, other in enumerate(blocks[i:], i):
+            products = torch.empty(len(twice), other.stop - other.start, device=twice.device)
+            multiply(twice, gallery.rows[other], products)
+            if j > i:
+                within[j].look(products.T.contiguous(), block, left_out[j])
+            within[i].look(products, other, left_out[i])
+        if sum(each.number for each in within) > CANDIDATES:
+            return None
+    return (
+        (block, _measured(gallery, gallery.rows[block].double(), k, each.pairs()))
+        for block, each in zip(blocks, within, strict=True)
+    )
+
+
+class _Within:
+    """The gallery rows that the bounds cannot rule out for some queries, as products with them come in.
+
+    Attributes:
+        number: of pairs so far; later products may still rule some out.
+    """
+
+    def __init__(self, gallery: Rounded, norms: torch.Tensor, k: int):
+        terms = (gallery.rows.shape[1] + 2) * 2.0**-24
+        self._gamma = terms / (1 - terms)
+        self._gallery, self._norms, self._k = gallery, norms, k
+        self._upper = torch.full((len(norms), k), math.inf, dtype=torch.float64, device=norms.device)
+        self._found: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
+        self.number = 0
+
+    def look(self, products: torch.Tensor, part: slice, apart: torch.Tensor) -> None:
+        """Take in -2 q.g, float32 (q, n) in any rounding, overwritten, of a part of the gallery."""
+        squares = self._gallery.squares[part]
+        products += squares.float()
         inside = apart[(apart[:, 1] >= part.start) & (apart[:, 1] < part.stop)]
         products[inside[:, 0], inside[:, 1] - part.start] = math.inf
-        span, most = group_span(len(block), k), product_error(gamma, norms, squares.max())
+        span, most = group_span(len(squares), self._k), product_error(self._gamma, self._norms, squares.max())
         minima = group_minima(products, span)
-        upper = torch.cat([upper, minima + most[:, None]], dim=1).topk(k, largest=False).values
-        query, column, product = entries_up_to(products, minima, span, upper[:, -1] + most)  # `upper` of blocks so far
-        found.append((query, column + part.start, product))
-        if sum(len(query) for query, _, _ in found) > CANDIDATES:
-            return None
-    query, row, product = (torch.cat(parts) for parts in zip(*found, strict=True))
-    error = product_error(gamma, norms[query], gallery.squares[row])
-    keep = product - error <= upper[query, -1]
-    query, row, product, error = query[keep], row[keep], product[keep], error[keep]
-    if len(query) > 2 * k * len(points):  # long rows spoil the bounds of their blocks: better bounds are worth a sort
-        keep = product - error <= kth_smallest(query, product + error, len(points), k)[query]
-        query, row = query[keep], row[keep]
-    return query, row
+        self._upper = torch.cat([self._upper, minima + most[:, None]], dim=1).topk(self._k, largest=False).values
+        # `_upper` of the parts so far
+        query, column, product = entries_up_to(products, minima, span, self._upper[:, -1] + most)
+        self._found.append((query, column + part.start, product))
+        self.number += len(query)
+
+    def pairs(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Query and row, int64, after the whole gallery was looked at."""
+        query, row, product = (torch.cat(parts) for parts in zip(*self._found, strict=True))
+        error = product_error(self._gamma, self._norms[query], self._gallery.squares[row])
+        keep = product - error <= self._upper[query, -1]
+        query, row, product, error = query[keep], row[keep], product[keep], error[keep]
+        queries, k = len(self._norms), self._k
+        if len(query) > 2 * k * queries:  # long rows spoil the bounds of their blocks: better bounds are worth a sort
+            keep = product - error <= kth_smallest(query, product + error, queries, k)[query]
+            query, row = query[keep], row[keep]
+        return query, row
 
 
 def product_error(gamma: float, norms: torch.Tensor, squares: torch.Tensor) -> torch.Tensor:

@@ -75,6 +75,12 @@ class Rounded:
             rounded[part], squares[part] = block, squared_norms(block)
         return cls(rounded, grid, squares)
 
+    def is_of(self, rows: torch.Tensor) -> bool:
+        """Whether rows, float32 (n, D), are those that were rounded, or are all rounded to the same."""
+        if len(rows) != len(self.rows):
+            return False
+        return all(torch.equal(block, self.rows[part].double()) for part, block in self.grid.blocks(rows))
+
 
 def finest_grid(sets: list[torch.Tensor], room: int = 0) -> Grid:
     """The finest grid that is sure to keep all rows of `sets` within 2^(24 - room), whatever their order.

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from visrec.errors import UserError
-from visrec.scoring.neighbours.candidates import search_candidates
+from visrec.scoring.neighbours.candidates import search_candidates, search_own
 from visrec.scoring.neighbours.full import all_squared, at_once, k_nearest
 from visrec.scoring.neighbours.grid import Rounded, slices
 from visrec.scoring.neighbours.lists import Neighbours
@@ -50,6 +50,11 @@ def checked_pairs(exclude: np.ndarray | None, queries: int, rows: int, k: int) -
 def search_tiles(gallery: Rounded, queries: torch.Tensor, k: int, exclude: np.ndarray, full: bool) -> Iterator[Tile]:
     """`tiles` of queries (Q, D) on the gallery's device, within its grid; `exclude` as of `checked_pairs`."""
     device = gallery.rows.device
+    if not full and gallery.is_of(queries):
+        found = search_own(gallery, k, lambda block: pairs_in(exclude, block, device))
+        if found is not None:
+            yield from (Tile(block, neighbours, None) for block, neighbours in found)
+            return
     few = at_once(gallery)
     for tile in slices(0, len(queries), few if full else QUERIES):
         apart = pairs_in(exclude, tile, device)
