@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
-from snakemake.utils import min_version
+from snakemake.utils import min_version, update_config
 
 min_version("9.27")
 
@@ -20,7 +20,7 @@ sys.path.insert(0, f"{workflow.basedir}/workflow/scripts")
 from visrec.recommender import choice
 from visrec.experiment import layout, registry, trials
 from visrec.experiment.config import archives, check, check_interpreter, component_of, options
-from visrec.experiment.config_file import read
+from visrec.experiment.config_file import read, typed
 from visrec.errors import UserError
 from visrec.data.files import expanded
 from visrec.jobs.fingerprint import fingerprint
@@ -40,6 +40,7 @@ try:
     check_interpreter(sys.executable)
     for path in workflow.configfiles:
         read(path)
+    update_config(config, typed(workflow.config_settings.config))
     config.update(check(config))
 except UserError as error:
     raise WorkflowError(str(error)) from None

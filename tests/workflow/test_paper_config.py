@@ -63,3 +63,9 @@ def test_a_folder_of_archives_leaves_nothing_to_download(paper, tmp_path):
     plan = paper.plan()
     assert plan["download", ""] == 0
     assert plan["train", "age"] == 30
+
+
+def test_lists_on_the_command_line(fresh):
+    model = f"results/{fresh.config['experiment']}/digits/32px/pca/components~3+seed~5/model.safetensors"
+    fresh.make("--config", "seeds=[4, 5]", "tensorboard=false", "--", model)  # the job reads them, too
+    assert (fresh.folder / model).exists()

@@ -1,7 +1,7 @@
 import pytest
 
 from visrec.errors import UserError
-from visrec.experiment.config_file import read
+from visrec.experiment.config_file import read, typed
 
 
 @pytest.mark.parametrize(
@@ -74,3 +74,10 @@ def test_numbers_and_words_that_are_what_they_seem(tmp_path):
     )
     found = {"a": [0, 10, 16, 1000, 0.5, 0.0, "010", "1:30", False], "b": {"c": 1}, "d": {"c": 1}}
     assert read(tmp_path / "mine.yaml") == found
+
+
+def test_values_of_the_command_line():
+    """As Snakemake hands them on: `--config 'a=[0, 1.5, x]' b=true c=2 'd={e: [False, 1e-4]}'`."""
+    given = {"a": ["0", "1.5", "x"], "b": "true", "c": 2, "d": {"e": ["False", "1e-4"]}, "f": None, "g": "photos/"}
+    assert typed(given) == {"a": [0, 1.5, "x"], "b": True, "c": 2, "d": {"e": [False, 1e-4]}, "f": None, "g": "photos/"}
+    assert [type(each) for each in typed(given)["a"]] == [int, float, str]

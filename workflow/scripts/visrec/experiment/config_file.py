@@ -6,6 +6,7 @@ Light on purpose, as all of this folder: the profile reads a config file before 
 import math
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,22 @@ def read(path: str | Path) -> Any:
         line = f", line {mark.line + 1}" if mark else ""
         reason = getattr(error, "problem", None) or " ".join(str(error).split())
         raise UserError(f"{path}{line}: is not YAML ({short(reason)}); correct it") from error
+
+
+def typed(value: Any) -> Any:
+    """A value of `--config`: numbers and truths in it that Snakemake leaves as text, which it does inside lists."""
+    if isinstance(value, Mapping):
+        return {key: typed(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [typed(each) for each in value]
+    if not isinstance(value, str):
+        return value
+    if value.lower() in ("true", "false"):
+        return value.lower() == "true"
+    for number in (int, float):
+        with suppress(ValueError):
+            return number(value)
+    return value
 
 
 def _bounded(path: str | Path, text: str) -> None:
