@@ -41,9 +41,11 @@ def add_up_products(
         out: float64 (q, N) for each set; exact where all weights are 0 or one power of two.
     """
     step = min(ROWS, max(1, FACTOR // max(1, points.shape[1])))
-    buffers = points.new_empty(2, len(points) * min(step, len(gallery.rows)))
+    step = min(step, len(gallery.rows))
+    # Used again for each part: memory that is new to a process can cost more than the product that it is for.
+    buffers, wide = points.new_empty(2, len(points) * step), points.new_empty(step, points.shape[1])
     for part in slices(0, len(gallery.rows), step):
-        rows = gallery.rows[part].double()
+        rows = wide[: part.stop - part.start].copy_(gallery.rows[part])
         found, weighted = (buffer[: len(points) * len(rows)].view(len(points), -1) for buffer in buffers)
         for matrix in out:
             matrix[:, part] = 0
