@@ -46,9 +46,10 @@ def ours(queries: np.ndarray, gallery: np.ndarray) -> None:
 
 def ranked(queries: np.ndarray, gallery: np.ndarray) -> None:
     """The same with the exact distances to the whole gallery, as R-precision and MAP@R need them."""
-    from visrec.scoring import neighbours
+    from visrec.scoring.neighbours import Searched, Space
 
-    for _ in neighbours.tiles(queries, gallery, K, full=True):
+    searched = Searched.of(gallery, [queries], [slice(None)])
+    for _ in searched.tiles(searched.queries(queries), [(Space((1.0,), "l2"), K)]):
         pass
 
 

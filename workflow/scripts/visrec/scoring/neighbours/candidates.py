@@ -82,8 +82,9 @@ def find_candidates(
     """
     within = _Within(gallery, squared_norms(points).sqrt(), k)
     twice = (-2 * points).float()
+    buffer = twice.new_empty(len(points) * min(GALLERY, len(gallery.rows)))  # memory that is new each time is slow
     for part in slices(0, len(gallery.rows), GALLERY):
-        products = torch.empty(len(points), part.stop - part.start, device=points.device)
+        products = _matrix(buffer, len(points), part.stop - part.start)
         within.look(multiply(twice, gallery.rows[part], products), part, apart)
         if within.number > CANDIDATES:
             return None
@@ -105,13 +106,14 @@ def search_own(
     blocks = list(slices(0, len(gallery.rows), OWN))
     within = [_Within(gallery, gallery.squares[block].sqrt(), k) for block in blocks]
     left_out = [apart(block) for block in blocks]
+    buffers = gallery.rows.new_empty(2, min(OWN, len(gallery.rows)) ** 2)
     for i, block in enumerate(blocks):
         twice = -2 * gallery.rows[block]
         for j, other in enumerate(blocks[i:], i):
-            products = torch.empty(len(twice), other.stop - other.start, device=twice.device)
-            multiply(twice, gallery.rows[other], products)
+            here, there = block.stop - block.start, other.stop - other.start
+            products = multiply(twice, gallery.rows[other], _matrix(buffers[0], here, there))
             if j > i:
-                within[j].look(products.T.contiguous(), block, left_out[j])
+                within[j].look(_matrix(buffers[1], there, here).copy_(products.T), block, left_out[j])
             within[i].look(products, other, left_out[i])
         if sum(each.number for each in within) > CANDIDATES:
             return None
@@ -119,6 +121,10 @@ def search_own(
         (block, _measured(gallery, gallery.rows[block].double(), k, each.pairs()))
         for block, each in zip(blocks, within, strict=True)
     )
+
+
+def _matrix(buffer: torch.Tensor, rows: int, columns: int) -> torch.Tensor:
+    return buffer[: rows * columns].view(rows, columns)
 
 
 class _Within:
