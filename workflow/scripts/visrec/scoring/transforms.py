@@ -105,7 +105,9 @@ def _whitened(train: np.ndarray, layers: Mapping[str, slice], device: "torch.dev
     """
     mean, _ = _rounded_moments(train)
     axes = _whitening(train, mean, device)
-    return lambda features: _by_rows(features, axes.shape[1], lambda block: _product(block - mean, axes, device))
+    return lambda features: _by_rows(
+        features, axes.shape[1], lambda block: _product(np.subtract(block, mean, out=block), axes, device)
+    )
 
 
 def unit(features: np.ndarray) -> np.ndarray:
