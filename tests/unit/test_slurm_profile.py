@@ -134,6 +134,8 @@ PartitionName=mixed
 def make_site(tmp_path, gres):
     program(tmp_path, "scontrol", f"cat <<'END'\n{PARTITIONS}END")
     program(tmp_path, "sinfo", f"cat <<'END'\n{gres}\nEND")
+    program(tmp_path, "squeue", "exit 0")  # Snakemake's plugin looks for it where there is an sinfo
+    program(tmp_path, "sacct", "exit 0")
     environment = os.environ | {"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}
     command = [sys.executable, FOLDER / "make_site.py", tmp_path / "site.yaml"]
     return subprocess.run(command, capture_output=True, text=True, env=environment)

@@ -13,6 +13,7 @@ SLURM = {
     "sbatch": 'echo "$@" >> {folder}/calls\ncase "$*" in *" 960 "*) echo "sbatch: error: Requested time limit is '
     'invalid" >&2; exit 1;; *--test-only*) exit 0;; esac\necho 1',
     "squeue": "exit 0",
+    "sacct": "exit 0",
     "scontrol": "echo 'MinJobAge = 300 sec'",
     "sinfo": "echo 'cpu*'",
     "sacctmgr": "exit 1",
