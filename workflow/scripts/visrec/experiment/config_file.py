@@ -55,17 +55,22 @@ def read(path: str | Path) -> Any:
         raise UserError(f"{path}{line}: is not YAML ({short(reason)}); correct it") from error
 
 
-def typed(value: Any) -> Any:
-    """A value of `--config`: numbers and truths in it that Snakemake leaves as text, which it does inside lists."""
+def typed(given: Mapping[str, Any]) -> dict[str, Any]:
+    """What `--config` gave, with the truths, and inside lists and mappings the numbers, that Snakemake leaves as text.
+
+    A text outside of them that looks like a number was in quotes, and stays one.
+    """
+    return {key: _typed(value, numbers=not isinstance(value, str)) for key, value in given.items()}
+
+
+def _typed(value: Any, numbers: bool) -> Any:
     if isinstance(value, Mapping):
-        return {key: typed(each) for key, each in value.items()}
+        return {key: _typed(each, numbers) for key, each in value.items()}
     if isinstance(value, list):
-        return [typed(each) for each in value]
-    if not isinstance(value, str):
-        return value
-    if value.lower() in ("true", "false"):
+        return [_typed(each, numbers) for each in value]
+    if isinstance(value, str) and value.lower() in ("true", "false"):
         return value.lower() == "true"
-    for number in (int, float):
+    for number in (int, float) if isinstance(value, str) and numbers else ():
         with suppress(ValueError):
             return number(value)
     return value

@@ -131,11 +131,12 @@ def smallest_sorted(keys: "torch.Tensor", count: int) -> "torch.Tensor":
     if keys.device.type != "cpu" or 2 * count > keys.shape[1]:
         return keys.sort(dim=1).values
     near, number = _near(keys.numpy(), count)
-    if number.min(initial=count) >= count:
+    least = int(number.min()) if len(number) else 0
+    if least >= count:
         near.sort(axis=1)
         limit = near[:, count - 1, None] | 1
         count += int((near[:, count:] <= limit).sum(axis=1).max(initial=0))
-        if number.min(initial=count) >= count:
+        if least >= count:
             return torch.from_numpy(np.ascontiguousarray(near[:, :count]))
     return keys.sort(dim=1).values
 

@@ -20,6 +20,7 @@ from visrec.scoring.neighbours.smallest import entries_up_to, group_minima, grou
 
 GALLERY = 4096  # gallery rows per block: with 1024 queries, 16 MiB of approximate distances
 OWN = 2048  # gallery rows per block where they are the queries, too
+EACH = 8  # times k, candidates that a query is expected to have where all rows ask at once
 CANDIDATES = 2**25  # in memory at once, at most
 
 
@@ -83,10 +84,11 @@ def find_candidates(
     within = _Within(gallery, squared_norms(points).sqrt(), k)
     twice = (-2 * points).float()
     buffer = twice.new_empty(len(points) * min(GALLERY, len(gallery.rows)))  # memory that is new each time is slow
+    kept = 0
     for part in slices(0, len(gallery.rows), GALLERY):
         products = _matrix(buffer, len(points), part.stop - part.start)
-        within.look(multiply(twice, gallery.rows[part], products), part, apart)
-        if within.number > CANDIDATES:
+        kept += within.look(multiply(twice, gallery.rows[part], products), part, apart)
+        if kept > CANDIDATES:
             return None
     return within.pairs()
 
@@ -103,7 +105,9 @@ def search_own(
         k: number of neighbours.
         apart: a block of rows -> int64 (P, 2), the pairs that its queries, numbered in it, leave out.
     """
-    blocks = list(slices(0, len(gallery.rows), OWN))
+    if EACH * k * len(gallery.rows) > CANDIDATES:
+        return None
+    blocks, kept = list(slices(0, len(gallery.rows), OWN)), 0
     within = [_Within(gallery, gallery.squares[block].sqrt(), k) for block in blocks]
     left_out = [apart(block) for block in blocks]
     buffers = gallery.rows.new_empty(2, min(OWN, len(gallery.rows)) ** 2)
@@ -113,10 +117,10 @@ def search_own(
             here, there = block.stop - block.start, other.stop - other.start
             products = multiply(twice, gallery.rows[other], _matrix(buffers[0], here, there))
             if j > i:
-                within[j].look(_matrix(buffers[1], there, here).copy_(products.T), block, left_out[j])
-            within[i].look(products, other, left_out[i])
-        if sum(each.number for each in within) > CANDIDATES:
-            return None
+                kept += within[j].look(_matrix(buffers[1], there, here).copy_(products.T), block, left_out[j])
+            kept += within[i].look(products, other, left_out[i])
+            if kept > CANDIDATES:
+                return None
     return (
         (block, _measured(gallery, gallery.rows[block].double(), k, each.pairs()))
         for block, each in zip(blocks, within, strict=True)
@@ -128,11 +132,7 @@ def _matrix(buffer: torch.Tensor, rows: int, columns: int) -> torch.Tensor:
 
 
 class _Within:
-    """The gallery rows that the bounds cannot rule out for some queries, as products with them come in.
-
-    Attributes:
-        number: of pairs so far; later products may still rule some out.
-    """
+    """The gallery rows that the bounds cannot rule out for some queries, as products with them come in."""
 
     def __init__(self, gallery: Rounded, norms: torch.Tensor, k: int):
         terms = (gallery.rows.shape[1] + 2) * 2.0**-24
@@ -140,10 +140,13 @@ class _Within:
         self._gallery, self._norms, self._k = gallery, norms, k
         self._upper = torch.full((len(norms), k), math.inf, dtype=torch.float64, device=norms.device)
         self._found: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
-        self.number = 0
 
-    def look(self, products: torch.Tensor, part: slice, apart: torch.Tensor) -> None:
-        """Take in -2 q.g, float32 (q, n) in any rounding, overwritten, of a part of the gallery."""
+    def look(self, products: torch.Tensor, part: slice, apart: torch.Tensor) -> int:
+        """Take in -2 q.g, float32 (q, n) in any rounding, overwritten, of a part of the gallery.
+
+        Returns:
+            The number of pairs that this keeps; later products may still rule some out.
+        """
         squares = self._gallery.squares[part]
         products += squares.float()
         inside = apart[(apart[:, 1] >= part.start) & (apart[:, 1] < part.stop)]
@@ -154,7 +157,7 @@ class _Within:
         # `_upper` of the parts so far
         query, column, product = entries_up_to(products, minima, span, self._upper[:, -1] + most)
         self._found.append((query, column + part.start, product))
-        self.number += len(query)
+        return len(query)
 
     def pairs(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Query and row, int64, after the whole gallery was looked at."""

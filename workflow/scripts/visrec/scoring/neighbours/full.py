@@ -40,8 +40,7 @@ def add_up_products(
         weights: sets of B numbers.
         out: float64 (q, N) for each set; exact where all weights are 0 or one power of two.
     """
-    step = min(ROWS, max(1, FACTOR // max(1, points.shape[1])))
-    step = min(step, len(gallery.rows))
+    step = min(ROWS, len(gallery.rows), max(1, FACTOR // max(1, points.shape[1])))
     # Used again for each part: memory that is new to a process can cost more than the product that it is for.
     buffers, wide = points.new_empty(2, len(points) * step), points.new_empty(step, points.shape[1])
     for part in slices(0, len(gallery.rows), step):
