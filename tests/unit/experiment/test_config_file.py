@@ -78,14 +78,7 @@ def test_numbers_and_words_that_are_what_they_seem(tmp_path):
 
 def test_values_of_the_command_line():
     """As Snakemake hands them on: `--config 'a=[0, 1.5, x]' b=true c=2 'd={e: [False, 1e-4], f: 3}' "g='2024'"`."""
-    given = {
-        "a": ["0", "1.5", "x"],
-        "b": "true",
-        "c": 2,
-        "d": {"e": ["False", "1e-4"], "f": "3"},
-        "g": "2024",
-        "h": None,
-    }
+    given = {"a": ["0", "1.5", "x"], "b": "true", "c": 2, "d": {"e": ["False", "1e-4"], "f": "3"}, "g": "2024"}
     found = {"a": [0, 1.5, "x"], "b": True, "c": 2, "d": {"e": [False, 1e-4], "f": 3}, "g": "2024"}
     assert typed(given) == found
     assert [type(each) for each in typed(given)["a"]] == [int, float, str]
