@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import numpy as np
@@ -343,11 +344,11 @@ def test_the_candidates_suffice_for_any_products_within_the_bound(seed, far, mon
     queries, gallery = queries.astype(np.float32), gallery.astype(np.float32)
     step = 302 * 2.0**-24
 
-    def worst(twice, block, out):
-        q, b = twice.double() / -2, block.double().square().sum(dim=1)
+    def worst(q, block, out):
+        q, b = q.double(), block.double().square().sum(dim=1)
         error = 0.99 * step / (1 - step) * (b + 2 * q.square().sum(dim=1).sqrt()[:, None] * b.sqrt())
         signs = torch.from_numpy(rng.choice([-1.0, 1.0], error.shape))
-        return out.copy_(twice.double() @ block.double().T + signs * error)
+        return out.copy_(q @ block.double().T + signs * error / 2)  # of b - 2 q.g
 
     monkeypatch.setattr(candidates, "multiply", worst)
     assert lists(neighbours.nearest(queries, gallery, 3)) == expected_lists(brute(queries, gallery), 3)
@@ -504,14 +505,25 @@ def test_a_gallery_that_asks_itself_shares_its_products(monkeypatch, kind, most)
     monkeypatch.setattr(candidates, "EACH", 0)  # it finds out on the way
     looked = []
     multiply = candidates.multiply
-    monkeypatch.setattr(candidates, "multiply", lambda a, b, out: looked.append(len(a)) or multiply(a, b, out))
+    monkeypatch.setattr(candidates, "multiply", lambda a, b, out: looked.append(len(a) * len(b)) or multiply(a, b, out))
     rows = normal(30, 4) if kind == "normal" else np.random.default_rng(1).integers(0, 3, (30, 4)).astype(np.float32)
     exclude = np.concatenate([self_pairs(30), [[0, 29], [29, 3], [8, 7], [6, 7]]])  # not all in both orders
     squared = brute(rows, rows)
     squared[exclude[:, 0], exclude[:, 1]] = np.inf
     assert lists(neighbours.nearest(rows, rows, 3, exclude)) == expected_lists(squared, 3)
     if most > 10:
-        assert looked == [7] * 14 + [2]  # 15 pairs of 5 blocks, the last of 2 rows
+        assert len(looked) == 15  # pairs of 5 blocks, the last of 2 rows
+        assert sum(looked) == (30 * 30 + 4 * 7 * 7 + 2 * 2) / 2
+
+
+@pytest.mark.parametrize("players", range(1, 9))
+def test_in_a_tournament_all_meet_once_and_nobody_is_in_two_pairs_at_once(players):
+    rounds = [[tuple(sorted(pair)) for pair in pairs] for pairs in candidates.tournament(players)]
+    together = itertools.combinations_with_replacement(range(players), 2)
+    assert sorted(pair for pairs in rounds for pair in pairs) == sorted(together)
+    for pairs in rounds:
+        busy = [player for pair in pairs for player in set(pair)]
+        assert len(busy) == len(set(busy))
 
 
 def test_too_few_rows():

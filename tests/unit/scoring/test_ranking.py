@@ -74,9 +74,21 @@ def test_rankings_cut_behind_rank_r_are_those_of_the_whole(levels, share, monkey
     squared, relevant = rng.integers(0, levels, (40, 300)).astype(float), rng.random((40, 300)) < share
     squared[rng.random(squared.shape) < 0.1] = np.inf
     found = ranked(squared, relevant)
-    monkeypatch.setattr(ranking, "smallest_sorted", lambda keys, count: keys.sort(dim=1).values)
+    monkeypatch.setattr(ranking, "smallest_sorted", lambda bits, relevant, count: (bits | ~relevant).sort(dim=1).values)
     whole = ranked(squared, relevant)
     assert {name: each.tobytes() for name, each in found.items()} == {n: each.tobytes() for n, each in whole.items()}
+
+
+def test_what_is_relevant_can_be_asked_for_a_part_at_a_time(monkeypatch):
+    monkeypatch.setattr(ranking, "CELLS", 1000)
+    rng = np.random.default_rng(0)
+    squared, relevant = rng.integers(0, 50, (40, 300)).astype(float), rng.random((40, 300)) < 0.1
+    whole, asked = ranked(squared, relevant), []
+    parts = ranking.ranked(
+        torch.from_numpy(squared), lambda rows: asked.append(rows) or torch.from_numpy(relevant[rows])
+    )
+    assert {name: each.tobytes() for name, each in whole.items()} == {n: each.tobytes() for n, each in parts.items()}
+    assert sorted((rows.start, rows.stop) for rows in asked) == [(start, start + 3) for start in range(0, 40, 3)]
 
 
 def test_the_smallest_keys_end_with_a_whole_tie_group():
@@ -85,7 +97,7 @@ def test_the_smallest_keys_end_with_a_whole_tie_group():
     far[:, :4] = [[4, 5, 5, 4], [2, 8, 6, 4]]  # 4 and 5 are tied, as they differ in the last bit alone
     far[:, 4:400] = [[4], [8]]
     far = rng.permuted(far, axis=1)
-    found = ranking.smallest_sorted(torch.from_numpy(far), 3)
+    found = ranking.smallest_sorted(torch.from_numpy(far & ~1), torch.from_numpy(far & 1 == 0), 3)
     assert found.tolist() == np.sort(far, axis=1)[:, :400].tolist()
 
 
@@ -94,7 +106,9 @@ def test_the_smallest_keys_end_with_a_whole_tie_group():
 def test_the_smallest_keys_are_those_of_a_sort(monkeypatch, count, sure):
     monkeypatch.setattr(ranking, "SURE", sure)
     keys = 2 * np.random.default_rng(count).integers(0, 10**6, (50, 1000))
-    found = ranking.smallest_sorted(torch.from_numpy(keys), count)
+    relevant = np.random.default_rng(0).random(keys.shape) < 0.1
+    found = ranking.smallest_sorted(torch.from_numpy(keys), torch.from_numpy(relevant), count)
+    keys |= ~relevant
     assert (found.shape[1] < 1000) == (sure == 5)
     assert found[:, :count].tolist() == np.sort(keys, axis=1)[:, :count].tolist()
 

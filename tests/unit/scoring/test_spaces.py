@@ -8,7 +8,7 @@ import torch
 from sklearn.metrics.pairwise import cosine_distances
 
 from visrec.scoring import neighbours, transforms
-from visrec.scoring.neighbours import Searched, Space, full, grid
+from visrec.scoring.neighbours import Searched, Space, full, grid, spaces
 from visrec.scoring.ranking import ranked
 
 BLOCKS = [slice(0, 5), slice(5, 7), slice(7, 20)]
@@ -104,7 +104,35 @@ def test_tiles_blocks_threads_and_the_order_of_rows_do_not_show(monkeypatch):
         assert np.array_equal(there, here[turn][:, order])
 
 
-def test_spaces_that_the_grid_is_too_coarse_for_are_told():
+def test_a_short_and_narrow_block_is_there_a_second_time_for_the_spaces_that_need_it():
+    queries, gallery = normal(30), normal(200, seed=1)
+    for rows in (queries, gallery):
+        rows[:, BLOCKS[1]] *= 1e-6
+    gallery[3] = gallery[5] = queries[7]
+    searched = Searched.of(gallery, [queries], BLOCKS)
+    assert searched.rows.shape == (200, 22)
+    assert searched.gallery.rows.shape == (200, 20)
+    several = [Space(w, d) for w in ((1.0, 1e6, 1.0), (0.0, 1.0, 0.0), (1.0, 1.0, 1.0)) for d in ("l2", "cosine")]
+    assert all(searched.resolves(searched.queries(queries), space) for space in several)
+    found, lists = distances(queries, gallery, several, np.array([[2, 1]]))
+    for space, squared, (tile,) in zip(several, found, lists, strict=True):
+        q, g = weighted(queries, space.weights), weighted(gallery, space.weights)
+        expected = np.square(q[:, None] - g).sum(axis=-1) if space.distance == "l2" else 2 * cosine_distances(q, g)
+        expected[2, 1] = np.inf
+        np.testing.assert_allclose(squared, expected, rtol=3e-6, atol=3e-6 * np.median(expected))
+        assert np.array_equal(tile.rows[tile.starts[:-1]], squared.argmin(axis=1))
+        assert squared[7, 3] == squared[7, 5] == 0
+        ranked(torch.from_numpy(squared), torch.zeros(squared.shape, dtype=torch.bool))  # the last bit is free
+    assert found[4].tobytes() == distances(queries, gallery, several[4:5], np.array([[2, 1]]))[0][0].tobytes()
+    (tile,) = neighbours.tiles(queries, gallery, 3, np.array([[2, 1]]), full=True)
+    assert np.array_equal(found[4], tile.squared.numpy())  # the space that needs no second grid is as without
+    near = neighbours.nearest(queries, gallery, 3)
+    again = [tile.neighbours.rows for tile in searched.nearest(searched.queries(queries), 3)]
+    assert np.array_equal(np.concatenate(again), near.rows)
+
+
+def test_spaces_that_the_grid_is_too_coarse_for_are_told(monkeypatch):
+    monkeypatch.setattr(spaces, "NARROW", 0)  # no block is there a second time
     gallery = normal(200)
     gallery[:, BLOCKS[1]] *= 1e-6
     searched = Searched.of(gallery, [gallery[:20]], BLOCKS)

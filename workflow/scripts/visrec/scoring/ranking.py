@@ -1,20 +1,24 @@
 """Scores of the ranking of a whole gallery: R-precision, MAP@R and reciprocal rank, expected under random ties."""
 
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from visrec.scoring import threads
+
 if TYPE_CHECKING:
     import torch
 
-CELLS = 2**20  # pairs of a query and a gallery row in memory at once: 8 MiB of float64 stay in a cache
+CELLS = 2**19  # pairs of a query and a gallery row in memory at once: 4 MiB of float64 stay in a cache
 SAMPLED = 16  # every so many keys say where a ranking can be cut
 SURE = 5  # standard deviations of that
 INFINITY = 0x7FF << 52  # the bits of inf
 
 
-def ranked(squared: "torch.Tensor", relevant: "torch.Tensor") -> dict[str, np.ndarray]:
+def ranked(
+    squared: "torch.Tensor", relevant: "torch.Tensor | Callable[[slice], torch.Tensor]"
+) -> dict[str, np.ndarray]:
     """Scores of a ranking of the whole gallery, with R the number of rows relevant to the query.
 
         r_precision  precision at rank R
@@ -29,7 +33,8 @@ def ranked(squared: "torch.Tensor", relevant: "torch.Tensor") -> dict[str, np.nd
     Args:
         squared: float64 (q, N), squared distances, inf = excluded. As sums of squares of numbers on a grid they are
             integers below 2^52 times a power of two: their last bit is free and takes `relevant` in the sort.
-        relevant: bool (q, N), on the same device. Excluded rows do not count.
+        relevant: bool (q, N), on the same device; or which of the queries -> that of these, which is asked for while
+            their distances are in a cache. Excluded rows do not count.
 
     Returns:
         float64 (q,) of each score; NaN where R = 0.
@@ -37,12 +42,13 @@ def ranked(squared: "torch.Tensor", relevant: "torch.Tensor") -> dict[str, np.nd
     Raises:
         ValueError: `squared` is negative, NaN or uses its last bit.
     """
-    import torch  # seconds: the report needs none of it
-
     step = max(1, CELLS // max(1, squared.shape[1]))
-    starts = range(0, len(squared), step)
-    with ThreadPoolExecutor(torch.get_num_threads()) as pool:  # sorting takes one thread
-        parts = list(pool.map(lambda at: _ranked(squared[at : at + step], relevant[at : at + step]), starts))
+
+    def score(start: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        rows = slice(start, start + step)
+        return _ranked(squared[rows], relevant(rows) if callable(relevant) else relevant[rows])
+
+    parts = list(threads.each(score, range(0, len(squared), step), squared.device))
     names = "r_precision", "map_at_r", "mrr"
     return {name: np.concatenate([np.zeros(0), *(part[i] for part in parts)]) for i, name in enumerate(names)}
 
@@ -58,14 +64,13 @@ def _ranked(squared: "torch.Tensor", relevant: "torch.Tensor") -> tuple[np.ndarr
     if high == INFINITY:
         relevant = relevant & (bits < INFINITY)
     total = relevant.count_nonzero(dim=1)
-    everything = bits | ~relevant
-    keys = smallest_sorted(everything, max(1, int(total.max()) if len(total) else 1))
+    keys = smallest_sorted(bits, relevant, max(1, int(total.max()) if len(total) else 1))
     is_relevant, found = (1 - (keys & 1)).max(dim=1, keepdim=True)
     first = keys.gather(1, found)
     (hidden,) = torch.nonzero((is_relevant[:, 0] == 0) & (total > 0), as_tuple=True)  # cut off with what is far
     if len(hidden):
         none = torch.iinfo(torch.int64).max
-        first[hidden] = torch.where(relevant[hidden], everything[hidden], none).amin(dim=1, keepdim=True)
+        first[hidden] = torch.where(relevant[hidden], bits[hidden], none).amin(dim=1, keepdim=True)
     first[total == 0] = torch.iinfo(torch.int64).max - 1
 
     def end(key: torch.Tensor) -> torch.Tensor:
@@ -74,7 +79,7 @@ def _ranked(squared: "torch.Tensor", relevant: "torch.Tensor") -> tuple[np.ndarr
     counts = torch.cat([torch.searchsorted(keys, first), end(first | 1), end(first)], dim=1)
     (beyond,) = torch.nonzero((first | 1)[:, 0] >= (keys[:, -1] | 1), as_tuple=True)
     if len(beyond):  # the first relevant row may be tied with one that was cut off: counted among all
-        rest, value = everything[beyond], first[beyond]
+        rest, value = bits[beyond] | ~relevant[beyond], first[beyond]
         counts[beyond] = torch.stack([(rest < value).sum(1), (rest <= (value | 1)).sum(1), (rest <= value).sum(1)], 1)
     before, stop, stop_relevant = counts.T
     mrr = reciprocal_rank(*(x.cpu().numpy() for x in (before, stop - before, stop_relevant - before)))
@@ -114,51 +119,50 @@ def _tie_groups(keys: "torch.Tensor") -> tuple["torch.Tensor", "torch.Tensor"]:
     return start, stop.flip(1).cummin(dim=1).values.flip(1)
 
 
-def smallest_sorted(keys: "torch.Tensor", count: int) -> "torch.Tensor":
+def smallest_sorted(bits: "torch.Tensor", relevant: "torch.Tensor", count: int) -> "torch.Tensor":
     """The `count` smallest keys of each row, sorted, and as many more as it takes to cut no row inside a tie group.
 
     Most of a ranking of N rows lies beyond rank R: it is cut off unsorted.
 
     Args:
-        keys: int64 (q, N); keys that differ in the last bit alone are tied.
+        bits: int64 (q, N), even. They tie where they are equal.
+        relevant: bool (q, N). A key is bits, plus 1 where this is false.
         count: 1..N.
 
     Returns:
         int64 (q, n), count <= n <= N.
     """
-    import torch  # seconds: the report needs none of it
+    if bits.device.type == "cpu" and 2 * count <= bits.shape[1]:
+        import torch  # seconds: the report needs none of it
 
-    if keys.device.type != "cpu" or 2 * count > keys.shape[1]:
-        return keys.sort(dim=1).values
-    near, number = _near(keys.numpy(), count)
-    least = int(number.min()) if len(number) else 0
-    if least >= count:
-        near.sort(axis=1)
-        limit = near[:, count - 1, None] | 1
-        count += int((near[:, count:] <= limit).sum(axis=1).max(initial=0))
+        near, number = _near(bits.numpy(), relevant.numpy(), count)
+        least = int(number.min()) if len(number) else 0
         if least >= count:
-            return torch.from_numpy(np.ascontiguousarray(near[:, :count]))
-    return keys.sort(dim=1).values
+            near.sort(axis=1)
+            limit = near[:, count - 1, None] | 1
+            count += int((near[:, count:] <= limit).sum(axis=1).max(initial=0))
+            if least >= count:
+                return torch.from_numpy(np.ascontiguousarray(near[:, :count]))
+    return (bits | ~relevant).sort(dim=1).values
 
 
-def _near(keys: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+def _near(bits: np.ndarray, relevant: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
     """The keys up to a limit, by which at least `count` of each row are nearly sure to be kept.
 
-    The limit is a quantile of every `SAMPLED`-th key, so that one look at a key rules most of them out.
+    The limit is a quantile of every `SAMPLED`-th, so that one look rules most of them out.
 
     Returns:
         int64 (q, n), in any order, filled up with the greatest integer; and how many were kept, int64 (q,).
     """
-    sample = keys[:, ::SAMPLED]
-    expected = count * sample.shape[1] / keys.shape[1]
+    sample = bits[:, ::SAMPLED]
+    expected = count * sample.shape[1] / bits.shape[1]
     place = min(int(expected + SURE * expected**0.5) + 1, sample.shape[1] - 1)
-    limit = np.partition(sample, place, axis=1)[:, place, None] | 1
-    kept = keys <= limit
+    kept = bits <= np.partition(sample, place, axis=1)[:, place, None]
     number = np.count_nonzero(kept, axis=1)
-    near = np.full((len(keys), number.max(initial=0)), np.iinfo(np.int64).max)
-    for row, keep, here in zip(near, kept, keys, strict=True):
-        found = np.compress(keep, here)
-        row[: len(found)] = found
+    near = np.full((len(bits), number.max(initial=0)), np.iinfo(np.int64).max)
+    for row, keep, here, has in zip(near, kept, bits, relevant, strict=True):
+        found = np.flatnonzero(keep)
+        np.bitwise_or(here[found], ~has[found], out=row[: len(found)])
     return near, number
 
 

@@ -92,8 +92,9 @@ class Retrieved:
         """Scores of the whole rankings, see `visrec.scoring.ranking.ranked`; relevant is what has the query's class."""
         import torch  # seconds: the report needs none of it
 
-        relevant = torch.from_numpy(self.queries.labels)[:, None] == torch.from_numpy(self.gallery.labels)
-        return ranked(self.squared, relevant.to(self.squared.device))
+        device = self.squared.device
+        own, labels = (torch.from_numpy(images.labels).to(device) for images in (self.queries, self.gallery))
+        return ranked(self.squared, lambda rows: own[rows, None] == labels)
 
     def ndcg(self, k: int) -> tuple[np.ndarray, np.ndarray]:
         """NDCG@k of shared attributes and its chance, see `visrec.scoring.attributes.ndcg_jaccard`."""

@@ -88,7 +88,7 @@ def tiles(
     """
     exclude = checked_pairs(exclude, len(queries), len(gallery), k)
     gallery_rows, query_rows = (torch.from_numpy(rows).to(device) for rows in (gallery, queries))
-    rounded = Gallery.of(gallery_rows, finest_grid([gallery_rows, query_rows]), overwrite)
+    rounded = Gallery.of(gallery_rows, finest_grid([gallery_rows, query_rows]), gallery_rows if overwrite else None)
     yield from search_tiles(rounded, query_rows, k, exclude, full)
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 
 import torch
 
+from visrec.scoring import threads
 from visrec.scoring.neighbours.grid import ENTRIES, Rounded, slices, squared_norms
 from visrec.scoring.neighbours.lists import Neighbours, kth_smallest, order_by, sorted_lists
 from visrec.scoring.neighbours.products import multiply
@@ -82,12 +83,12 @@ def find_candidates(
         query and row, int64; or None if they would be more than `CANDIDATES`.
     """
     within = _Within(gallery, squared_norms(points).sqrt(), k)
-    twice = (-2 * points).float()
-    buffer = twice.new_empty(len(points) * min(GALLERY, len(gallery.rows)))  # memory that is new each time is slow
+    asked = points.float()
+    buffer = asked.new_empty(len(points) * min(GALLERY, len(gallery.rows)))  # memory that is new each time is slow
     kept = 0
     for part in slices(0, len(gallery.rows), GALLERY):
         products = _matrix(buffer, len(points), part.stop - part.start)
-        kept += within.look(multiply(twice, gallery.rows[part], products), part, apart)
+        kept += within.look(multiply(asked, gallery.rows[part], products), part, apart)
         if kept > CANDIDATES:
             return None
     return within.pairs()
@@ -107,24 +108,41 @@ def search_own(
     """
     if EACH * k * len(gallery.rows) > CANDIDATES:
         return None
+    device = gallery.rows.device
     blocks, kept = list(slices(0, len(gallery.rows), OWN)), 0
     within = [_Within(gallery, gallery.squares[block].sqrt(), k) for block in blocks]
     left_out = [apart(block) for block in blocks]
-    buffers = gallery.rows.new_empty(2, min(OWN, len(gallery.rows)) ** 2)
-    for i, block in enumerate(blocks):
-        twice = -2 * gallery.rows[block]
-        for j, other in enumerate(blocks[i:], i):
-            here, there = block.stop - block.start, other.stop - other.start
-            products = multiply(twice, gallery.rows[other], _matrix(buffers[0], here, there))
-            if j > i:
-                kept += within[j].look(_matrix(buffers[1], there, here).copy_(products.T), block, left_out[j])
-            kept += within[i].look(products, other, left_out[i])
-            if kept > CANDIDATES:
-                return None
-    return (
-        (block, _measured(gallery, gallery.rows[block].double(), k, each.pairs()))
-        for block, each in zip(blocks, within, strict=True)
-    )
+    buffers = gallery.rows.new_empty(threads.number(device), 2, min(OWN, len(gallery.rows)) ** 2)
+
+    def meet(pair: tuple[int, tuple[int, int]]) -> int:
+        number, (i, j) = pair
+        block, other, (first, second) = blocks[i], blocks[j], buffers[number % len(buffers)]
+        here, there = block.stop - block.start, other.stop - other.start
+        products = multiply(gallery.rows[block], gallery.rows[other], _matrix(first, here, there))
+        found = 0
+        if j != i:
+            found = within[j].look(_matrix(second, there, here).copy_(products.T), block, left_out[j])
+        return found + within[i].look(products, other, left_out[i])
+
+    for pairs in tournament(len(blocks)):
+        kept += sum(threads.each(meet, list(enumerate(pairs)), device))
+        if kept > CANDIDATES:
+            return None
+
+    def measured(number: int) -> tuple[slice, Neighbours]:
+        block = blocks[number]
+        return block, _measured(gallery, gallery.rows[block].double(), k, within[number].pairs())
+
+    return threads.each(measured, range(len(blocks)), device)
+
+
+def tournament(players: int) -> Iterator[list[tuple[int, int]]]:
+    """Rounds in which each of 0..players - 1 meets each once, itself included; in a round it is in one pair at most."""
+    yield [(player, player) for player in range(players)]
+    turns = players - 1 + players % 2  # the last player sits, the others go round; who meets a missing one rests
+    for turn in range(turns):
+        met = [(turn, turns), *(((turn + step) % turns, (turn - step) % turns) for step in range(1, turns // 2 + 1))]
+        yield [pair for pair in met if max(pair) < players]
 
 
 def _matrix(buffer: torch.Tensor, rows: int, columns: int) -> torch.Tensor:
@@ -142,13 +160,13 @@ class _Within:
         self._found: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
 
     def look(self, products: torch.Tensor, part: slice, apart: torch.Tensor) -> int:
-        """Take in -2 q.g, float32 (q, n) in any rounding, overwritten, of a part of the gallery.
+        """Take in products q.g, float32 (q, n) in any rounding, overwritten, with a part of the gallery.
 
         Returns:
             The number of pairs that this keeps; later products may still rule some out.
         """
         squares = self._gallery.squares[part]
-        products += squares.float()
+        products.mul_(-2).add_(squares.float())
         inside = apart[(apart[:, 1] >= part.start) & (apart[:, 1] < part.stop)]
         products[inside[:, 0], inside[:, 1] - part.start] = math.inf
         span, most = group_span(len(squares), self._k), product_error(self._gamma, self._norms, squares.max())

@@ -67,9 +67,9 @@ class Rounded:
     squares: torch.Tensor
 
     @classmethod
-    def of(cls, rows: torch.Tensor, grid: Grid, overwrite: bool = False) -> Self:
-        """Round rows, float32 (N, D), a block at a time, in their place if they may be overwritten."""
-        rounded = rows if overwrite else torch.empty_like(rows)
+    def of(cls, rows: torch.Tensor, grid: Grid, out: torch.Tensor | None = None) -> Self:
+        """Round rows, float32 (N, D), a block at a time, into `out`, which may be the rows; None: into a new place."""
+        rounded = torch.empty_like(rows) if out is None else out
         squares = torch.empty(len(rows), dtype=torch.float64, device=rows.device)
         for part, block in grid.blocks(rows):
             rounded[part], squares[part] = block, squared_norms(block)

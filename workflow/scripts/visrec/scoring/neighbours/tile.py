@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from visrec.errors import UserError
+from visrec.scoring import threads
 from visrec.scoring.neighbours.candidates import search_candidates, search_own
 from visrec.scoring.neighbours.full import all_squared, at_once, k_nearest
 from visrec.scoring.neighbours.grid import Rounded, slices
@@ -56,9 +57,13 @@ def search_tiles(gallery: Rounded, queries: torch.Tensor, k: int, exclude: np.nd
             yield from (Tile(block, neighbours, None) for block, neighbours in found)
             return
     few = at_once(gallery)
-    for tile in slices(0, len(queries), few if full else QUERIES):
-        apart = pairs_in(exclude, tile, device)
-        found = None if full else search_candidates(gallery, queries[tile], k, apart)
+    step = few if full else max(1, min(QUERIES, -(-len(queries) // threads.number(device))))
+    tiles = list(slices(0, len(queries), step))
+
+    def search(tile: slice) -> Neighbours | None:
+        return None if full else search_candidates(gallery, queries[tile], k, pairs_in(exclude, tile, device))
+
+    for tile, found in zip(tiles, threads.each(search, tiles, device), strict=True):
         if found is not None:
             yield Tile(tile, found, None)
             continue
