@@ -1,9 +1,13 @@
+import functools
 import io
 import itertools
+import os
+import signal
 import struct
 import threading
 import zipfile
 import zlib
+from pathlib import Path
 
 import fuzz
 import numpy as np
@@ -318,6 +322,64 @@ def test_stopping_early_ends_the_threads():
     next(batches)
     batches.close()
     assert threading.active_count() <= before + 1  # tqdm keeps a monitor
+
+
+def children() -> set[int]:
+    """Processes that this one started, but for Python's own helpers of shared memory."""
+    path = Path(f"/proc/self/task/{os.getpid()}/children")
+    if not path.exists():
+        pytest.skip("needs the list of a process's children, Linux's /proc")
+    names = {int(pid): Path(f"/proc/{pid}/cmdline").read_bytes() for pid in path.read_text().split()}
+    return {pid for pid, name in names.items() if name and b"tracker" not in name}
+
+
+@pytest.fixture
+def by_processes(monkeypatch):
+    monkeypatch.setattr(pictures, "MANY", 10)
+
+
+def test_many_are_decoded_by_processes_in_the_same_way(by_processes, tmp_path):
+    with zipfile.ZipFile(tmp_path / "archive.zip", "w") as archive:
+        archive.writestr("good.png", grey(9))
+        archive.writestr("bad.png", grey(8))
+    path = tmp_path / "archive.zip"
+    before, last = path.read_bytes().split(b"bad.png", 1)
+    path.write_bytes(before + b"bad.png" + last.replace(b"IDAT", b"IDxT"))
+    (tmp_path / "a.png").write_bytes(grey(7))
+    with zipfile.ZipFile(path) as archive:
+        bad, broken = items(600), []
+        bad[5:8] = [(each, functools.partial(archive.read, each)) for each in ("good.png", "bad.png", "none.png")]
+        bad[300:302] = [("a.png", tmp_path / "a.png"), ("empty.png", b"")]
+        batches = list(decoded(bad, 8, 2, broken=broken))
+        with pytest.raises(UserError, match=r"^bad\.png: cannot be opened: Bad CRC-32 .*; throw it away$"):
+            list(decoded(bad, 8, 2, remedy="throw it away"))
+    assert [len(batch) for batch in batches] == [256, 256, 88]
+    expected = [row % 251 for row in range(600)]
+    expected[5:8], expected[300:302] = [9, 0, 0], [7, 0]
+    assert values(batches) == expected
+    assert [row for row, _ in broken] == [6, 7, 301]
+    assert broken[2][1] == "is empty (0 bytes)"
+    assert broken[0][1].startswith("cannot be opened: Bad CRC-32")
+
+
+def test_processes_are_used_and_stopping_early_ends_them(by_processes):
+    before = children()
+    batches = decoded(items(3000), 8, 2)
+    next(batches)
+    assert len(children() - before) == 2
+    batches.close()
+    assert children() <= before
+
+
+def test_a_process_that_is_killed_is_one_line(by_processes):
+    before = children()
+    batches = decoded(items(3000), 8, 2)
+    next(batches)
+    for pid in children() - before:
+        os.kill(pid, signal.SIGKILL)
+    with pytest.raises(UserError, match="a process that decodes pictures was ended from outside; give the job more"):
+        list(batches)
+    assert children() <= before
 
 
 def exif_bytes(orientation: bytes, *more: bytes, order: str = "<") -> bytes:

@@ -1,14 +1,16 @@
 """Decode picture files, many at a time and in order, into uint8 arrays of one size.
 
-Pillow releases Python's global interpreter lock while it decompresses and resizes, so threads use all the cores of a
-job.
+Pillow releases Python's global interpreter lock while it decompresses and resizes, but small pictures spend most of
+their time outside that: many are decoded by processes, which use all the cores of a job. Few are not worth their start.
 """
 
 import functools
 import itertools
+import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
@@ -31,7 +33,9 @@ TOO_LARGE = f"has more than {MAX_PIXELS:,} pixels, which may be a decompression 
 
 BATCH = 256  # pictures in a batch at most
 BATCH_BYTES = 2**23  # size of a batch at most
-TASK = 16  # pictures that a thread decodes at a time
+TASK = 16  # pictures that a worker decodes at a time
+MANY = 10_000  # pictures for which processes are worth their start, a second or so
+IDLE = 60  # seconds without work, such as when their job was killed, after which they end
 
 HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")  # brands of a file of boxes
 UNREAD = {  # whatever their suffixes say
@@ -65,6 +69,9 @@ class PictureError(UserError):
     def __init__(self, name: str, reason: str):
         super().__init__(f"{name}: {reason}")
         self.name, self.reason = name, reason
+
+    def __reduce__(self) -> tuple[type, tuple[str, str]]:
+        return type(self), (self.name, self.reason)  # to another process and back
 
 
 def decode(source: Source, size: int, crop: tuple[int, int] | None = None, name: str = "picture") -> np.ndarray:
@@ -102,13 +109,7 @@ def _opened(source: Source, name: str) -> Iterator[Image.Image]:
     """
     data = b""
     try:
-        try:
-            data = source.read_bytes() if isinstance(source, Path) else source() if callable(source) else source
-        except UserError:
-            raise
-        except Exception as error:
-            reason = f"cannot be opened: {getattr(error, 'strerror', None) or _words(error)}"
-            raise PictureError(name, reason) from error
+        data = _read(source, name)
         if not data:
             raise PictureError(name, "is empty (0 bytes)")
         with Image.open(BytesIO(stripped(data)), formats=_formats()) as picture:
@@ -123,6 +124,18 @@ def _opened(source: Source, name: str) -> Iterator[Image.Image]:
         raise PictureError(name, TOO_LARGE) from error
     except Exception as error:
         raise PictureError(name, f"cannot be decoded: {_words(error)}") from error
+
+
+def _read(source: Source, name: str) -> bytes:
+    try:
+        if isinstance(source, PictureError):  # found by who asked
+            raise source
+        return source.read_bytes() if isinstance(source, Path) else source() if callable(source) else source
+    except UserError:
+        raise
+    except Exception as error:
+        reason = f"cannot be opened: {getattr(error, 'strerror', None) or _words(error)}"
+        raise PictureError(name, reason) from error
 
 
 def _kind_unread(data: bytes) -> str:
@@ -213,15 +226,16 @@ def decoded(
     remedy: str = "replace or remove it, or set `on_error: skip`",
     label: str = "decoding",
 ) -> Iterator[np.ndarray]:
-    """Decode pictures in a pool of threads; yield them in order, in batches.
+    """Decode pictures, some at once; yield them in order, in batches.
 
     Only a few batches are decoded ahead of the one that was yielded last, and `items` is consumed at the same pace: the
-    memory needed does not grow with the number of pictures.
+    memory needed does not grow with the number of pictures. `MANY` and more are decoded by processes, if `items` says
+    how many they are; what functions return is then read here.
 
     Args:
         items: (name, source) of each picture.
         size: S, pixels.
-        threads: how many.
+        threads: how many are decoded at once.
         crop: see `decode`.
         broken: gets (row, reason) of each picture that cannot be read, before its batch is yielded; its pixels are
             zeros. None: such a picture is an error.
@@ -232,47 +246,102 @@ def decoded(
         uint8 (n, 3, S, S), RGB; n is at most `BATCH`.
 
     Raises:
-        UserError: a picture cannot be read and `broken` is None.
+        UserError: a picture cannot be read and `broken` is None, or a process that decodes was killed.
     """
     count = max(1, min(BATCH, BATCH_BYTES // (3 * size * size)))
     ahead = 2 + threads * TASK // count
     total = len(items) if isinstance(items, Sized) else None
     items, row = iter(items), 0
-    waiting: deque[tuple[np.ndarray, list[Future]]] = deque()
-    pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
-    try:
-        with progress.bar(total=total, desc=label, unit="img") as bar:
-            while True:
-                while len(waiting) < ahead and (chunk := list(itertools.islice(items, count))):
-                    batch = np.zeros((len(chunk), 3, size, size), np.uint8)
-                    starts = range(0, len(chunk), TASK)
-                    tasks = [(batch[start : start + TASK], chunk[start : start + TASK]) for start in starts]
-                    waiting.append((batch, [pool.submit(_fill, *task, size, crop) for task in tasks]))
-                if not waiting:
-                    return
-                batch, futures = waiting.popleft()
-                for start, future in zip(itertools.count(row, TASK), futures):
-                    for offset, error in future.result():
-                        if broken is None:
-                            raise UserError(f"{error}; {remedy}") from error
-                        broken.append((start + offset, error.reason))
-                row += len(batch)
-                bar.update(len(batch))
-                yield batch
-    finally:
-        pool.shutdown(cancel_futures=True)
+    waiting: deque[list[tuple[int, Future]]] = deque()
+    with _workers(threads, total or 0) as submit, progress.bar(total=total, desc=label, unit="img") as bar:
+        while True:
+            while len(waiting) < ahead and (chunk := list(itertools.islice(items, count))):
+                starts = range(0, len(chunk), TASK)
+                waiting.append([(start, submit(chunk[start : start + TASK], size, crop)) for start in starts])
+            if not waiting:
+                return
+            parts = []
+            for start, future in waiting.popleft():
+                pixels, errors = future.result()
+                parts.append(pixels)
+                for offset, name, reason in errors:
+                    if broken is None:
+                        raise UserError(f"{PictureError(name, reason)}; {remedy}")
+                    broken.append((row + start + offset, reason))
+            batch = np.concatenate(parts)
+            row += len(batch)
+            bar.update(len(batch))
+            yield batch
 
 
-def _fill(
-    out: np.ndarray, items: Sequence[tuple[str, Source]], size: int, crop: tuple[int, int] | None
-) -> list[tuple[int, PictureError]]:
-    errors = []
+Items = Sequence[tuple[str, Source]]
+Filled = tuple[np.ndarray, list[tuple[int, str, str]]]
+
+
+def _fill(items: Items, size: int, crop: tuple[int, int] | None) -> Filled:
+    """Pixels of some pictures, uint8 (n, 3, S, S), and (offset, name, reason) of each that cannot be read."""
+    out, errors = np.zeros((len(items), 3, size, size), np.uint8), []
     for offset, (name, source) in enumerate(items):
         try:
             out[offset] = decode(source, size, crop, name)
         except PictureError as error:
-            errors.append((offset, error))
-    return errors
+            errors.append((offset, error.name, error.reason))
+    return out, errors
+
+
+@contextmanager
+def _workers(threads: int, total: int) -> Iterator[Callable[[Items, int, tuple[int, int] | None], Future]]:
+    """What submits pictures to be filled in: here, by threads or, if there are many, by processes."""
+    if threads == 1:
+        yield _here
+    elif total < MANY:
+        with _ended(ThreadPoolExecutor(threads, thread_name_prefix="decode"), cancel_futures=True) as pool:
+            yield functools.partial(pool.submit, _fill)
+    else:
+        # Unlike the standard library's, these processes do not run the main script again, and end when they are idle.
+        from joblib.externals.loky import ProcessPoolExecutor
+
+        with _ended(ProcessPoolExecutor(threads, timeout=IDLE, initializer=_quiet), kill_workers=True) as pool:
+            try:
+                yield functools.partial(_far, pool)
+            except BrokenProcessPool as error:
+                raise UserError(
+                    "a process that decodes pictures was ended from outside; give the job more memory, or one thread"
+                ) from error
+
+
+@contextmanager
+def _ended(pool: Executor, **how: bool) -> Iterator[Executor]:
+    try:
+        yield pool
+    finally:
+        pool.shutdown(**how)
+
+
+def _here(*task: object) -> Future:
+    done: Future = Future()
+    try:
+        done.set_result(_fill(*task))
+    except Exception as error:  # noqa: BLE001 - raised where the result is asked for, as by a pool
+        done.set_exception(error)
+    return done
+
+
+def _far(pool: Executor, items: Items, size: int, crop: tuple[int, int] | None) -> Future:
+    """Submit to a process, which cannot call what reads an archive that is open here."""
+    return pool.submit(_fill, [(name, _carried(source, name)) for name, source in items], size, crop)
+
+
+def _carried(source: Source, name: str) -> Path | bytes | PictureError:
+    try:
+        return source if isinstance(source, Path) else _read(source, name)
+    except PictureError as error:
+        return error
+
+
+def _quiet() -> None:
+    """Ctrl-C reaches every process of a terminal: the one that waits for these ends them."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def thumbnail(source: Source, side: int, name: str = "picture") -> Image.Image:
