@@ -6,11 +6,9 @@ their time outside that: many are decoded by processes, which use all the cores 
 
 import functools
 import itertools
-import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
@@ -21,6 +19,7 @@ from PIL import Image, UnidentifiedImageError
 from visrec.data.stripped import stripped
 from visrec.errors import UserError, printable
 from visrec.jobs import progress
+from visrec.jobs.processes import processes
 
 # Only these: other readers of Pillow call external programs (EPS) or accept almost any bytes as a picture (TGA).
 FORMATS = ("JPEG", "MPO", "PNG", "GIF", "BMP", "DIB", "WEBP", "TIFF", "PPM", "JPEG2000", "AVIF", "ICO")
@@ -34,8 +33,8 @@ TOO_LARGE = f"has more than {MAX_PIXELS:,} pixels, which may be a decompression 
 BATCH = 256  # pictures in a batch at most
 BATCH_BYTES = 2**23  # size of a batch at most
 TASK = 16  # pictures that a worker decodes at a time
+ENDED = "a process that decodes pictures was ended from outside; give the job more memory, or one thread"
 MANY = 10_000  # pictures for which processes are worth their start, a second or so
-IDLE = 60  # seconds without work, such as when their job was killed, after which they end
 
 HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")  # brands of a file of boxes
 UNREAD = {  # whatever their suffixes say
@@ -254,31 +253,36 @@ def decoded(
     items, row = iter(items), 0
     waiting: deque[list[tuple[int, Future]]] = deque()
     with _workers(threads, total or 0) as submit, progress.bar(total=total, desc=label, unit="img") as bar:
-        while True:
-            while len(waiting) < ahead and (chunk := list(itertools.islice(items, count))):
-                starts = range(0, len(chunk), TASK)
-                waiting.append([(start, submit(chunk[start : start + TASK], size, crop)) for start in starts])
-            if not waiting:
-                return
-            parts = []
-            for start, future in waiting.popleft():
-                pixels, errors = future.result()
-                parts.append(pixels)
-                for offset, name, reason in errors:
-                    if broken is None:
-                        raise UserError(f"{PictureError(name, reason)}; {remedy}")
-                    broken.append((row + start + offset, reason))
-            batch = np.concatenate(parts)
-            row += len(batch)
-            bar.update(len(batch))
-            yield batch
+        try:
+            while True:
+                while len(waiting) < ahead and (chunk := list(itertools.islice(items, count))):
+                    starts = range(0, len(chunk), TASK)
+                    waiting.append([(start, submit(chunk[start : start + TASK], size, crop)) for start in starts])
+                if not waiting:
+                    return
+                parts = []
+                for start, future in waiting[0]:
+                    pixels, errors = future.result()
+                    parts.append(pixels)
+                    for offset, name, reason in errors:
+                        if broken is None:
+                            raise UserError(f"{PictureError(name, reason)}; {remedy}")
+                        broken.append((row + start + offset, reason))
+                waiting.popleft()
+                batch = np.concatenate(parts)
+                row += len(batch)
+                bar.update(len(batch))
+                yield batch
+        finally:  # whoever stops early waits only for what has begun
+            for _, future in itertools.chain(*waiting):
+                future.cancel()
 
 
 Items = Sequence[tuple[str, Source]]
 Filled = tuple[np.ndarray, list[tuple[int, str, str]]]
 
 
-def _fill(items: Items, size: int, crop: tuple[int, int] | None) -> Filled:
+def fill(items: Items, size: int, crop: tuple[int, int] | None) -> Filled:
     """Pixels of some pictures, uint8 (n, 3, S, S), and (offset, name, reason) of each that cannot be read."""
     out, errors = np.zeros((len(items), 3, size, size), np.uint8), []
     for offset, (name, source) in enumerate(items):
@@ -295,41 +299,25 @@ def _workers(threads: int, total: int) -> Iterator[Callable[[Items, int, tuple[i
     if threads == 1:
         yield _here
     elif total < MANY:
-        with _ended(ThreadPoolExecutor(threads, thread_name_prefix="decode"), cancel_futures=True) as pool:
-            yield functools.partial(pool.submit, _fill)
+        with ThreadPoolExecutor(threads, thread_name_prefix="decode") as pool:
+            yield functools.partial(pool.submit, fill)
     else:
-        # Unlike the standard library's, these processes do not run the main script again, and end when they are idle.
-        from joblib.externals.loky import ProcessPoolExecutor
-
-        with _ended(ProcessPoolExecutor(threads, timeout=IDLE, initializer=_quiet), kill_workers=True) as pool:
-            try:
-                yield functools.partial(_far, pool)
-            except BrokenProcessPool as error:
-                raise UserError(
-                    "a process that decodes pictures was ended from outside; give the job more memory, or one thread"
-                ) from error
-
-
-@contextmanager
-def _ended(pool: Executor, **how: bool) -> Iterator[Executor]:
-    try:
-        yield pool
-    finally:
-        pool.shutdown(**how)
+        with processes(fill, threads, ENDED) as submit:
+            yield functools.partial(_far, submit)
 
 
 def _here(*task: object) -> Future:
     done: Future = Future()
     try:
-        done.set_result(_fill(*task))
+        done.set_result(fill(*task))
     except Exception as error:  # noqa: BLE001 - raised where the result is asked for, as by a pool
         done.set_exception(error)
     return done
 
 
-def _far(pool: Executor, items: Items, size: int, crop: tuple[int, int] | None) -> Future:
+def _far(submit: Callable[..., Future], items: Items, size: int, crop: tuple[int, int] | None) -> Future:
     """Submit to a process, which cannot call what reads an archive that is open here."""
-    return pool.submit(_fill, [(name, _carried(source, name)) for name, source in items], size, crop)
+    return submit([(name, _carried(source, name)) for name, source in items], size, crop)
 
 
 def _carried(source: Source, name: str) -> Path | bytes | PictureError:
@@ -337,11 +325,6 @@ def _carried(source: Source, name: str) -> Path | bytes | PictureError:
         return source if isinstance(source, Path) else _read(source, name)
     except PictureError as error:
         return error
-
-
-def _quiet() -> None:
-    """Ctrl-C reaches every process of a terminal: the one that waits for these ends them."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def thumbnail(source: Source, side: int, name: str = "picture") -> Image.Image:
