@@ -83,8 +83,8 @@ def measured(stage: Callable, folder: Path, size: int, threads: int) -> tuple[fl
     return time.perf_counter() - began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def figures(threads: int, images: int = 3_000, repeats: int = 3) -> list[Figure]:
-    """For `all.py`: medians, the stages in turn."""
+def figures(threads: int, images: int = 12_000, repeats: int = 3) -> list[Figure]:
+    """For `all.py`: medians, the stages in turn; so many pictures are decoded by processes."""
     taken: dict[tuple[Callable, int], list[tuple[float, float]]] = {}
     with tempfile.TemporaryDirectory() as name:
         make(Path(name), images, 128)
