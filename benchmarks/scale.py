@@ -229,7 +229,7 @@ def figures(threads: int, repeats: int = 3) -> list[Figure]:
     jobs = int(re.search(r"^total\s+(\d+)", plan.said, re.MULTILINE)[1])
     return [
         Figure(f"plan {jobs:,} jobs", plan.seconds, "s"),
-        Figure(f"plan {jobs:,} jobs, CPU per 1,000 beyond the start", 1000 * (plan.cpu - start.cpu) / jobs, "s"),
+        Figure(f"plan {jobs:,} jobs, CPU per 1,000 beyond the start", 1000 * (plan.cpu - start.cpu) / jobs, "s", "3"),
         Figure(f"plan {jobs:,} jobs, peak memory", plan.peak, "MB"),
     ]
 
