@@ -2,7 +2,7 @@
 
 Libraries have threads of their own, which keep their cores busy while they wait for more. NumPy's products and torch's
 arithmetic by turns so hold each other up: the full search took longer in two threads of both than in one
-(docs/benchmarks.md). Here each part is computed by one thread from end to end.
+(docs/decisions/0024). Here each part is computed by one thread from end to end.
 """
 
 from collections.abc import Callable, Iterator, Sequence

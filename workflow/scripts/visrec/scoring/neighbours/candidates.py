@@ -112,6 +112,7 @@ def search_own(
     blocks, kept = list(slices(0, len(gallery.rows), OWN)), 0
     within = [_Within(gallery, gallery.squares[block].sqrt(), k) for block in blocks]
     left_out = [apart(block) for block in blocks]
+    # One for each of those at work at once, which have numbers in a row.
     buffers = gallery.rows.new_empty(threads.number(device), 2, min(OWN, len(gallery.rows)) ** 2)
 
     def meet(pair: tuple[int, tuple[int, int]]) -> int:

@@ -39,16 +39,15 @@ class Products:
 
     def __init__(self, gallery: torch.Tensor, blocks: Sequence[slice], weights: Sequence[Weights], queries: int):
         self._gallery, self._blocks, self._weights = gallery, blocks, weights
-        rows, device = gallery, gallery.device
-        self._step = min(ROWS, len(rows), max(1, FACTOR // max(1, rows.shape[1])))
+        self._step = min(ROWS, len(gallery), max(1, FACTOR // max(1, gallery.shape[1])))
         # Used again for each part: memory that is new to a process can cost more than the product that it is for.
         self._lanes = [
             (
                 lane,
-                rows.new_empty(self._step, rows.shape[1], dtype=torch.float64),
-                rows.new_empty(2 + len(weights), queries * self._step, dtype=torch.float64),
+                gallery.new_empty(self._step, gallery.shape[1], dtype=torch.float64),
+                gallery.new_empty(2 + len(weights), queries * self._step, dtype=torch.float64),
             )
-            for lane in threads.shares(len(rows), device, self._step)
+            for lane in threads.shares(len(gallery), gallery.device, self._step)
         ]
 
     def hand(self, points: torch.Tensor, take: Take) -> None:

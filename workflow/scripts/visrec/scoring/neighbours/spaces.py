@@ -182,12 +182,9 @@ class Searched:
 
     def _integers(self, rows: torch.Tensor) -> torch.Tensor:
         """Rows of queries as `rows` has those of the gallery, float64."""
+        first = self.gallery.grid.integers(rows)
         second = [grid.integers(rows[:, self.blocks[number]]) for number, (_, grid) in self.own.items()]
-        return (
-            torch.cat([self.gallery.grid.integers(rows), *second], dim=1)
-            if second
-            else self.gallery.grid.integers(rows)
-        )
+        return torch.cat([first, *second], dim=1) if second else first
 
     def nearest(self, queries: Queries, k: int, exclude: np.ndarray | None = None) -> Iterator[Tile]:
         """The k nearest in L2 of all columns, as `visrec.scoring.neighbours.tiles`."""
