@@ -28,6 +28,7 @@ OPTIONS = {
     "schedule": "halved",
     "halve_every": 0,
     "weight_decay": 0,
+    "average": 0.5,
     "precision": "fp32",
 }
 

@@ -333,10 +333,10 @@ def test_a_state_put_into_captured_steps_makes_the_same_iterations():
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
-def played(iterations: int, images: torch.Tensor, **options) -> tuple[Training, dict[str, float]]:
+def played(iterations: int, images: torch.Tensor, batch: int = 64, **options) -> tuple[Training, dict[str, float]]:
     """A game after so many iterations on some images, and the means of its last twenty readings."""
-    game = game_of(batch=64, **options)
-    batches, rows = Batches(images, None, 64, 0), []
+    game = game_of(batch=batch, **options)
+    batches, rows = Batches(images, None, batch, 0), []
     for iteration in range(1, iterations + 1):
         rows.append(values(game.readings(game.step(batches[iteration][0], None))))
     return game, {name: float(np.mean([row[name] for row in rows[-20:]])) for name in rows[0]}
@@ -372,6 +372,14 @@ def test_the_bounded_game_holds_and_the_papers_does_not(balance, holds, monkeypa
     monkeypatch.setattr(bodies, "WIDTH", 16)
     _, row = played(120, digits(), latent=32, balance=balance)
     assert within(row | {"iteration": 120}) == holds, row
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("balance, holds", [("bound", True), ("none", False)])
+def test_at_full_width_the_bounded_game_holds_for_1500_iterations_and_the_papers_does_not(balance, holds):
+    _, row = played(1500, digits(), batch=32, latent=128, balance=balance, precision="auto")
+    assert within(row | {"iteration": 1500}) == holds, row
 
 
 @pytest.mark.slow

@@ -81,6 +81,7 @@ DEFAULTS = {
     "learning_rate": 0.0002,
     "schedule": "halved",
     "halve_every": 31240,
+    "average": 0.999,  # ours: docs/decisions/0025-an-average-of-the-game.md
 }
 TEST = {"iterations": 2, "batch": 8, "precision": "fp32"}
 # Healthy ranges lie between two kinds of trainings on digits and on CIFAR-10 (JPEG), at 32 px: in the papers' literal

@@ -4,12 +4,9 @@ import json
 import logging
 import math
 import platform
-import resource
-import sys
-import time
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +19,13 @@ from visrec.data.models import packed
 from visrec.errors import UserError
 from visrec.jobs import progress
 from visrec.networks.stack import to_unit_range
-from visrec.training import capture, symptoms
+from visrec.training import capture
+from visrec.training.average import Average
 from visrec.training.batches import Batches
 from visrec.training.checkpoint import Checkpoints
+from visrec.training.course import Course
 from visrec.training.method import Method, Setup, make
-from visrec.training.readings import held, judge, values
+from visrec.training.readings import values
 from visrec.training.reconstruction import reconstruction_error
 
 log = logging.getLogger(__name__)
@@ -69,6 +68,14 @@ OPTIONS = {
         "default": 0,
         "description": "Decoupled weight decay of all optimisers.",
     },
+    "average": {
+        "type": "number",
+        "minimum": 0,
+        "exclusiveMaximum": 1,
+        "default": 0,
+        "description": "Decay d of an average of the weights over iterations, about the last 1 / (1 - d), which is "
+        "embedded and drawn in their place; 0 for none.",
+    },
     "precision": {
         "enum": ["auto", "fp32", "bf16"],
         "default": "auto",
@@ -77,7 +84,6 @@ OPTIONS = {
 }
 WARM_UP = 0.1  # share of the iterations in which the rate of schedule "cosine" rises
 ROWS = 200  # of history.csv, when a training is long enough to choose
-ESTIMATE_AFTER = 20  # iterations of this start, before the time that is left is estimated
 SHOWN = 3  # readings beside the progress bar
 
 
@@ -104,81 +110,6 @@ class Data:
     images: np.ndarray
     labels: np.ndarray | None = None
     unseen: np.ndarray | None = None
-
-
-@dataclass
-class Course:
-    """How a training went so far, over all its starts; kept with every checkpoint.
-
-    Attributes:
-        iteration: how many are done.
-        history: the rows of history.csv.
-        status: "ok", "diverged" or "collapsed"; at the end also "unstable".
-        reason: why the status is not ok.
-        starts: how often it was started, but for starts that ended before their first checkpoint.
-        seconds: time in the loop, without what was lost when it was killed.
-        memory: highest resident memory of any of its processes, bytes.
-        gpu_memory: highest memory on the GPU, bytes.
-    """
-
-    iteration: int = 0
-    history: list[dict[str, float]] = field(default_factory=list)
-    status: str = "ok"
-    reason: str = ""
-    starts: int = 0
-    seconds: float = 0.0
-    memory: int = 0
-    gpu_memory: int = 0
-
-    def start(self) -> None:
-        """Start the clocks."""
-        self.starts += 1
-        self._start_clock = self._clock = self._read_clock = time.perf_counter()
-        self._first = self._read_iteration = self.iteration
-        self._warned: list[str] = []  # each start has a log of its own
-
-    def read(self, measures: Mapping[str, float], rate: float, batch: int, readings: Mapping[str, Mapping]) -> None:
-        """Append a row of history.csv, judge it, and warn of what is out of its healthy range, once each."""
-        now = time.perf_counter()
-        speed = (self.iteration - self._read_iteration) * batch / (now - self._read_clock)
-        self._read_clock, self._read_iteration = now, self.iteration
-        self.history.append(
-            {"iteration": self.iteration, "learning_rate": rate, **measures, "images_per_second": speed}
-        )
-        self.status, self.reason = judge(self.history, readings)
-        if self.status != "ok":
-            log.warning("%s: %s", self.status, self.reason)
-        symptoms.warn(self.history, readings, self._warned)
-
-    def end(self, readings: Mapping[str, Mapping]) -> None:
-        """Judge a training that went to its end: whether it held."""
-        if self.status == "ok":
-            self.status, self.reason = held(self.history, readings)
-            if self.status != "ok":
-                log.warning("%s: %s", self.status, self.reason)
-
-    def estimate(self, iterations: int) -> None:
-        """Log once, after the first iterations of this start, how long the rest will take."""
-        done = self.iteration - self._first
-        if done == ESTIMATE_AFTER and self.iteration < iterations:
-            if torch.cuda.is_initialized():
-                torch.cuda.synchronize()  # what was launched is not yet done
-            pace = (time.perf_counter() - self._start_clock) / done
-            log.info(
-                "%.2f iterations/s: about %s left", 1 / pace, progress.duration(pace * (iterations - self.iteration))
-            )
-
-    def record(self) -> dict[str, Any]:
-        """All of it, with the costs up to now."""
-        now = time.perf_counter()
-        self.seconds += now - self._clock
-        self._clock = now
-        # Linux counts in kB, macOS in bytes.
-        unit = 1 if sys.platform == "darwin" else 1024
-        self.memory = max(self.memory, unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
-        if torch.cuda.is_initialized():
-            self.gpu_memory = max(self.gpu_memory, torch.cuda.max_memory_allocated())
-        return asdict(self)
 
 
 def learning_rate(iteration: int, options: Mapping[str, Any]) -> float:
@@ -233,8 +164,10 @@ def train(
     unseen = None if data.unseen is None else to_unit_range(torch.from_numpy(data.unseen).to(setup.device))
     batches = Batches(images, labels, batch, setup.seed)
     method, step = capture.prepare(lambda: make(kind, setup), *batches[1])
+    average = Average(kind, setup, options["average"]) if options["average"] else None
+    result = average.method if average else method  # what is read and published
     checkpoints.belong_to(precision=_name(method.dtype))
-    course = _resume(method, checkpoints)
+    course = _resume(method, average, checkpoints)
     with checkpoints:
         board = progress.board(tensorboard, course.iteration)  # it hides what an earlier start showed
         for path in vars(files).values():
@@ -254,13 +187,15 @@ def train(
             method.set_learning_rate(rate)
             method.progress.fill_((iteration - 1) / iterations)
             terms = step(*batches[iteration])
+            if average:
+                average.follow(method, iteration)
 
             course.iteration = iteration
             # Reading waits for the device, so it is rare.
             if iteration % -(-iterations // ROWS) == 0 or iteration == iterations:
                 measures = method.readings(terms)
                 if unseen is not None:
-                    measures |= {"reconstruction_error": reconstruction_error(method, unseen)}
+                    measures |= {"reconstruction_error": reconstruction_error(result, unseen)}
                 course.read(values(measures), rate, batch, readings)
                 row = course.history[-1]
                 bar.set_postfix({name: f"{row[name]:.3g}" for name in [*readings][:SHOWN]}, refresh=False)
@@ -270,26 +205,32 @@ def train(
                 if course.status != "ok":
                     break
             course.estimate(iterations)
-            checkpoints.keep(iteration, lambda: (method.state(), course.record()))
+            checkpoints.keep(iteration, lambda: (_state(method, average), course.record()))
         bar.close()
         board.close()
-        checkpoints.finish(course.iteration, lambda: (method.state(), course.record()))
+        checkpoints.finish(course.iteration, lambda: (_state(method, average), course.record()))
         course.end(readings)
         course.record()
-        _publish(method, course, files, checkpoints)
+        _publish(result, course, files, checkpoints)
 
 
 def _name(dtype: torch.dtype) -> str:
     return "bf16" if dtype == torch.bfloat16 else "fp32"
 
 
-def _resume(method: Method, checkpoints: Checkpoints) -> Course:
-    """Bring the method to the newest checkpoint, if there is one."""
+def _state(method: Method, average: Average | None) -> dict[str, torch.Tensor]:
+    return method.state() | (average.state() if average else {})
+
+
+def _resume(method: Method, average: Average | None, checkpoints: Checkpoints) -> Course:
+    """Bring the method and its average to the newest checkpoint, if there is one."""
     saved = checkpoints.newest()
     if saved is None:
         return Course()
     tensors, record = saved
     method.restore(tensors)
+    if average:
+        average.restore(tensors)
     course = Course(**{key: record[key] for key in Course.__dataclass_fields__})
     log.info("going on from iteration %d", course.iteration)
     return course

@@ -1,7 +1,7 @@
 """Pictures found again: g(e(x)) of a method that is trained, or has been, and how far they are from x."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from visrec.training.method import Method
 
@@ -10,21 +10,16 @@ IMAGES = 64  # of val, whose reconstruction error is read during training
 
 @torch.no_grad()
 def reconstruct(method: Method, images: Tensor) -> Tensor:
-    """Reconstructions float32 (B, 3, S, S) of images float32 (B, 3, S, S) in [-1, 1].
+    """Reconstructions float32 (B, 3, S, S) of images float32 (B, 3, S, S) in [-1, 1], one by one.
 
-    As in the AGE authors' code, the encoder's batch norm takes the statistics of these images; all else is in
-    evaluation mode. Nothing of the method changes: modes and running statistics are put back.
+    All is in evaluation mode, so what becomes of a picture does not depend on those beside it. (The AGE authors' code
+    gives the encoder's batch norm the statistics of the images at hand.) Nothing of the method changes.
     """
     training = method.training
-    norms = [module for module in method.encoder.modules() if isinstance(module, nn.BatchNorm2d)]
     method.eval()
-    for norm in norms:
-        norm.training, norm.track_running_stats = True, False
     try:
         return method.decode(method.run(method.encoder, images))
     finally:
-        for norm in norms:
-            norm.track_running_stats = True
         method.train(training)
 
 
