@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from visrec.training.method import Method, Setup, make
 
@@ -37,16 +38,16 @@ class Average:
     @torch.no_grad()
     def follow(self, method: Method, iteration: int) -> None:
         """Take the weights after an iteration, from 1, into account. Counts of batches are copied."""
-        share = 1 - min(self.decay, iteration / (iteration + WARM_UP))
-        for average, now in zip(self._tensors().values(), method.state_dict().values(), strict=True):
-            if average.is_floating_point():
-                average.lerp_(now, share)
-            else:
-                average.copy_(now)
+        averages, weights = self.method.state_dict(), method.state_dict()
+        moving = [name for name, tensor in averages.items() if tensor.is_floating_point()]
+        lerp = get_ema_multi_avg_fn(min(self.decay, iteration / (iteration + WARM_UP)))  # all at once on a GPU
+        lerp([averages[name] for name in moving], [weights[name] for name in moving], None)
+        for name in averages.keys() - moving:
+            averages[name].copy_(weights[name])
 
     def state(self) -> dict[str, Tensor]:
         """What a training that goes on needs of it; copies, on the CPU."""
-        return {STATE + name: tensor.detach().to("cpu", copy=True) for name, tensor in self._tensors().items()}
+        return {STATE + name: tensor.detach().to("cpu", copy=True) for name, tensor in self.method.state_dict().items()}
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
         """Become what `state` described.
@@ -55,8 +56,5 @@ class Average:
             KeyError: a tensor is missing.
         """
         with torch.no_grad():
-            for name, tensor in self._tensors().items():
+            for name, tensor in self.method.state_dict().items():
                 tensor.copy_(state[STATE + name])
-
-    def _tensors(self) -> dict[str, Tensor]:
-        return self.method.state_dict()
