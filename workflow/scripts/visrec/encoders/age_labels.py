@@ -2,9 +2,12 @@
 
 The game is AGE's (`visrec.encoders.age`), and the encoder is also to tell the classes apart, by a linear head:
 
-    L_E(psi, W, b) = KL(e(x)) - R(KL(e(g(z)))) + mu_x * D_x(g(e(x)), x) + gamma * cross-entropy(s W e(x) + b)
+    L_E(psi, W, b) = KL(e(x)) - R(KL(e(g(z)))) + mu_x * D_x(g(e(x)), x)
+                     + gamma / B * sum over labelled images of cross-entropy(s W e(x) + b)
 
-of the labelled images, with s = sqrt(M) as in `supervised`. The generator's loss is AGE's.
+with s = sqrt(M) as in `supervised`. The generator's loss is AGE's. The sum is divided by B, the
+whole batch: in a mean over its labelled images, of which there may be one, that one would weigh as much as all others
+in the rest of the loss, and the game was seen to begin hundreds of iterations later (docs/results.md).
 """
 
 import math
@@ -27,7 +30,7 @@ OPTIONS = {
             "type": "number",
             "minimum": 0,
             "default": 1,
-            "description": "Weight of the cross-entropy in the encoder's loss.",
+            "description": "Weight of a labelled image's cross-entropy in the encoder's loss.",
         },
     },
 }
@@ -54,8 +57,9 @@ class Training(age.Training):
         """L_E and what it is made of; images without a label do not count in the cross-entropy."""
         terms = super().encoder_terms(real, labels)
         cross_entropy, accuracy = classification(self.classifier(self.scale * terms["e_real"]), labels)
+        labelled = (labels >= 0).float().mean()
         return terms | {
-            "loss_encoder": terms["loss_encoder"] + self.options["gamma"] * cross_entropy,
+            "loss_encoder": terms["loss_encoder"] + self.options["gamma"] * labelled * cross_entropy,
             "cross_entropy": cross_entropy,
             "accuracy": accuracy,
         }
