@@ -13,7 +13,8 @@ from visrec.errors import UserError
 from visrec.jobs.processes import processes
 
 JOB = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it for what it runs in the background
 from visrec.jobs.job import job
 with job(sys.argv[1], 2):
     from visrec.jobs.processes import processes
