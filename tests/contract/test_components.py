@@ -291,6 +291,24 @@ def test_training_with_labels_needs_some_and_says_so(name, images, tmp_path, lab
         train(spec, tmp_path / "others.h5", tmp_path)
 
 
+@pytest.mark.parametrize("name", [name for name in TRAINED if sees_labels(name)])
+def test_pictures_without_a_label_teach_unless_it_is_declared_that_they_do_not(name, images, tmp_path):
+    """Half of the training pictures have no label, and in a second training they are other pictures."""
+    spec = trials.make(CONFIG, "digits", 32, name, small_options(name), 0).spec("train")
+    for turned in (False, True):
+        splits = {}
+        for split in SPLITS:
+            part = read_images(images, split)
+            hidden = np.arange(len(part.ids)) % 8 >= 4
+            pixels = np.where(hidden[:, None, None, None] & turned, 255 - part.images, part.images)
+            splits[split] = ImageSource([pixels], np.where(hidden, -1, part.labels), part.ids)
+        write_images(tmp_path / f"{turned}.h5", ImageSet(splits, "abcd", "", ""), 32)
+        train(spec, tmp_path / f"{turned}.h5", tmp_path / str(turned))
+    one, two = (safetensors.torch.load_file(tmp_path / turned / "model.safetensors") for turned in ("False", "True"))
+    same = all(torch.equal(tensor, two[key]) for key, tensor in one.items())
+    assert same != registry.declared("encoders", name).get("UNLABELLED", True)
+
+
 @pytest.mark.parametrize("name", TRAINED)
 def test_what_an_encoder_draws_is_what_its_method_can_make(name, images, folder_of, tmp_path):
     pictures = registry.declared("encoders", name).get("PICTURES", [])

@@ -88,6 +88,8 @@ def train(
 ) -> None:
     """Train a network on the training images; on their labels only if its file declares LABELS.
 
+    Of a method to which images without a label say nothing (UNLABELLED), the labelled ones are all that it sees.
+
     Of methods that draw reconstructions, the error on some val images is read while they train; nothing follows it.
 
     Killed and started again, it goes on from its newest checkpoint.
@@ -128,13 +130,16 @@ def train(
     if "reconstructions" in declared.get("PICTURES", ()) and info.counts["val"]:
         val = read_images(images, "val")
         unseen = val.images[np.sort(first_by_digest(val.ids, reconstruction.IMAGES))]
-    seen = None
+    shown, seen = pictures.images, None
     if declared.get("LABELS"):
         seen = labels.shown(pictures.labels, pictures.ids, spec.options["label_share"], spec.seed)
+        if not declared.get("UNLABELLED", True) and (seen < 0).any():
+            rows = labels.labelled(seen, spec.options["batch"])
+            shown, seen = shown[rows], seen[rows]
     loop.train(
         registry.load("encoders", spec.encoder).Training,
         models.setup(spec, info, device),
-        loop.Data(pictures.images, seen, unseen),
+        loop.Data(shown, seen, unseen),
         declared["READINGS"],
         loop.TrainingFiles(**files),
         Checkpoints(resume.folder, identity, resume.iterations, resume.minutes),

@@ -27,6 +27,7 @@ STAGE = "train"
 SIZES = [32, 64]
 ATLAS = True
 LABELS = True
+UNLABELLED = False
 HEADLINE = ["loss"]
 OPTIONS_OF = {"train": ["any_body", "labels", "training"], "embed": ["stack"]}
 OPTIONS = {

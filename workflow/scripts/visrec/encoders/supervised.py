@@ -1,6 +1,6 @@
 """Supervised: a linear classifier on the encoder's output, trained with labels. What labels can do on this body.
 
-    logits = s W e(x) + b,    loss = cross-entropy of the labelled images
+    logits = s W e(x) + b,    loss = cross-entropy
 
 e(x) is on the unit sphere; s = sqrt(M) gives its components the size of a standard Gaussian's.
 """
@@ -20,6 +20,7 @@ STAGE = "train"
 SIZES = [32, 64]
 ATLAS = True
 LABELS = True
+UNLABELLED = False
 OPTIONS_OF = {"train": ["any_body", "labels", "training"], "embed": ["stack"]}
 OPTIONS = {
     "train": {
@@ -54,7 +55,7 @@ class Training(Method):
         return {"all": self.adam(self.encoder, self.classifier)}
 
     def step(self, images: Tensor, labels: Tensor | None) -> dict[str, Tensor]:
-        """One update; images without a label do not count."""
+        """One update."""
         flipped = torch.rand(len(images), generator=self.random, device=self.device) < self.options["flip"]
         loss, accuracy = classification(self.run(self.classify, flip(images, flipped)), labels)
         self.update("all", loss)
