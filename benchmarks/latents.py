@@ -1,12 +1,12 @@
 """What limits reconstructions, the encoder or the generator?
 
 For pictures of val, which no training saw: how far is g(z) from x in the mean absolute difference, in [-1, 1], at
-z = e(x), and at the best z that Adam finds on the sphere, starting there? Of trials whose latents are on it, as AGE's.
-e(x) is with the statistics of the encoder's batch norm that training left, with those of the pictures at hand, and with
-those of all training pictures.
+z = e(x), and where Adam ends that goes down this error on the sphere, starting there? Of trials whose latents are on
+it, as AGE's. e(x) is with the statistics of the encoder's batch norm that training left (running), with those of the
+pictures at hand, and with those of all training pictures (re-estimated).
 
     .venv/bin/python benchmarks/latents.py --configfile config/cifar10_jpeg_lengths.yaml \
-        'age/lambda_z~1000+mu_x~10+iterations~5000+seed~0'
+        'cifar10_jpeg/32px/age/lambda_z~1000+mu_x~10+iterations~5000+seed~0'
 """
 
 import argparse
@@ -20,6 +20,7 @@ from torch import Tensor
 from visrec.data.images import ImageFile, read_image_info
 from visrec.experiment import trials
 from visrec.experiment.config import check
+from visrec.experiment.trials import Trial
 from visrec.networks.bodies import unit
 from visrec.networks.stack import reestimate_batchnorm, to_unit_range
 from visrec.scoring.queries import first_by_digest
@@ -28,6 +29,7 @@ from visrec.training.method import Method
 
 RATE = 0.01
 AT_HAND = 64  # pictures whose statistics the encoder's batch norm takes, where it takes those at hand
+FEW = 10  # steps after which the search is looked at, too
 
 
 def error_at(method: Method, latents: Tensor, images: Tensor) -> Tensor:
@@ -36,57 +38,72 @@ def error_at(method: Method, latents: Tensor, images: Tensor) -> Tensor:
 
 
 def searched(method: Method, latents: Tensor, images: Tensor, steps: int) -> dict[int, Tensor]:
-    """Latents on the sphere (B, M) after 10 and after all steps of Adam down the error, each picture for itself."""
+    """Latents on the sphere (B, M) after FEW and after all steps of Adam down the error, each picture for itself."""
     free = latents.clone().requires_grad_()
     adam, found = torch.optim.Adam([free], lr=RATE), {}
     for step in range(1, steps + 1):
         adam.zero_grad()
         (len(images) * error_at(method, unit(free), images)).backward(inputs=[free])
         adam.step()
-        if step in (10, steps):
+        if step in (FEW, steps):
             found[step] = unit(free.detach())
     return found
+
+
+def row(results: Path, trial: Trial, count: int, steps: int) -> list[float]:
+    """Errors at the three e(x) and at the two searched z, and the mean cosine of the last z and the last e(x).
+
+    Raises:
+        ValueError: latents are not on the sphere.
+    """
+    images = results / f"{trial.dataset}/{trial.size}px/images.h5"
+    source, info = ImageFile(images), read_image_info(images)
+    method = models.load(trial.spec("train"), results / trial.folder / "model.safetensors", info, torch.device("cpu"))
+    pictures = to_unit_range(torch.from_numpy(source.images("val")[first_by_digest(source.ids("val"), count)]))
+    with torch.no_grad():
+        running = method.encoder(pictures)
+        if not torch.allclose(running.norm(dim=1), torch.ones(()), atol=1e-3):
+            raise ValueError(f"{trial.folder}: its latents are not on the sphere")
+        method.encoder.train()
+        at_hand = torch.cat([method.encoder(batch) for batch in pictures.split(AT_HAND)])
+        reestimate_batchnorm(method.encoder, torch.from_numpy(source.images("train")))
+        start = method.encoder(pictures)
+    found = searched(method, start, pictures, steps)
+    with torch.no_grad():
+        errors = [error_at(method, latents, pictures) for latents in (running, at_hand, start, *found.values())]
+    return [*map(float, errors), float((found[steps] * start).sum(dim=1).mean())]
 
 
 def main() -> None:
     """Print a table of errors."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("trials", nargs="+", help="ENCODER/TRIAL, a trained one of the config")
+    parser.add_argument("trials", nargs="+", help="folders of trained trials, DATASET/SIZEpx/ENCODER/TRIAL")
     parser.add_argument("--configfile", type=Path, required=True)
     parser.add_argument("--images", type=int, default=640)
-    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     config = yaml.safe_load(arguments.configfile.read_text())
     config |= check(config)
-    known = {f"{trial.encoder}/{trial.name}": trial for trial in trials.grid(config)}
-    print(machine())
-    print(
-        "| trial | e(x), running | e(x), at hand | e(x), re-estimated | z, 10 steps | z, all steps | cosine of both |"
-    )
-    print("|---|---|---|---|---|---|---|")
+    known = {
+        trial.folder: trial for trial in trials.grid(config) if "reconstructions" in trial.declared.get("PICTURES", ())
+    }
     for name in arguments.trials:
         if name not in known:
-            parser.error(f"{name}: is no trial of {arguments.configfile}; it has {', '.join(known)}")
-        trial = known[name]
-        folder = Path("results") / config["experiment"] / trial.dataset / f"{trial.size}px"
-        source, info = ImageFile(folder / "images.h5"), read_image_info(folder / "images.h5")
-        method = models.load(trial.spec("train"), folder / name / "model.safetensors", info, torch.device("cpu"))
-        rows = first_by_digest(source.ids("val"), arguments.images)
-        pictures = to_unit_range(torch.from_numpy(source.images("val")[rows]))
-        with torch.no_grad():
-            errors = [error_at(method, method.encoder(pictures), pictures)]
-            method.encoder.train()
-            at_hand = torch.cat([method.encoder(batch) for batch in pictures.split(AT_HAND)])
-            errors.append(error_at(method, at_hand, pictures))
-            reestimate_batchnorm(method.encoder, torch.from_numpy(source.images("train")))
-            start = method.encoder(pictures)
-            errors.append(error_at(method, start, pictures))
-        found = searched(method, start, pictures, arguments.steps)
-        with torch.no_grad():
-            errors += [error_at(method, latents, pictures) for latents in found.values()]
-        cosine = (found[arguments.steps] * start).sum(dim=1).mean()
+            parser.error(f"{name}: is no trial of {arguments.configfile} that reconstructs; it has {', '.join(known)}")
+    if arguments.steps <= FEW:
+        parser.error(f"--steps {arguments.steps}: take more than {FEW}")
+    print(machine())
+    last = f"z, {arguments.steps} steps"
+    print(f"| trial | running | at hand | re-estimated | z, {FEW} steps | {last} | cosine of this z and e(x) |")
+    print("|---|---|---|---|---|---|---|")
+    for name in arguments.trials:
+        try:
+            found = row(Path("results") / config["experiment"], known[name], arguments.images, arguments.steps)
+        except ValueError as error:
+            parser.error(str(error))
+        *errors, cosine = found
         print("|", " | ".join([f"`{name}`", *(f"{error:.3f}" for error in errors), f"{cosine:.2f}"]), "|", flush=True)
 
 

@@ -309,6 +309,18 @@ def test_pictures_without_a_label_teach_unless_it_is_declared_that_they_do_not(n
     assert same != registry.declared("encoders", name).get("UNLABELLED", True)
 
 
+@pytest.mark.parametrize(
+    "name", [name for name in TRAINED if not registry.declared("encoders", name).get("UNLABELLED", True)]
+)
+def test_a_batch_is_of_all_labelled_pictures_where_there_are_fewer(name, images, tmp_path, caplog):
+    spec = trials.make(CONFIG, "digits", 32, name, small_options(name) | {"label_share": 0.2}, 0).spec("train")
+    with caplog.at_level("INFO"):
+        train(spec, images, tmp_path)
+    assert spec.options["batch"] == 8
+    assert "training on 4 images" in caplog.text  # one of the six of each class
+    assert json.loads((tmp_path / "status.json").read_text())["iterations"] == 2
+
+
 @pytest.mark.parametrize("name", TRAINED)
 def test_what_an_encoder_draws_is_what_its_method_can_make(name, images, folder_of, tmp_path):
     pictures = registry.declared("encoders", name).get("PICTURES", [])

@@ -20,6 +20,7 @@ rule train:
         # Declared by the encoder and read without import, so no part of its code's fingerprint.
         limits=lambda wildcards: registry.limits(wildcards.encoder),
         labels=lambda wildcards: registry.declared("encoders", wildcards.encoder).get("LABELS", False),
+        unlabelled=lambda wildcards: registry.declared("encoders", wildcards.encoder).get("UNLABELLED", True),
         # No output: Snakemake deletes the outputs of a job that failed.
         checkpoints=f"{TRIAL}/checkpoints",
         tensorboard=f"{RESULTS}/tensorboard{BELOW}",

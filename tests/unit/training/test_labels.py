@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from visrec.training.labels import labelled, shown
+from visrec.training.labels import shown
 
 LABELS = np.array([0] * 40 + [1] * 11 + [2] * 2 + [-1] * 5)
 IDS = np.array([f"picture{row}" for row in range(len(LABELS))])
@@ -26,10 +26,3 @@ def test_a_smaller_share_is_part_of_a_larger_one_and_the_order_does_not_matter()
 
 def test_another_seed_shows_others():
     assert (shown(LABELS, IDS, 0.1, 0) != shown(LABELS, IDS, 0.1, 1)).any()
-
-
-@pytest.mark.parametrize("batch, times", [(1, 1), (3, 1), (4, 2), (7, 3)])
-def test_labelled_rows_come_as_often_as_it_takes_to_fill_a_batch(batch, times):
-    rows = labelled(np.array([-1, 2, 0, -1, -1, 1]), batch)
-    assert rows.tolist() == [row for row in (1, 2, 5) for _ in range(times)]
-    assert len(rows) >= batch

@@ -88,7 +88,8 @@ def train(
 ) -> None:
     """Train a network on the training images; on their labels only if its file declares LABELS.
 
-    Of a method to which images without a label say nothing (UNLABELLED), the labelled ones are all that it sees.
+    Of a method to which images without a label say nothing (UNLABELLED), the labelled ones are all that it sees; a
+    batch is all of them where there are fewer.
 
     Of methods that draw reconstructions, the error on some val images is read while they train; nothing follows it.
 
@@ -119,6 +120,7 @@ def train(
         "code": resume.code,
         "device": device.type,
         "labels": declared.get("LABELS", False),
+        "unlabelled": declared.get("UNLABELLED", True),
         "limits": registry.limits(spec.encoder),
     }
     pictures = read_images(images, "train")
@@ -130,16 +132,16 @@ def train(
     if "reconstructions" in declared.get("PICTURES", ()) and info.counts["val"]:
         val = read_images(images, "val")
         unseen = val.images[np.sort(first_by_digest(val.ids, reconstruction.IMAGES))]
-    shown, seen = pictures.images, None
+    used, known = pictures.images, None
     if declared.get("LABELS"):
-        seen = labels.shown(pictures.labels, pictures.ids, spec.options["label_share"], spec.seed)
-        if not declared.get("UNLABELLED", True) and (seen < 0).any():
-            rows = labels.labelled(seen, spec.options["batch"])
-            shown, seen = shown[rows], seen[rows]
+        known = labels.shown(pictures.labels, pictures.ids, spec.options["label_share"], spec.seed)
+        if not declared.get("UNLABELLED", True) and (known < 0).any():
+            used, known = used[known >= 0], known[known >= 0]
+            spec = spec._replace(options={**spec.options, "batch": min(spec.options["batch"], len(used))})
     loop.train(
         registry.load("encoders", spec.encoder).Training,
         models.setup(spec, info, device),
-        loop.Data(shown, seen, unseen),
+        loop.Data(used, known, unseen),
         declared["READINGS"],
         loop.TrainingFiles(**files),
         Checkpoints(resume.folder, identity, resume.iterations, resume.minutes),

@@ -79,7 +79,7 @@ class Training(Method):
         return {"all": self.adam(self.encoder)}
 
     def step(self, images: Tensor, labels: Tensor | None) -> dict[str, Tensor]:
-        """One update; images without a label are in no pair."""
+        """One update."""
         flipped = torch.rand(len(images), generator=self.random, device=self.device) < self.options["flip"]
         outputs = self.run(self.encoder, flip(images, flipped))
         # Its gradient is 0 where a distance is, and without products of matrices small distances are exact.

@@ -41,20 +41,6 @@ def shown(labels: np.ndarray, ids: np.ndarray, share: float, seed: int) -> np.nd
     return found
 
 
-def labelled(labels: np.ndarray, batch: int) -> np.ndarray:
-    """Rows of the pictures that have a label, ascending; all of them as often as it takes to fill a batch.
-
-    Args:
-        labels: int64 (N,), -1 = none, at least one of them another.
-        batch: B.
-
-    Returns:
-        int64 (R,), R at least B.
-    """
-    rows = np.flatnonzero(labels >= 0)
-    return np.repeat(rows, -(-batch // len(rows)))
-
-
 def classification(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """Cross-entropy and accuracy, both means over the labelled pictures of a batch; 0 where there are none.
 
