@@ -5,7 +5,7 @@ z = e(x), and where Adam ends that goes down this error on the sphere, starting 
 it, as AGE's. e(x) is with the statistics of the encoder's batch norm that training left (running), with those of the
 pictures at hand, and with those of all training pictures (re-estimated).
 
-    .venv/bin/python benchmarks/latents.py --configfile config/cifar10_jpeg_lengths.yaml \
+    .venv/bin/python studies/latents.py --configfile config/cifar10_jpeg_lengths.yaml \
         'cifar10_jpeg/32px/age/lambda_z~1000+mu_x~10+iterations~5000+seed~0'
 """
 
@@ -14,7 +14,6 @@ from pathlib import Path
 
 import torch
 import yaml
-from table import machine
 from torch import Tensor
 
 from visrec.data.images import ImageFile, read_image_info
@@ -94,7 +93,6 @@ def main() -> None:
             parser.error(f"{name}: is no trial of {arguments.configfile} that reconstructs; it has {', '.join(known)}")
     if arguments.steps <= FEW:
         parser.error(f"--steps {arguments.steps}: take more than {FEW}")
-    print(machine())
     last = f"z, {arguments.steps} steps"
     print(f"| trial | running | at hand | re-estimated | z, {FEW} steps | {last} | cosine of this z and e(x) |")
     print("|---|---|---|---|---|---|---|")
