@@ -1,12 +1,12 @@
 """The table of `make bench` is made of figures, and every benchmark offers some."""
 
 import ast
-import importlib.util
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from script_fixture import load_script
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 NAMES = sorted(path.stem for path in BENCHMARKS.glob("*.py") if path.stem not in ("all", "table"))
@@ -14,10 +14,7 @@ NAMES = sorted(path.stem for path in BENCHMARKS.glob("*.py") if path.stem not in
 
 @pytest.fixture(scope="module")
 def table():
-    spec = importlib.util.spec_from_file_location("benchmarks_table", BENCHMARKS / "table.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script(BENCHMARKS / "table.py")
 
 
 def test_rows_have_value_goal_peer_and_ratio(table):

@@ -318,6 +318,7 @@ def test_a_batch_is_of_all_labelled_pictures_where_there_are_fewer(name, images,
         train(spec, images, tmp_path)
     assert spec.options["batch"] == 8
     assert "training on 4 images" in caplog.text  # one of the six of each class
+    assert "batches of 4 in the place of 8" in caplog.text
     assert json.loads((tmp_path / "status.json").read_text())["iterations"] == 2
 
 

@@ -1,6 +1,5 @@
 """Studies are scripts behind single numbers of docs/results.md; they find what they say that they look for."""
 
-import importlib.util
 import subprocess
 import sys
 from pathlib import Path
@@ -8,20 +7,14 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from script_fixture import load_script
 
 STUDIES = Path(__file__).parents[2] / "studies"
 
 
-@pytest.fixture(scope="module")
-def latents():
-    spec = importlib.util.spec_from_file_location("studies_latents", STUDIES / "latents.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_the_search_for_latents_ends_at_the_best_on_the_sphere(latents):
+def test_the_search_for_latents_ends_at_the_best_on_the_sphere():
     """Pictures are latents themselves, so the best of a picture on the sphere is the picture."""
+    latents = load_script(STUDIES / "latents.py")
     generator = torch.Generator().manual_seed(0)
     best = latents.unit(torch.randn(5, 3, generator=generator))
     start = latents.unit(best + 0.3 * torch.randn(5, 3, generator=generator))
@@ -34,7 +27,7 @@ def test_the_search_for_latents_ends_at_the_best_on_the_sphere(latents):
     assert errors[2] < 0.005
 
 
-def test_a_trial_that_is_not_in_the_config_is_one_line(latents, tmp_path):
+def test_a_trial_that_is_not_in_the_config_is_one_line(tmp_path):
     config = Path(__file__).parents[2] / "config/config.yaml"
     command = [sys.executable, STUDIES / "latents.py", "--configfile", config, "nothing"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)

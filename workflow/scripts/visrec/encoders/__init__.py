@@ -137,7 +137,11 @@ def train(
         known = labels.shown(pictures.labels, pictures.ids, spec.options["label_share"], spec.seed)
         if not declared.get("UNLABELLED", True) and (known < 0).any():
             used, known = used[known >= 0], known[known >= 0]
-            spec = spec._replace(options={**spec.options, "batch": min(spec.options["batch"], len(used))})
+            if len(used) < spec.options["batch"]:
+                log.info(
+                    "batches of %d in the place of %d: no more images are labelled", len(used), spec.options["batch"]
+                )
+                spec = spec._replace(options={**spec.options, "batch": len(used)})
     loop.train(
         registry.load("encoders", spec.encoder).Training,
         models.setup(spec, info, device),
