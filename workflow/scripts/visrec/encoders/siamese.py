@@ -1,7 +1,7 @@
 """Siamese networks: with labels, pictures of a class come close to each other and those of others stay a margin apart.
 
 One network sees both pictures of a pair. With D the Euclidean distance of its outputs on the unit sphere (0 to 2) and m
-the margin, over all pairs of labelled pictures of a batch:
+the margin, over all pairs of a batch:
 
     contrastive    1/2 mean over pairs of one class of D^2  +  1/2 mean over other pairs of max(0, m - D)^2
     triplet        mean over pictures a of max(0, m + max_p D(a, p) - min_n D(a, n))
@@ -96,16 +96,14 @@ class Training(Method):
 
 
 def pairs(labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Which pictures are of one class, and which of two: bool (B, B) each; none with itself or without a label.
+    """Which pictures are of one class, and which of two: bool (B, B) each; none is paired with itself.
 
     Args:
-        labels: int64 (B,), -1 = none.
+        labels: int64 (B,); all have one, as the file says by UNLABELLED.
     """
-    labelled = labels >= 0
     equal = labels[:, None] == labels
     itself = torch.eye(len(labels), dtype=torch.bool, device=labels.device)
-    both = labelled[:, None] & labelled
-    return both & equal & ~itself, both & ~equal
+    return equal & ~itself, ~equal
 
 
 def mean_over(which: Tensor, values: Tensor) -> Tensor:

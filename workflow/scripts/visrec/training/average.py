@@ -47,14 +47,12 @@ class Average:
 
     def state(self) -> dict[str, Tensor]:
         """What a training that goes on needs of it; copies, on the CPU."""
-        return {STATE + name: tensor.detach().to("cpu", copy=True) for name, tensor in self.method.state_dict().items()}
+        return {STATE + name: tensor for name, tensor in self.method.state().items()}
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Become what `state` described.
+        """Become what `state` described; other tensors of a state are left aside.
 
         Raises:
             KeyError: a tensor is missing.
         """
-        with torch.no_grad():
-            for name, tensor in self.method.state_dict().items():
-                tensor.copy_(state[STATE + name])
+        self.method.restore({name.removeprefix(STATE): each for name, each in state.items() if name.startswith(STATE)})
