@@ -25,5 +25,10 @@ def test_features_are_scikit_learns_about_the_mean_of_train(images, tmp_path):
 
 
 def test_more_components_than_images_is_one_line(images, tmp_path):
-    with pytest.raises(UserError, match="pca: 21 components of 20 images with 48 values"):
-        pca.fit(images[:20], {"components": 21}, 0, tmp_path / "model.safetensors")
+    with pytest.raises(
+        UserError, match="pca: 20 components of 20 images with 48 values; set `components` to 19 or less"
+    ):
+        pca.fit(images[:20], {"components": 20}, 0, tmp_path / "model.safetensors")
+    pca.fit(images[:20], {"components": 19}, 0, tmp_path / "model.safetensors")
+    with pytest.raises(UserError, match="it needs two images"):
+        pca.fit(images[:1], {"components": 1}, 0, tmp_path / "model.safetensors")

@@ -110,11 +110,25 @@ def test_tokens_of_patches_are_averaged_without_the_class_token(pictures, weight
 
 
 def test_maps_with_channels_last_are_averaged_over_their_places():
-    maps = torch.arange(24.0).reshape(1, 2, 3, 4)
-    first = pretrained._averaged(SimpleNamespace(), "x", maps)
-    last = pretrained._averaged(SimpleNamespace(output_fmt="NHWC"), "x", maps)
-    assert first.tolist() == [[5.5, 17.5]]
-    assert last.tolist() == [[10, 11, 12, 13]]
+    """A module of a network may have them where the network has not."""
+    maps = torch.arange(8.0).reshape(1, 2, 2, 2)  # where all sides are alike, the network says which
+    assert pretrained._averaged(SimpleNamespace(), "x", maps).tolist() == [[1.5, 5.5]]
+    assert pretrained._averaged(SimpleNamespace(output_fmt="NHWC"), "x", maps).tolist() == [[3, 4]]
+    for network in (SimpleNamespace(), SimpleNamespace(output_fmt="NHWC")):
+        first = pretrained._averaged(network, "x", torch.arange(12.0).reshape(1, 3, 2, 2))
+        assert first.tolist() == [[1.5, 5.5, 9.5]]
+        last = pretrained._averaged(network, "x", torch.arange(12.0).reshape(1, 2, 2, 3))
+        assert last.tolist() == [[4.5, 5.5, 6.5]]
+    with pytest.raises(UserError, match="'x' gives no features"):
+        pretrained._averaged(SimpleNamespace(), "x", torch.zeros(1, 2, 3, 4))
+
+
+def test_tokens_before_the_class_token_joins_them_are_all_of_patches():
+    network = SimpleNamespace(num_prefix_tokens=1, patch_embed=SimpleNamespace(num_patches=3))
+    tokens = torch.arange(8.0).reshape(1, 4, 2)
+    assert pretrained._averaged(network, "x", tokens).tolist() == [[4, 5]]
+    assert pretrained._averaged(network, "x", tokens[:, 1:]).tolist() == [[4, 5]]
+    assert pretrained._averaged(network, "x", tokens[:, :3]).tolist() == [[2, 3]]
 
 
 def test_a_grey_picture_has_the_value_that_the_model_was_trained_with(monkeypatch):

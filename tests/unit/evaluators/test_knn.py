@@ -223,7 +223,19 @@ def test_a_protocol_with_more_neighbours_than_images_says_so():
     row = value(rows, "accuracy_weighted", "test", 200, protocol="dino", distance="cosine")
     assert row["status"] == knn.TOO_FEW
     assert np.isnan(row["value"])
+    assert row["chance"] is row["majority"] is None
     assert value(rows, "accuracy_weighted", "test", 20, protocol="dino", distance="cosine")["status"] == "ok"
+
+
+def test_a_protocol_may_have_as_many_neighbours_as_images():
+    """A query that is in the gallery itself finds one less."""
+    labels = {"train": np.arange(200) % 3, "val": np.arange(4) % 3, "test": np.arange(4) % 3}
+    rng = np.random.default_rng(0)
+    drawn = {split: rng.normal(size=(len(y), 2)) for split, y in labels.items()}
+    rows = run(make(drawn, labels), [1], distances=["cosine"])
+    rows = [row for row in rows if row["protocol"] in ("dino", "lightly") and row["k"] == 200]
+    assert {(row["split"], row["status"]) for row in rows} == {("test", "ok")}
+    assert all(0 < row["chance"] < 1 for row in rows)
 
 
 def test_ranking_metrics_equal_pytorch_metric_learnings(digits):
@@ -371,6 +383,10 @@ def test_some_training_images_ask_among_all_others(digits):
     right = train.labels[np.argsort(squared, axis=1)[:, :3]] == train.labels[first, None]
     row = value(rows, "precision", "train", 3)
     assert (row["value"], row["n"]) == (pytest.approx(right.mean(), abs=1e-12), 40)
+    counts = np.bincount(train.labels)
+    assert row["chance"] == pytest.approx(np.mean((counts[train.labels[first]] - 1) / (len(train.ids) - 1)))
+    commonest = [np.mean(train.labels[first] == one) for one in np.flatnonzero(counts == counts.max())]
+    assert value(rows, "accuracy", "train", 3)["majority"] == pytest.approx(np.mean(commonest))
     assert value(rows, "precision", "test", 3) == value(run(digits, [3]), "precision", "test", 3)
     assert value(run(digits, [3], train_queries=10**9), "precision", "train", 3)["n"] == len(train.ids)
 

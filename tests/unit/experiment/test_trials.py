@@ -200,6 +200,8 @@ def test_values_in_names(value, text):
 def test_a_value_above_what_is_allowed_is_refused():
     with pytest.raises(UserError, match=r"flip: '7' is outside what is allowed"):
         trials.parse(CONFIG, "digits", 32, "simclr", "flip~7+seed~0")
+    with pytest.raises(UserError, match=r"average: '1' is outside what is allowed"):
+        trials.parse(CONFIG, "digits", 32, "age", "lambda_z~1000+mu_x~10+average~1+seed~0")
 
 
 def test_what_rules_have_as_parameters_is_compared_by_snakemake():

@@ -144,6 +144,9 @@ def test_over_classes_by_hand():
 def test_majority_by_hand():
     assert chance.majority(np.array([5, 9, 1]), np.array([4, 1, 5])) == pytest.approx(0.1)
     assert chance.majority(np.array([9, 9, 1]), np.array([4, 1, 5])) == pytest.approx(0.25)  # either, at random
+    trains, scored = ([9, 1, 1], [1, 9, 1], [9, 9, 1]), np.array([4, 0, 5])
+    macro = [chance.majority(np.array(train), scored, "macro") for train in trains]
+    assert macro == [0.5, 0, 0.25]  # right for one of two classes; of a class that is not asked for; either, at random
 
 
 def test_self_counted_and_lift():

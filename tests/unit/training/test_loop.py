@@ -1,4 +1,5 @@
 import json
+import math
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,7 @@ from visrec.networks import bodies
 from visrec.networks.bodies import build
 from visrec.training import loop, readings
 from visrec.training.batches import Batches
+from visrec.training.course import Course
 from visrec.training.loop import learning_rate
 from visrec.training.method import Setup, make
 
@@ -118,6 +120,32 @@ def test_collapse_ends_training_with_its_status(tmp_path, monkeypatch):
     status = json.loads((tmp_path / "status.json").read_text())
     assert (status["status"], status["iterations"]) == ("collapsed", 3)
     assert status["reason"] == "variance_mean was below 2 from iteration 1 to 3"
+
+
+def test_weights_that_the_last_update_ruins_are_a_divergence(tmp_path, monkeypatch):
+    """The readings of an iteration are of before its update."""
+    step = Training.step
+
+    def ruined(self, *batch):
+        terms = step(self, *batch)
+        if self.progress > 0.6:
+            next(self.encoder.parameters()).data.fill_(math.inf)
+        return terms
+
+    monkeypatch.setattr(Training, "step", ruined)
+    run(tmp_path, iterations=3, average=0)
+    status = json.loads((tmp_path / "status.json").read_text())
+    assert (status["status"], status["iterations"], status["batch"]) == ("diverged", 3, 8)
+    assert status["reason"] == "encoder.blocks.0.0.weight is not finite after the last update"
+
+
+def test_going_on_with_other_threads_is_said(caplog):
+    course = Course(starts=1, threads=99, torch_version=torch.__version__)
+    course.start()
+    assert f"with 99 threads and torch {torch.__version__}, goes on with {torch.get_num_threads()}" in caplog.text
+    caplog.clear()
+    course.start()
+    assert caplog.text == ""
 
 
 def test_fewer_images_than_a_batch_is_one_line(tmp_path):

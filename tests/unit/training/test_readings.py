@@ -1,4 +1,9 @@
-from visrec.training.readings import held, judge
+import math
+
+import pytest
+import torch
+
+from visrec.training.readings import held, judge, spread
 
 READINGS = {
     "loss": {"title": "Loss"},
@@ -63,3 +68,10 @@ def test_one_odd_reading_is_not_unstable_and_few_readings_say_nothing():
     assert held(rows, RANGES) == ("ok", "")
     assert held(trained(*[(0.03, 2.5)] * 4), RANGES) == ("ok", "")  # 40 readings: a tenth is 4
     assert held(trained(*[(0.03, 2.5)] * 5), RANGES)[0] == "unstable"
+
+
+def test_spread_is_in_terms_of_real_images_and_a_number_where_these_are_all_alike():
+    fakes, real = torch.zeros(2, 3, 4, 4), torch.zeros(2, 3, 4, 4)
+    fakes[0], real[0] = 1, 2
+    assert spread(fakes, real).item() == pytest.approx(0.5)
+    assert math.isfinite(spread(fakes, torch.ones(2, 3, 4, 4)).item())

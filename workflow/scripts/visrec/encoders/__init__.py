@@ -267,7 +267,9 @@ def _batches(
     extract: Callable[[np.ndarray, np.ndarray], dict[str, np.ndarray]],
     spent: dict[str, float],
 ) -> Iterator[dict[str, np.ndarray]]:
+    began = time.perf_counter()
     images, ids = source.images(split), source.ids(split)
+    spent["seconds"] += time.perf_counter() - began
     with progress.bar(total=len(ids), desc=f"embedding {split}", unit="img") as bar:
         for start in range(0, len(ids), BATCH):
             part = slice(start, start + BATCH)

@@ -15,6 +15,7 @@ from visrec.encoders import _adversarial_losses as losses
 from visrec.networks.bodies import build
 from visrec.networks.critic import Critic
 from visrec.training.method import Method, Setup
+from visrec.training.readings import spread
 
 BETAS = (0.5, 0.999)
 
@@ -70,6 +71,6 @@ class PairGame(Method):
             "loss_pair": loss_pair,
             "probability_real": losses.probability(of_real),
             "probability_fake": losses.probability(of_fake),
-            "sample_spread": fake.std(dim=0).mean() / images.std(dim=0).mean(),
+            "sample_spread": spread(fake, images),
             "latent_spread": (output.var(dim=0, correction=0).sum() / z.square().sum(dim=1).mean()).sqrt(),
         }

@@ -22,6 +22,7 @@ from torch import Tensor
 from visrec.encoders import _age_losses as losses
 from visrec.networks.bodies import build, unit
 from visrec.training.method import Method, Setup
+from visrec.training.readings import spread
 
 TITLE = "adversarial generator-encoder network"
 STAGE = "train"
@@ -231,5 +232,5 @@ class Training(Method):
             "variance_max": latent * variance.max(),
             "fake_variance_mean": latent * losses.moments(terms["e_fake"])[1].mean(),
             "mean_norm": mean.norm(),
-            "sample_spread": terms["fake"].std(dim=0).mean() / terms["real"].std(dim=0).mean(),
+            "sample_spread": spread(terms["fake"], terms["real"]),
         }

@@ -1,8 +1,9 @@
 """BiGAN (Donahue et al., arXiv:1605.09782): an encoder that learns, in a generator's game, to invert the generator.
 
 The game and its losses are those of `visrec.encoders._pair_game`. The paper draws z uniformly from [-1, 1]^50; here
-encoder and generator are AGE's pair, so z is uniform on the unit sphere, where e(x) lies, too. The weight decay is the
-paper's 2.5e-5, but decoupled, as that of every encoder here.
+encoder and generator are AGE's pair, so z is uniform on the unit sphere, where e(x) lies, too. The paper's weight decay
+of 2.5e-5 is added to the gradient; decoupled, as that of every encoder here, it takes 0.03 % off the weights in a whole
+training. The authors' rate stays for half the training and then falls to a hundredth; here it stays.
 """
 
 import torch
@@ -18,7 +19,7 @@ ATLAS = True
 PICTURES = ["samples", "reconstructions"]
 OPTIONS_OF = {"train": ["body", "training"], "embed": ["stack"]}
 OPTIONS = {"train": {}}
-# The paper's rate and decay, and as many pictures as AGE's recipe has (117,150 batches of 64).
+# The paper's rate at its start, and its decay; as many pictures as AGE's recipe has (117,150 batches of 64).
 DEFAULTS = {
     "iterations": 58575,
     "batch": 128,

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from visrec.encoders import _adversarial_losses as losses
 from visrec.networks.bodies import build, unit
 from visrec.training.method import Method, Setup
+from visrec.training.readings import spread
 
 TITLE = "discriminator of a convolutional GAN"
 STAGE = "train"
@@ -88,5 +89,5 @@ class Training(Method):
             "loss_generator": loss_generator,
             "probability_real": losses.probability(of_real),
             "probability_fake": losses.probability(of_fake),
-            "sample_spread": fake.std(dim=0).mean() / images.std(dim=0).mean(),
+            "sample_spread": spread(fake, images),
         }

@@ -41,9 +41,11 @@ def fit(images: np.ndarray, options: Mapping[str, Any], seed: int, model: Path) 
     from sklearn.decomposition import PCA  # seconds: to embed needs none of it
 
     pixels = values(images)
-    if options["components"] > min(pixels.shape):
+    most = min(pixels.shape[0] - 1, pixels.shape[1])
+    if options["components"] > most:
         raise UserError(
-            f"pca: {options['components']} components of {pixels.shape[0]} images with {pixels.shape[1]} values"
+            f"pca: {options['components']} components of {pixels.shape[0]} images with {pixels.shape[1]} values; "
+            + (f"set `components` to {most} or less" if most else "it needs two images")
         )
     pca = PCA(options["components"], random_state=seed).fit(pixels)
     with atomic(model) as temporary:

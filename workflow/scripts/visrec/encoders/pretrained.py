@@ -287,14 +287,22 @@ def _features(network: Any, names: Sequence[str]) -> Callable[[Tensor], dict[str
 
 
 def _averaged(network: Any, name: str, output: Any) -> Tensor:
-    """(B, D) as it is; the mean of maps (B, D, H, W) over their places; of tokens (B, T, D) over those of patches."""
+    """(B, D) as it is; the mean of maps (B, D, H, W) over their places; of tokens (B, T, D) over those of patches.
+
+    A module's layout need not be the network's: maps are square, as pictures are, which says where the channels are;
+    and tokens that are as many as patches have none of a class among them.
+    """
     if isinstance(output, Tensor) and output.ndim == 2:
         return output
     if isinstance(output, Tensor) and output.ndim == 3:
-        return output[:, getattr(network, "num_prefix_tokens", 0) :].mean(dim=1)
+        patches = getattr(getattr(network, "patch_embed", None), "num_patches", None)
+        more = 0 if output.shape[1] == patches else getattr(network, "num_prefix_tokens", 0)
+        return output[:, more:].mean(dim=1)
     if isinstance(output, Tensor) and output.ndim == 4:
-        last = getattr(network, "output_fmt", "NCHW") == "NHWC"
-        return output.mean(dim=(1, 2) if last else (2, 3))
+        _, first, second, third = output.shape
+        last = getattr(network, "output_fmt", "NCHW") == "NHWC" if first == second == third else first == second
+        if last or second == third:
+            return output.mean(dim=(1, 2) if last else (2, 3))
     raise UserError(f"pretrained: `layers`: '{name}' gives no features (B, D), maps or tokens; name another module")
 
 

@@ -13,6 +13,9 @@ Nothing pushes pictures apart one by one: variance alone keeps all from becoming
 well, as in the paper's algorithm 1; its equation 5 says the sum. The authors' published code has half the variance
 term, 25/2.
 
+Both views go through the networks in one batch, so batch norm sees them together; in the paper's algorithm 1 each goes
+alone.
+
 The projections are made of the encoder's output by three linear layers with batch norm, which are not embedded. In the
 paper they are 8192 wide.
 """

@@ -87,9 +87,9 @@ def _rows(counts: Mapping[str, np.ndarray], control: bool) -> Iterator[Score]:
     for split in SPLITS:
         classes = len(counts["train"])
         about: dict[str, Any] = {"split": split, "features": "standardised", "chance": 1 / classes}
-        constant = majority(counts["train"], counts[split])
+        constant, macro = (majority(counts["train"], counts[split], average) for average in ("micro", "macro"))
         yield Score(metric="accuracy", majority=constant, **about)
-        yield Score(metric="accuracy", average="macro", majority=1 / np.count_nonzero(counts[split]), **about)
+        yield Score(metric="accuracy", average="macro", majority=macro, **about)
         if control and split == "test":
             yield Score(metric="accuracy_shuffled", majority=constant, **about)
             yield Score(metric="accuracy_shuffled_sd", split=split, features="standardised", n=SHUFFLES)

@@ -198,7 +198,7 @@ class _Scores:
     def _enter(self, measured: dict[Wanted, Measured], wanted: Sequence[Wanted], rows: np.ndarray, tile: Tile) -> None:
         """Enter the scores of the queries of a tile, which are some rows of the split."""
         classes, distance = len(self._embeddings.classes), DISTANCES[self.here.distance].of_squared
-        found = Retrieved(_some(self._own, rows), self._train, classes, tile.neighbours, tile.squared, distance)
+        found = Retrieved(some_of(self._own, rows), self._train, classes, tile.neighbours, tile.squared, distance)
         for each in wanted:
             here = found.at(each.temperature)
             score = each.metric.score(here, each.k)
@@ -229,7 +229,7 @@ class _Scores:
         return measured
 
 
-def _some(split: EmbeddingSplit, rows: slice | np.ndarray) -> EmbeddingSplit:
+def some_of(split: EmbeddingSplit, rows: slice | np.ndarray) -> EmbeddingSplit:
     """Some rows of a split."""
     attributes, identity = (None if part is None else part[rows] for part in (split.attributes, split.identity))
     return EmbeddingSplit(split.features[rows], split.labels[rows], split.ids[rows], attributes, identity)

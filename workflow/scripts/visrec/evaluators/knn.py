@@ -32,7 +32,7 @@ from visrec.data.embeddings import Embeddings
 from visrec.data.hdf5 import SPLITS
 from visrec.errors import UserError
 from visrec.evaluators import Score, class_counts
-from visrec.evaluators._retrieval import Measured, Pass, Request, Wanted, bases, measure
+from visrec.evaluators._retrieval import Measured, Pass, Request, Wanted, bases, measure, some_of
 from visrec.scoring import neighbours
 from visrec.scoring.chance import majority, self_counted
 from visrec.scoring.metrics import ATTRIBUTES, IDENTITY, METRICS, Metric
@@ -100,13 +100,15 @@ def evaluate(embeddings: Embeddings, options: Mapping[str, Any], seed: int, devi
     # Of one layer, blocks are raw features in another unit, and the output is all there is.
     of_layers = {name for name, each in TRANSFORMS.items() if each.weights}
     features = [each for each in options["features"] if len(embeddings.layers) != 1 or each not in of_layers]
-    rows = {here: _rows(here, embeddings, ks) for here in _passes(["raw", *features], ["l2", *options["distances"]])}
+    queries = {split: _queries(embeddings, split, options["train_queries"]) for split in SPLITS}
+    passes = _passes(["raw", *features], ["l2", *options["distances"]])
+    rows = {here: _rows(here, embeddings, queries[here.split], ks) for here in passes}
     if embeddings.status != "ok":
         return [replace(row.score, status=embeddings.status) for found in rows.values() for row in found]
     request = Request(
         embeddings,
         {here: [row.wanted for row in found if row.wanted is not None] for here, found in rows.items()},
-        {split: _queries(embeddings, split, options["train_queries"]) for split in SPLITS},
+        queries,
         device,
     )
     measured: dict[Pass, dict[Wanted, Measured]] = {}
@@ -130,7 +132,7 @@ def _queries(embeddings: Embeddings, split: str, train_queries: int) -> np.ndarr
 
 
 def lists(embeddings: Embeddings) -> tuple[np.ndarray, np.ndarray]:
-    """Ids str (q,) of some test images, the same for every encoder, and the rows of their 10 nearest, int64 (q, 10)."""
+    """Ids str (q,) of some test images, the same for every encoder, and their nearest rows, int64 (q, min(10, N))."""
     test, train = embeddings.splits["test"], embeddings.splits["train"]
     chosen = choose_queries(test.labels, test.ids, LISTED)
     k = min(LIST_K, len(train.ids))
@@ -170,11 +172,11 @@ class _Row:
         return replace(self.score, queries=found)
 
 
-def _rows(here: Pass, embeddings: Embeddings, ks: Sequence[int]) -> list[_Row]:
-    """What is scored in a pass, with what chance would give."""
-    asked = Asked(
-        embeddings.splits[here.split], embeddings.splits["train"], len(embeddings.classes), here.split == "train"
-    )
+def _rows(here: Pass, embeddings: Embeddings, queries: np.ndarray, ks: Sequence[int]) -> list[_Row]:
+    """What is scored in a pass, with what chance would give to these queries, rows of the split."""
+    split = embeddings.splits[here.split]
+    asking = split if len(queries) == len(split.ids) else some_of(split, queries)
+    asked = Asked(asking, embeddings.splits["train"], len(embeddings.classes), here.split == "train")
     found = []
     # In the order of the CSV: metrics that need the same stand together, by k.
     for needs, together in groupby(METRICS.values(), lambda metric: metric.needs):
@@ -220,8 +222,9 @@ def _of_protocols(here: Pass, asked: Asked) -> Iterator[_Row]:
             continue
         for metric in (METRICS[each] for each in protocol.metrics):
             for k in protocol.k if metric.per_k else (None,):
-                if (k or 0) >= asked.gallery_counts.sum():
-                    yield _Row(replace(_score(metric, here, asked, 1, protocol=name), k=k, status=TOO_FEW), None)
+                if (k or 0) > asked.gallery_counts.sum() - asked.leave_one_out:
+                    nothing = {"chance": None, "majority": None, "status": TOO_FEW}
+                    yield _Row(replace(_score(metric, here, asked, 1, protocol=name), k=k, **nothing), None)
                     continue
                 score = _score(metric, here, asked, k, protocol=name)
                 if protocol.self_counted and asked.leave_one_out:
@@ -235,10 +238,6 @@ def _of_protocols(here: Pass, asked: Asked) -> Iterator[_Row]:
 def _score(metric: Metric, here: Pass, asked: Asked, k: int | None, average: str = "micro", **more: Any) -> Score:
     """A row with what chance and the constant answer give."""
     chance = None if metric.each else metric.expected(asked, k, average)
-    constant = None
-    if metric.constant and average == "macro":
-        constant = 1 / np.count_nonzero(asked.query_counts)
-    elif metric.constant:
-        constant = majority(asked.gallery_counts, asked.query_counts)
+    constant = majority(asked.gallery_counts, asked.query_counts, average) if metric.constant else None
     about = {"split": here.split, "features": here.features, "distance": here.distance}
     return Score(metric=metric.name, k=k, average=average, chance=chance, majority=constant, **about, **more)

@@ -2,7 +2,8 @@
 
 All that does not fit is said at once, before the first job that reads the pictures works. An option says in its schema
 what it depends on, `"at_most": ["train", "values"]`, names of `limits`. One that was left at its default is lowered
-where it does not fit, and the log says so; one that was chosen is never changed.
+where it does not fit, and the log says so; one that was chosen is not changed, but for a batch that is larger than the
+number of labelled pictures where no others are seen (`visrec.encoders.train`).
 
 Light on purpose (no torch, no pandas), as all of this folder.
 """

@@ -130,7 +130,7 @@ def parse_value(text: str, option: Mapping[str, Any]) -> bool | int | float | st
         raise UserError(f"'{text}' is unknown; {registry.nearest(text, map(str, option['enum']))}")
     if kind in ("integer", "number") and (
         not option.get("minimum", value) <= value <= option.get("maximum", value)
-        or value <= option.get("exclusiveMinimum", float("-inf"))
+        or not option.get("exclusiveMinimum", -math.inf) < value < option.get("exclusiveMaximum", math.inf)
     ):
         raise UserError(f"'{text}' is outside what is allowed")
     return value

@@ -185,14 +185,19 @@ def self_counted(precision: np.ndarray | float, k: int) -> np.ndarray | float:
     return (1 + (k - 1) * precision) / k
 
 
-def majority(train: np.ndarray, counts: np.ndarray) -> float:
-    """Accuracy of the constant answer "the commonest class of train": n_c* / N, the mean over c* where several tie.
+def majority(train: np.ndarray, counts: np.ndarray, average: str = "micro") -> float:
+    """Accuracy of the constant answer "the commonest class of train", the mean over c* where several tie.
+
+    Micro: n_c* / N. Macro: one over the number of classes that are scored if c* is one of them, else 0.
 
     Args:
         train: class counts of the training split.
         counts: class counts of the split that is scored.
+        average: "micro" or "macro".
     """
-    return float(counts[train == train.max()].mean() / counts.sum())
+    answered = counts[train == train.max()]
+    right = answered / counts.sum() if average == "micro" else (answered > 0) / np.count_nonzero(counts)
+    return float(right.mean())
 
 
 def lift(value: np.ndarray | float, chance: np.ndarray | float) -> np.ndarray:

@@ -32,6 +32,8 @@ class Course:
         seconds: time in the loop, without what was lost when it was killed.
         memory: highest resident memory of any of its processes, bytes.
         gpu_memory: highest memory on the GPU, bytes.
+        threads: of its last start; with others, or another torch, it goes on another way in the last bits.
+        torch_version: there.
     """
 
     iteration: int = 0
@@ -42,9 +44,18 @@ class Course:
     seconds: float = 0.0
     memory: int = 0
     gpu_memory: int = 0
+    threads: int = 0
+    torch_version: str = ""
 
     def start(self) -> None:
         """Start the clocks."""
+        here = (torch.get_num_threads(), torch.__version__)
+        if self.starts and here != (self.threads, self.torch_version):
+            log.warning(
+                "went so far with %d threads and torch %s, goes on with %d and %s: not bit by bit as in one go",
+                *(self.threads, self.torch_version, *here),
+            )
+        self.threads, self.torch_version = here
         self.starts += 1
         self._start_clock = self._clock = self._read_clock = time.perf_counter()
         self._first = self._read_iteration = self.iteration
@@ -63,10 +74,13 @@ class Course:
             log.warning("%s: %s", self.status, self.reason)
         symptoms.warn(self.history, readings, self._warned)
 
-    def end(self, readings: Mapping[str, Mapping]) -> None:
-        """Judge a training that went to its end: whether it held."""
+    def end(self, readings: Mapping[str, Mapping], made: Mapping[str, torch.Tensor]) -> None:
+        """Judge a training that went to its end: whether it held, and whether the last update left what it `made`."""
         if self.status == "ok":
+            lost = [name for name, tensor in made.items() if not torch.isfinite(tensor).all()]
             self.status, self.reason = held(self.history, readings)
+            if lost:
+                self.status, self.reason = "diverged", f"{lost[0]} is not finite after the last update"
             if self.status != "ok":
                 log.warning("%s: %s", self.status, self.reason)
 

@@ -209,7 +209,7 @@ def train(
         bar.close()
         board.close()
         checkpoints.finish(course.iteration, lambda: (_state(method, average), course.record()))
-        course.end(readings)
+        course.end(readings, result.state_dict())
         course.record()
         _publish(result, course, files, checkpoints)
 
@@ -267,6 +267,7 @@ def _status(method: Method, course: Course) -> dict[str, Any]:
         "iterations": course.iteration,
         "reconstruction_error": _known(course.history[-1].get("reconstruction_error")),
         "starts": course.starts,
+        "batch": method.options["batch"],
         "seconds": round(course.seconds, 3),
         "images_per_second": round(course.iteration * method.options["batch"] / course.seconds, 1),
         "memory_mb": round(course.memory / 1e6),
@@ -277,6 +278,6 @@ def _status(method: Method, course: Course) -> dict[str, Any]:
             name: sum(weight.numel() for weight in net.parameters()) for name, net in method.named_children()
         },
         "host": platform.node(),
-        "torch": torch.__version__,
-        "threads": torch.get_num_threads(),
+        "torch": course.torch_version,
+        "threads": course.threads,
     }

@@ -26,6 +26,16 @@ def values(readings: Mapping[str, Tensor]) -> dict[str, float]:
     return dict(zip(readings, torch.stack([*readings.values()]).tolist(), strict=True))
 
 
+def spread(fakes: Tensor, real: Tensor) -> Tensor:
+    """How far samples spread, in terms of real images: standard deviations over images, averaged over pixels.
+
+    Args:
+        fakes: float32 (B, 3, S, S).
+        real: float32 (B, 3, S, S); of equal ones the spread is taken for the smallest number that there is.
+    """
+    return fakes.std(dim=0).mean() / real.std(dim=0).mean().clamp(min=torch.finfo(real.dtype).tiny)
+
+
 def out_of_range(
     rows: Sequence[Mapping[str, float]], readings: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, tuple[str, str]]:
