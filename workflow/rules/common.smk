@@ -4,7 +4,10 @@
 RESULTS = f"results/{config['experiment']}"
 IMAGES = f"{RESULTS}/{{dataset}}/{{size}}px/images.h5"
 TRIAL = f"{RESULTS}/{{dataset}}/{{size}}px/{{encoder}}/{{trial}}"
-TRIALS = trials.grid(config)
+try:
+    TRIALS = trials.grid(config)
+except UserError as error:
+    raise WorkflowError(str(error)) from None
 EVALUATORS = list(config["evaluators"])
 LADDER = os.path.relpath(f"{workflow.basedir}/docs/ladder.csv")
 
@@ -13,6 +16,15 @@ def names(kind, stage=None):
     """Alternatives for a wildcard: the components of a kind, or the encoders that have a stage."""
     found = [name for name in registry.names(kind) if stage in (None, registry.declared(kind, name).get("STAGE"))]
     return "|".join(found) or "(?!)"  # the latter matches nothing
+
+
+def stated(*names):
+    """What the config's encoders declare by these names, variants by those that they are LIKE: encoder -> name -> value.
+
+    A page that prints it has it as a parameter, and so is made again when it changes.
+    """
+    declared = {name: registry.declared("encoders", name) for name in config["encoders"]}
+    return {encoder: {name: about[name] for name in names if name in about} for encoder, about in declared.items()}
 
 
 def refuse(error):

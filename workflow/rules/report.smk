@@ -40,6 +40,7 @@ rule report:
         trials=TRIALS,
         config=printed_config(),
         configfiles=lambda wildcards: given_configfiles(),
+        declared=stated("LABELS", "NEW_PICTURES", "PRETRAINED", "READINGS", "TITLE"),
         code=lambda wildcards: code("report", templates="report/templates"),
     script:
         "../scripts/report.py"

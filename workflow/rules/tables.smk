@@ -30,15 +30,10 @@ rule tables:
         results=RESULTS,
         trials=TRIALS,
         evaluators=EVALUATORS,
+        declared=stated("LABELS", "PRETRAINED"),
         code=lambda wildcards: code("tables", "evaluators.knn:HEADLINE_K"),
     script:
         "../scripts/tables.py"
-
-
-def readings():
-    """What the encoders declare of their training curves, as roots of the figures' code."""
-    declared = {name: registry.declared("encoders", name) for name in config["encoders"]}
-    return [f"encoders.{name}:READINGS" for name in declared if "READINGS" in declared[name]]
 
 
 rule figures:
@@ -71,6 +66,7 @@ rule figures:
     params:
         results=RESULTS,
         trials=TRIALS,
-        code=lambda wildcards: code("figures", *readings()),
+        declared=stated("LABELS", "PRETRAINED", "READINGS", "TITLE"),
+        code=lambda wildcards: code("figures"),
     script:
         "../scripts/figures.py"

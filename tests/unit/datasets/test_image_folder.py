@@ -464,6 +464,14 @@ def test_skip_leaves_out_links_and_names_that_cannot_be_used(folder, tmp_path, c
     assert count(read(root, val=1, test=1, on_error="skip", **listed)) == 3
 
 
+def test_skip_leaves_out_a_class_of_which_nothing_can_be_used_with_the_folders_in_it(folder):
+    root = folder(*many(4, "b"), *many(4, "c"))
+    (root / "a" / "notes").mkdir(parents=True)
+    (root / "a" / "1.heic").touch()
+    (root / "a" / "notes" / "x.txt").touch()
+    assert read(root, val=2, test=2, on_error="skip").classes == ["b", "c"]
+
+
 def test_what_is_no_picture_stops_nothing(folder, tmp_path):
     root = folder(*many(3, "a"))
     (root / "README").symlink_to(tmp_path / "elsewhere" / "README")

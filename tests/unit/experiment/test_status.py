@@ -105,7 +105,15 @@ def test_what_is_made_again_is_not_done(results):
 
 def test_a_config_that_is_none_is_one_line(tmp_path):
     path = tmp_path / "config.yaml"
-    for content, message in (("a: [", "is not YAML"), ("", "config: is empty"), ("- a\n", "is empty or a list")):
+    long = {name: [f"{'x' * 120}{name}"] for name in ("layers", "model")}  # each in the trial's name
+    digits = {"experiment": "e", "datasets": {"digits": {"sizes": [32]}}, "evaluators": {"knn": {}}}
+    named = json.dumps(digits | {"encoders": {"pretrained": {"grid": long}}})
+    for content, message in (
+        ("a: [", "is not YAML"),
+        ("", "config: is empty"),
+        ("- a\n", "is empty or a list"),
+        (named, "a trial's name has"),
+    ):
         path.write_text(content)
         command = [sys.executable, "-m", "visrec.experiment.status", "--configfile", str(path)]
         done = subprocess.run(command, capture_output=True, text=True, cwd=SCRIPTS, check=False)

@@ -173,3 +173,18 @@ def test_a_damaged_lock_is_one_line(results, content):
     with pytest.raises(UserError, match=r"\.lock/x\.json: is no lock .*; delete it and run again$"):
         lock.take(results)
     assert lock.runs(results) == set()
+
+
+@pytest.mark.parametrize("odd", ["a file", "a stray file in it"])
+def test_a_lock_that_cannot_be_taken_away_is_one_line(results, odd, monkeypatch):
+    monkeypatch.setattr(lock, "PAUSE", 0)
+    place = results / lock.NAME
+    if odd == "a file":
+        results.mkdir(parents=True, exist_ok=True)
+        place.write_text("")
+    else:
+        place.mkdir(parents=True)
+        (place / ".nfs01").write_text("")
+    with pytest.raises(UserError, match=r"\.lock: nobody holds it, and it cannot be taken away .*; have it deleted"):
+        lock.take(results)
+    assert [path.name for path in results.iterdir()] == [lock.NAME]

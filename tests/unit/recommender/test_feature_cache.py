@@ -84,3 +84,9 @@ def test_what_a_killed_process_left_is_removed_when_it_is_old(cache):
         os.utime(cache.folder / name, 2 * (time.time() - age,))
     cache.prepare()
     assert [path.name for path in cache.folder.glob(".*")] == [".01.h5.x.tmp.h5"]
+
+
+def test_what_another_process_takes_away_meanwhile_is_not_missed(cache, monkeypatch):
+    gone = cache.folder / ".00.h5.x.tmp.h5"
+    monkeypatch.setattr(type(gone), "glob", lambda self, pattern: [gone])
+    cache.prepare()

@@ -45,25 +45,3 @@ def test_ndcg_by_hand():
         assert np.isnan(attributes.ndcg_jaccard(starts, rows, squared, without_gain, gallery, 2)).all()
     nobody = np.array([0]), np.zeros(0, int), np.zeros(0)
     assert attributes.ndcg_jaccard(*nobody, np.zeros((0, 3)), gallery, 2)[0].shape == (0,)
-
-
-@pytest.mark.parametrize("cells", [1, 50, 10**6])
-def test_ndcg_leaves_excluded_rows_out_of_ideal_and_chance(monkeypatch, cells):
-    monkeypatch.setattr(attributes, "CELLS", cells)
-    rng = np.random.default_rng(9)
-    own, gallery = rng.integers(0, 2, (10, 5)), rng.integers(0, 2, (12, 5))
-    gallery[:10] = own  # the best of all gains, were it not excluded
-    squared = rng.integers(0, 5, (10, 12)).astype(float)
-    kept = ~np.eye(10, 12, dtype=bool)
-    kept[4, 11] = False
-    starts = np.concatenate([[0], np.cumsum(kept.sum(axis=1))])
-    rows = [np.nonzero(kept[i])[0][np.argsort(squared[i, kept[i]], kind="stable")] for i in range(10)]
-    found = starts, np.concatenate(rows), np.concatenate([squared[i, rows[i]] for i in range(10)])
-    ndcg, chance = attributes.ndcg_jaccard(*found, own, gallery, 3, np.argwhere(~kept))
-    for i in range(10):
-        gains = np.array([jaccard(own[i], each) for each in gallery[kept[i]]])
-        if gains.any():
-            assert ndcg[i] == pytest.approx(ndcg_score([gains], [-squared[i, kept[i]]], k=3))
-            assert chance[i] == pytest.approx(ndcg_score([gains], [np.zeros(kept[i].sum())], k=3))
-        else:
-            assert np.isnan(ndcg[i])

@@ -208,7 +208,8 @@ def _without_emptied(root: Path, contents: Contents) -> None:
     for folder in sorted(emptied & {*contents.folders}):
         if str(PurePosixPath(folder).parent) not in emptied:
             log.warning("left out the folder %s: nothing in it can be used", printable(root / folder))
-    contents.folders[:] = [folder for folder in contents.folders if folder not in emptied]
+    within = {folder for folder in contents.folders if emptied & {folder, *map(str, PurePosixPath(folder).parents)}}
+    contents.folders[:] = [folder for folder in contents.folders if folder not in within]
 
 
 def _leads_astray(root: Path, path: str) -> str:

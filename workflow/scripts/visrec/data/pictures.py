@@ -202,10 +202,13 @@ def _rgb(picture: Image.Image, name: str) -> Image.Image:
         return picture
     if picture.mode.startswith("I;16") or (picture.mode == "I" and picture.format != "TIFF"):
         # Pillow itself would clip these at 255. Where it reads them as "I" the values still have 16 bits.
-        values = np.asarray(picture).astype(np.int64)
-        grey = ((values + 128) // 257).clip(0, 255).astype(np.uint8)
-        if isinstance(picture.info.get("transparency"), int):
-            grey[values == picture.info["transparency"]] = 255
+        values = np.asarray(picture).astype(np.int32)  # and no other copy: it may have a hundred million pixels
+        transparent = picture.info.get("transparency")
+        clear = np.flatnonzero(values == transparent) if isinstance(transparent, int) else []
+        values += 128
+        values //= 257
+        grey = values.clip(0, 255, out=values).astype(np.uint8)
+        grey.put(clear, 255)
         return Image.fromarray(grey).convert("RGB")
     if picture.mode in ("I", "F"):
         raise PictureError(name, "has 32-bit values of no known range; save it with 8 or 16 bits")

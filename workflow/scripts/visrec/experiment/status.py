@@ -185,10 +185,10 @@ def main() -> None:
     given = parser.parse_args()
     try:
         config = check(config_file.read(given.configfile))
+        results = Path(given.results) / config["experiment"]
+        print(show(table(config, results, queue())))
     except UserError as error:
         sys.exit(f"error: {error}")
-    results = Path(given.results) / config["experiment"]
-    print(show(table(config, results, queue())))
     if results.exists() and shutil.disk_usage(results).free < ROOM:
         print(f"the disk of {results} is full: make room, then run the same command again")
 

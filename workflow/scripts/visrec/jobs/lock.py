@@ -14,6 +14,7 @@ import os
 import shutil
 import tempfile
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -25,6 +26,7 @@ from visrec.jobs.claims import Claim
 
 NAME = ".lock"
 BEAT = 60.0  # seconds between two signs of life
+ATTEMPTS, PAUSE = 100, 0.05  # to enter where others come and go, and seconds between two
 SILENT = 15 * 60.0  # seconds without one after which a Snakemake on another machine is dead
 
 
@@ -67,8 +69,15 @@ def take(results: Path, run: str | None = None) -> Callable[[], None]:
     mine = lock / f"{me.token}.json"
     with writing(lock, FULL, REFUSED):
         results.mkdir(parents=True, exist_ok=True)
-        while not _entered(results, me, mine):
-            pass
+        for _ in range(ATTEMPTS):
+            if _entered(results, me, mine):
+                break
+            time.sleep(PAUSE)
+        else:
+            there = ", ".join(sorted(path.name for path in lock.glob("*"))) or "no folder"
+            raise UserError(
+                f"{lock}: nobody holds it, and it cannot be taken away ({there}); have it deleted, with all in it"
+            )
     ended = threading.Event()
     threading.Thread(target=_beat, args=(mine, ended), daemon=True).start()
 

@@ -16,6 +16,7 @@ import hashlib
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,8 +48,9 @@ class FeatureCache:
         """Make the folder, and remove old unfinished files of processes that were killed."""
         self.folder.mkdir(parents=True, exist_ok=True)
         for path in self.folder.glob(".*.tmp*"):
-            if time.time() - path.stat().st_mtime > ABANDONED:
-                path.unlink(missing_ok=True)
+            with suppress(FileNotFoundError):  # another process has renamed it since
+                if time.time() - path.stat().st_mtime > ABANDONED:
+                    path.unlink()
 
     def path(self, shard: str) -> Path:
         """The file of a shard."""
@@ -78,12 +80,12 @@ class FeatureCache:
 
     def _read(self, shard: str, features: bool) -> tuple[list[str], np.ndarray]:
         nothing = np.empty((0, 0), np.float32)
-        if not self.path(shard).exists() or unsealed(self.path(shard)):
-            return [], nothing
-        with reading(self.path(shard), SHARD) as file:
-            if file.attrs["identity"] != self.identity:
-                return [], nothing
-            return [*file["hashes"].asstr()[:]], file["features"][:] if features else nothing
+        with suppress(FileNotFoundError):  # there is none, or another process has removed it since
+            if not unsealed(self.path(shard)):
+                with reading(self.path(shard), SHARD) as file:
+                    if file.attrs["identity"] == self.identity:
+                        return [*file["hashes"].asstr()[:]], file["features"][:] if features else nothing
+        return [], nothing
 
     def write(self, shard: str, hashes: Sequence[str], features: np.ndarray) -> None:
         """Replace a shard; one without hashes is removed.

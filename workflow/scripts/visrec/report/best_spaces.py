@@ -71,5 +71,5 @@ def _of_queries(experiment: Experiment, seeds: Sequence[Trial], space: tuple[str
         rows = [i for i, row in enumerate(queries.rows) if all(row[key] == value for key, value in wanted.items())]
         if not rows:
             raise UserError(f"{path}: has no scores of each query for {' and '.join(space)}; delete it and run again")
-        found.append(queries.scores[rows[0]])
+        found.append(queries.scores[rows[0]].copy())
     return np.stack(found)

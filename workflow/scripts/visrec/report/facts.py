@@ -10,6 +10,7 @@ from visrec.report.headline import HEADLINE_SPACE
 from visrec.report.score_tables import Rows, pick, spaces_of
 from visrec.report.verdict import (
     BETTER,
+    EQUAL,
     METRICS,
     Score,
     enumerate_words,
@@ -105,7 +106,9 @@ def _saturated(
     first = max(whole, key=whole.__getitem__)
     words = {encoder: relation(comparisons, first, encoder, "map_at_r") for encoder in whole if encoder != first}
     behind = [named(encoder, disclosed) for encoder, word in words.items() if word == BETTER]
-    equal = [named(encoder, disclosed) for encoder, word in words.items() if word != BETTER]
+    equal = [named(encoder, disclosed) for encoder, word in words.items() if word in EQUAL]
+    if len(behind) + len(equal) < len(words):  # the scores are one seed's, the words all seeds': it is not the highest
+        return near
     said = f"By MAP@R, which looks at the whole ranking, {named(first, disclosed)} is highest ({percent(whole[first])})"
     parts = [f"measurably better than {enumerate_words(behind)}"] if behind else []
     parts += [f"with no measurable difference from {enumerate_words(equal)}"] if equal else []
@@ -128,7 +131,9 @@ def _in_other_spaces(best: str, scores: Rows, k: int, disclosed: Mapping[str, st
     if len(highest) < 2:
         return ""
     times = Counter(highest.values())
-    if len(times) == 1 and best in times:
+    if len(times) == 1 and best not in times:  # the scores are one seed's, the best is of all seeds
+        return ""
+    if len(times) == 1:
         return (
             f"{named(best, disclosed)} is highest in all {len(highest)} spaces (distance and scaling of the features)."
         )
@@ -260,7 +265,8 @@ def limits(
         found.append(f"one training run of {enumerate_words(lone)}" if several else "one training run per network")
     if queries:
         near = duplicates["near"] if duplicates else 0
-        copies = f", {100 * near / queries:.0f}\N{NO-BREAK SPACE}% with a near copy in train" if near else ""
+        share = "under 1" if 200 * near < queries else f"{100 * near / queries:.0f}"
+        copies = f", {share}\N{NO-BREAK SPACE}% with a near copy in train" if near else ""
         found.append(f"{queries:,} queries{copies}")
     unstable = [row["encoder"] for row in leaders if row.get("status") == "unstable"]
     if unstable:

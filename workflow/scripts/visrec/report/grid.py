@@ -16,7 +16,7 @@ from visrec.experiment.trials import Trial
 from visrec.report import score_names
 from visrec.report.cells import apart, cells, placed
 from visrec.report.headline import HEADLINE, HEADLINE_KNN
-from visrec.report.verdict import BETTER, EQUAL, WORSE
+from visrec.report.verdict import BETTER, EQUAL, METRICS, WORSE
 from visrec.scoring.metrics import ATTRIBUTES_AND_IDENTITY, HEALTH, unbounded
 
 SPLITS = {"val": "validation", "test": "test"}  # settings were chosen on the first
@@ -126,7 +126,9 @@ def _encoder(
     offered: Sequence[tuple[Mapping[str, Any], pd.DataFrame]],
 ) -> dict[str, Any]:
     own = {trial: text for (whose, trial), text in letters.items() if whose == encoder}
-    table = cells(settings, trials, letters=own)
+    columns = [f"val_{name}" for name in METRICS]
+    scored = [column for column in columns if column in settings and settings[column].notna().any()]
+    table = cells(settings, trials, *scored[:1], letters=own)
     down, across = table["value"].index, table["value"].columns
     found = {split: _places(encoder, split, settings, trials, offered, (down, across)) for split in SPLITS}
     return {

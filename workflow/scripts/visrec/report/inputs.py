@@ -78,12 +78,16 @@ def read_cost(experiment: Experiment, trial: Trial) -> dict[str, Any]:
 
 
 def benchmark(experiment: Experiment, rule: str, trial: Trial, evaluator: str = "") -> dict[str, float]:
-    """Seconds (`s`) and peak memory in MB (`max_rss`) of a rule, from Snakemake's benchmark file; NaN if unmeasured."""
+    """Seconds (`s`) and peak memory in MB (`max_rss`) of a rule, from Snakemake's benchmark file; NaN if unmeasured.
+
+    Snakemake looks at the memory every so often, so its peak is a lower bound; its MB have 2^20 bytes, ours 10^6.
+    """
     path = experiment.benchmark(rule, trial, evaluator)
     if not path.exists():
         return {"s": math.nan, "max_rss": math.nan}
     table = read_text(path, separator="\t").reindex(columns=["s", "max_rss"])
-    return {key: float(pd.to_numeric(table[key], errors="coerce").mean()) for key in table}
+    found = {key: float(pd.to_numeric(table[key], errors="coerce").mean()) for key in table}
+    return found | {"max_rss": found["max_rss"] * 2**20 / 1e6}
 
 
 def read_scores(experiment: Experiment) -> pd.DataFrame:

@@ -134,7 +134,7 @@ def paper(chapters: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The tables of the section: one per dataset and size, SVHN first.
 
     Args:
-        chapters: with dataset, title, scores (from `sections.of_chosen`), selection (from `sections.selection`),
+        chapters: with dataset, title, scores (from `score_tables.of_chosen`), selection (from `sections.selection`),
             and shown, the encoders that are there.
 
     Returns:

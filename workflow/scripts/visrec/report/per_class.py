@@ -40,7 +40,7 @@ def per_class(experiment: Experiment, seeds: Sequence[Trial], k: int) -> list[di
         matching = [i for i, row in enumerate(found.rows) if is_headline(row, "precision", k)] if found else []
         if matching:
             labels = found.labels
-            scores.append(found.scores[matching[0]])
+            scores.append(found.scores[matching[0]].copy())
     if labels is None:
         return []
     names, gallery = _classes(experiment, seeds[0])

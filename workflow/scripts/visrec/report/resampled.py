@@ -51,7 +51,7 @@ def resampled(experiment: Experiment, split: str, k: int) -> Draws:
                 matching = [i for i, row in enumerate(found.rows) if own == evaluator and is_headline(row, name, k)]
                 if matching:
                     keys.append((trial.encoder, trial.name, name))
-                    rows.append(found.scores[matching[0]])
+                    rows.append(found.scores[matching[0]].copy())  # a view would keep all of the trial's
     if first is None or not rows:
         return {}
     draws = dict(zip(keys, intervals.resample(np.stack(rows), intervals.SEED).T, strict=True))

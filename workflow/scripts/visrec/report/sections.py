@@ -40,9 +40,13 @@ def _scores(rows: Rows, encoders: Sequence[str], names: Iterable[tuple[str, str]
     return lines
 
 
+def _counts_neighbours(row: Mapping[str, Any]) -> bool:
+    return row["metric"] == "precision" and row["protocol"] == HEADLINE["protocol"] and bool(row["k"])
+
+
 def all_scores(rows: Rows, encoders: Sequence[str], k: int) -> list[dict[str, Any]]:
     """The tables of all test scores: {summary, groups}; the first is shown, the others are folded away."""
-    ks = sorted({row["k"] for own in rows.values() for row in own if row["metric"] == "precision" and row["k"]})
+    ks = sorted({row["k"] for own in rows.values() for row in own if _counts_neighbours(row)})
     others = [other for other in ks if other != k]
     by_group = {title: list(score_names.labels(title)) for title in score_names.groups()}
     shown = [each for title, names in by_group.items() for each in group(title, _scores(rows, encoders, names, k))]

@@ -13,6 +13,11 @@ from visrec.report.leaderboard import magnified
 from visrec.report.verdict import common, percent, score
 
 
+def _mean_of_all(known: pd.Series) -> float:
+    """NaN where one was not measured: the mean of the others would be of other data."""
+    return known.mean(skipna=False)
+
+
 def together(tables: Mapping[str, pd.DataFrame], trials: Sequence[Trial]) -> dict[str, Any] | None:
     """What the page says of the plain means of the encoders that are on all datasets and sizes; None without means.
 
@@ -31,8 +36,8 @@ def together(tables: Mapping[str, pd.DataFrame], trials: Sequence[Trial]) -> dic
     chance = float(leaders.groupby(["dataset", "size"], sort=False)["precision_chance"].first().mean())
     disclosed = disclosures(trials)
     paid = leaders.groupby("encoder").agg(
-        cost_seconds=("cost_seconds", "mean"),
-        embed_images_per_second=("embed_images_per_second", "mean"),
+        cost_seconds=("cost_seconds", _mean_of_all),
+        embed_images_per_second=("embed_images_per_second", _mean_of_all),
         dimensions=("dimensions", "max"),
         least_dimensions=("dimensions", "min"),
     )

@@ -12,7 +12,6 @@ def ndcg_jaccard(
     query_attributes: np.ndarray,
     gallery_attributes: np.ndarray,
     k: int,
-    excluded: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """NDCG@k of each query with the Jaccard index of attributes as gain, and what a random ranking scores.
 
@@ -27,12 +26,10 @@ def ndcg_jaccard(
         query_attributes: (Q, A), 0 or 1.
         gallery_attributes: (N, A), 0 or 1.
         k: at most the k of the search.
-        excluded: int64 (P, 2), the pairs (query, gallery row) that the search left out, each once.
 
     Returns:
         the score and its chance, float64 (Q,); NaN where no gallery row has a gain.
     """
-    excluded = np.zeros((0, 2), np.int64) if excluded is None else excluded
     queries = len(starts) - 1
     discounts = 1 / np.log2(np.arange(k) + 2)
     cumulative = np.concatenate([[0.0], np.cumsum(discounts)])
@@ -45,8 +42,6 @@ def ndcg_jaccard(
         a = query_attributes[part].astype(np.float32)
         shared = a @ b.T  # counts: exact in float32
         gains = shared / np.maximum(a.sum(axis=1)[:, None] + sizes - shared, 1).astype(np.float64)
-        gone = excluded[(excluded[:, 0] >= part.start) & (excluded[:, 0] < part.stop)]
-        gains[gone[:, 0] - part.start, gone[:, 1]] = 0.0
 
         entries = slice(starts[part.start], starts[part.stop])
         query = np.repeat(np.arange(part.stop - part.start), np.diff(starts[part.start : part.stop + 1]))
@@ -57,8 +52,7 @@ def ndcg_jaccard(
         reached = cumulative[np.minimum(rank[first] + ties, k)] - cumulative[np.minimum(rank[first], k)]
         dcg[part] = np.bincount(query[first], np.add.reduceat(gain, first) / ties * reached)
 
-        left = gains.shape[1] - np.bincount(gone[:, 0] - part.start, minlength=len(a))
-        mean[part] = gains.sum(axis=1) / left
+        mean[part] = gains.mean(axis=1)
         gains.partition(gains.shape[1] - k, axis=1)
         ideal[part] = np.sort(gains[:, -k:], axis=1)[:, ::-1] @ discounts
     ideal[ideal == 0] = np.nan

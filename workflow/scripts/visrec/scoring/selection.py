@@ -55,7 +55,7 @@ UNDEFINED = {
     "reconstruction_error": "val has no images",
     "rankme_output": "the embedding is zero",
     "rankme_stack": "the embedding is zero",
-    "hubness": "all training images are listed equally often",
+    "hubness": "val has no images, or all training images are listed equally often",
     "fid_torchvision": "val has fewer than two images",
 }
 

@@ -49,7 +49,7 @@ def described(figure: Figure) -> dict[str, str | dict[str, Any]]:
 
 
 def wrapped(text: str, width: int) -> str:
-    """A list of options in lines of about `width` letters, broken after commas only."""
-    tied = re.sub("(?<!,) ", "\N{NO-BREAK SPACE}", text)
+    """A list of options in lines of about `width` letters, broken after commas only; no formula to Matplotlib."""
+    tied = re.sub("(?<!,) ", "\N{NO-BREAK SPACE}", text.replace("$", r"\$"))
     lines = textwrap.fill(tied, width, break_long_words=False, break_on_hyphens=False)
     return lines.replace("\N{NO-BREAK SPACE}", " ")
