@@ -17,7 +17,7 @@ from torchvision.datasets.folder import pil_loader
 from torchvision.transforms import CenterCrop, Resize
 
 from visrec.data import pictures
-from visrec.data.pictures import PictureError, decode, decoded
+from visrec.data.pictures import MAX_BYTES, PictureError, decode, decoded
 from visrec.errors import StoppedError, UserError
 
 RNG = np.random.default_rng(0)
@@ -182,6 +182,10 @@ def test_decompression_bomb_is_not_unpacked(side):
 def test_files_that_cannot_be_opened(tmp_path):
     with pytest.raises(PictureError, match=r"none.png: cannot be opened: No such file"):
         decode(tmp_path / "none.png", 8)
+    with (tmp_path / "large.tif").open("wb") as file:
+        file.truncate(MAX_BYTES + 1)  # takes no room on the disk
+    with pytest.raises(PictureError, match=r"large.tif: has 512 MB; a picture has at most 512"):
+        decode(tmp_path / "large.tif", 8)
     with pytest.raises(PictureError, match=r"cannot be opened: Is a directory"):
         decode(tmp_path, 8)
 

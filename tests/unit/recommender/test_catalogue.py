@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from visrec.data import pictures
 from visrec.data.embeddings import write_embeddings
 from visrec.data.hdf5 import SPLITS
 from visrec.data.images import ImageSet, ImageSource, write_images
@@ -238,7 +239,7 @@ def test_what_is_no_picture_is_named_and_nothing_is_followed_in_circles(tmp_path
     os.mkfifo(root / "pipe.jpg")
     (root / "folder.jpg").mkdir()
     with (root / "large.jpg").open("wb") as file:
-        file.truncate(catalogue.MAX_BYTES + 1)
+        file.truncate(pictures.MAX_BYTES + 1)
     with open(os.fsencode(root) + b"/\xff.jpg", "wb"):  # noqa: PTH123 - a name that is not UTF-8
         pass
     found, skipped = catalogue.pictures_in(root)

@@ -28,6 +28,7 @@ SUFFIXES = frozenset(
     | {".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".avif", ".ico"}
 )
 MAX_PIXELS = 89_478_485  # of one picture, where Pillow begins to warn of decompression bombs: 256 MiB of RGB
+MAX_BYTES = 2**29  # of a picture's file: no more is read into memory
 TOO_LARGE = f"has more than {MAX_PIXELS:,} pixels, which may be a decompression bomb"
 
 BATCH = 256  # pictures in a batch at most
@@ -90,7 +91,8 @@ def decode(source: Source, size: int, crop: tuple[int, int] | None = None, name:
         uint8 (3, S, S), RGB.
 
     Raises:
-        PictureError: the file is missing, empty, no picture, damaged, or has more than `MAX_PIXELS` pixels.
+        PictureError: the file is missing, empty, no picture, damaged, or has more than `MAX_PIXELS` pixels or, of a
+            path, `MAX_BYTES` bytes.
     """
     name = str(source) if isinstance(source, Path) else name
     height, top = crop or (size, 0)
@@ -129,12 +131,21 @@ def _read(source: Source, name: str) -> bytes:
     try:
         if isinstance(source, PictureError):  # found by who asked
             raise source
-        return source.read_bytes() if isinstance(source, Path) else source() if callable(source) else source
+        if isinstance(source, Path):
+            if heavy := too_heavy(source.stat().st_size):
+                raise PictureError(name, heavy)
+            return source.read_bytes()
+        return source() if callable(source) else source
     except UserError:
         raise
     except Exception as error:
         reason = f"cannot be opened: {getattr(error, 'strerror', None) or _words(error)}"
         raise PictureError(name, reason) from error
+
+
+def too_heavy(size: int) -> str:
+    """Why a file of so many bytes is not read, "" if it is."""
+    return f"has {size / 2**20:,.0f} MB; a picture has at most {MAX_BYTES // 2**20}" if size > MAX_BYTES else ""
 
 
 def _kind_unread(data: bytes) -> str:

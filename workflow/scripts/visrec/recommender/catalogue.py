@@ -17,7 +17,7 @@ import numpy as np
 from visrec.data.files import expanded
 from visrec.data.folders import SPECIAL, kind_of, scan
 from visrec.data.hdf5 import EMBEDDINGS, reading
-from visrec.data.pictures import SUFFIXES
+from visrec.data.pictures import SUFFIXES, too_heavy
 from visrec.datasets._folder_names import split_folders
 from visrec.datasets.image_folder import table_rows
 from visrec.errors import UserError, printable
@@ -25,8 +25,6 @@ from visrec.recommender.embedder import Embedder
 from visrec.recommender.feature_cache import FeatureCache
 
 log = logging.getLogger(__name__)
-
-MAX_BYTES = 2**29  # of a picture's file: no more is read into memory
 
 
 @dataclass(frozen=True)
@@ -101,12 +99,9 @@ def pictures_in(root: str | Path) -> tuple[list[str], list[tuple[str, str]]]:
 
 def _too_large(path: Path) -> str:
     try:
-        size = path.stat().st_size
+        return too_heavy(path.stat().st_size)
     except OSError:  # removed meanwhile, which is found out when it is read
         return ""
-    if size <= MAX_BYTES:
-        return ""
-    return f"has {size / 2**20:,.0f} MB; a picture has at most {MAX_BYTES // 2**20}"
 
 
 def update(
