@@ -5,6 +5,7 @@ import torch
 
 from visrec.data import duplicates
 from visrec.data.images import ImageSet, ImageSource, write_images
+from visrec.errors import UserError
 
 
 def scene(seed: int, size: int = 32) -> np.ndarray:
@@ -117,6 +118,15 @@ def test_all_pairs_of_a_brute_force_and_no_other(tmp_path, monkeypatch):
     assert 50 < len(wanted) < 1000
     for _, a, _, b, similarity in table:
         assert similarity == pytest.approx(1 if (pixels[a] == pixels[b]).all() else small[a] @ small[b], abs=2e-6)
+
+
+def test_more_near_duplicates_than_memory_holds_are_one_line(tmp_path, monkeypatch):
+    frames = [np.clip(scene(1) + np.random.default_rng(i).normal(0, 3, (3, 32, 32)), 0, 255) for i in range(5)]
+    monkeypatch.setattr(duplicates, "MOST", 10)
+    assert len(found(tmp_path, frames)) == 10
+    monkeypatch.setattr(duplicates, "MOST", 9)
+    with pytest.raises(UserError, match=r"more than 9 pairs among 5 pictures; .* keep some of each scene"):
+        found(tmp_path, frames)
 
 
 def test_partners_are_the_training_images_that_resemble_a_query():

@@ -24,6 +24,7 @@ import numpy as np
 from scipy import sparse
 
 from visrec.data.hdf5 import SPLITS
+from visrec.errors import UserError
 from visrec.jobs import progress
 
 THRESHOLD = 0.96
@@ -31,6 +32,7 @@ SIDE = 16
 FLAT = 4.0  # standard deviation of grey values, 0..255, below which a miniature is called flat
 ROWS = 2048  # of a tile of the correlation matrix
 LOADED = 256  # images read at once
+MOST = 25_000_000  # near duplicates, as pairs: these fill the 2 GB that the rule asks for
 NODE = np.dtype([("split", "u1"), ("row", "i8")])
 PAIR = np.dtype([("a_split", "u1"), ("a", "i8"), ("b_split", "u1"), ("b", "i8"), ("similarity", "f4")])
 
@@ -61,6 +63,9 @@ def pairs(file: h5py.File) -> np.ndarray:
     Returns:
         array of `PAIR`, (P,): splits as indices into `SPLITS`, rows in these, and similarity in [THRESHOLD, 1]; 1 only
         for images equal in every pixel. Each pair once, the earlier image first; ordered.
+
+    Raises:
+        UserError: there are more than `MOST` near duplicates.
     """
     with tempfile.TemporaryFile(dir=Path(file.filename).parent) as small:
         kinds, splits, rows = _load(file, small)
@@ -164,6 +169,7 @@ def _near(small: BinaryIO, kinds: np.ndarray) -> Iterator[tuple[np.ndarray, np.n
     # Reused buffers: new ones for each tile would fragment the heap.
     first, second = np.empty((2, ROWS, SIDE**2), np.float32)
     products, alike = np.empty(ROWS * ROWS, np.float32), np.empty(ROWS * ROWS, bool)
+    found = 0
     for start in progress.bar(range(0, len(kinds), ROWS), desc="near duplicates", unit="tile"):
         tile = _tile(small, start, first)
         for other in range(start, len(kinds), ROWS):
@@ -176,5 +182,11 @@ def _near(small: BinaryIO, kinds: np.ndarray) -> Iterator[tuple[np.ndarray, np.n
             similarity = np.minimum(correlation[a, b], np.float32(1 - 1e-6))
             a, b = a + start, b + other
             keep = (b > a) & (kinds[a] != kinds[b])
+            found += np.count_nonzero(keep)
+            if found > MOST:
+                raise UserError(
+                    f"near duplicates: more than {MOST:,} pairs among {len(kinds):,} pictures; if they are frames or "
+                    "scans of few scenes, keep some of each scene"
+                )
             if keep.any():
                 yield a[keep], b[keep], similarity[keep]
