@@ -22,7 +22,7 @@ from visrec.experiment import layout, registry, trials
 from visrec.experiment.config import archives, check, check_interpreter, component_of, options
 from visrec.experiment.config_file import read, typed
 from visrec.errors import UserError
-from visrec.data.files import expanded
+from visrec.data.files import there_is
 from visrec.jobs.fingerprint import fingerprint
 from visrec.report import FIGURES, PROVENANCE, TABLES
 

@@ -80,7 +80,7 @@ def recommend_input(wildcards):
         if not config["query"]:
             raise UserError("recommend for which pictures? Run: snakemake recommend --config query=photos/")
         files = needed()
-        if not expanded(config["query"]).exists():
+        if not there_is(config["query"]):
             raise UserError(f"query {config['query']}: there is no such file or folder; correct the path")
     except UserError as error:
         refuse(error)

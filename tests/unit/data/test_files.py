@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from visrec.data import files
-from visrec.data.files import atomic, expanded, read_sealed, write_json, write_sealed, write_text
+from visrec.data.files import atomic, expanded, read_sealed, there_is, write_json, write_sealed, write_text
 from visrec.errors import UserError
 
 
@@ -69,3 +69,11 @@ def test_a_home_that_is_not_there_is_one_line(monkeypatch):
     assert (expanded("~/photos"), expanded("a~b/~c")) == (Path("/home/ada/photos"), Path("a~b/~c"))
     with pytest.raises(UserError, match=r"^~nobody-is-called-so/a: there is no such home folder"):
         expanded("~nobody-is-called-so/a")
+
+
+def test_what_may_not_be_looked_at_is_one_line(tmp_path):
+    """Where tests run as root there is nothing that may not be."""
+    assert there_is(tmp_path)
+    assert not there_is(tmp_path / "none")
+    with pytest.raises(UserError, match=r"xxx: cannot be looked at \(File name too long\); correct it"):
+        there_is(tmp_path / ("x" * 5000))

@@ -208,6 +208,8 @@ def test_archives_are_declared_overridden_or_found_in_a_folder(monkeypatch, tmp_
     (tmp_path / "faces/a.zip").touch()
     assert archives(config | {"archives": str(tmp_path)}, "faces")["a.zip"]["path"] == str(tmp_path / "faces/a.zip")
     assert archives(config | {"archives": str(tmp_path)}, "faces")["b.txt"]["path"] == "/there/b.txt"
+    own = {"datasets": {"faces": {"archives": {"a.zip": {"url": "http://y/a.zip"}}}}, "archives": str(tmp_path)}
+    assert archives(own, "faces")["a.zip"] == {"url": "http://y/a.zip", "checksum": "md5:1"}
 
 
 def leaves(node: dict, path: str = ""):

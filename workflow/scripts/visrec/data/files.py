@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from visrec.errors import FULL, REFUSED, UserError, writing
+from visrec.errors import FULL, REFUSED, UserError, printable, writing
 
 
 @contextmanager
@@ -67,6 +67,18 @@ def expanded(path: str | Path) -> Path:
         return Path(path).expanduser()
     except RuntimeError as error:
         raise UserError(f"{path}: there is no such home folder; correct the path, or write ./ before it") from error
+
+
+def there_is(path: str | Path) -> bool:
+    """Whether a path that a user wrote, `expanded`, leads to anything.
+
+    Raises:
+        UserError: as of `expanded`; it may not be looked at, or has a name that is too long.
+    """
+    try:
+        return expanded(path).exists()
+    except OSError as error:
+        raise UserError(f"{printable(path)}: cannot be looked at ({error.strerror}); correct it") from error
 
 
 def write_text(path: str | Path, text: str) -> None:

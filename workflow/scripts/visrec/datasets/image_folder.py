@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from visrec.data.files import expanded
+from visrec.data.files import expanded, there_is
 from visrec.data.folders import Contents, of_dataset
 from visrec.data.hdf5 import SPLITS
 from visrec.data.images import ImageSet, ImageSource
@@ -267,7 +267,7 @@ def table_rows(table: Path) -> list[tuple[int, dict[str, str]]]:
     Raises:
         UserError: the file cannot be read, a column is missing or unknown, or a row has another number of fields.
     """
-    if table.exists() and not table.is_file():
+    if there_is(table) and not table.is_file():
         raise UserError(f"{table}: is no file; name the CSV file under `labels`")
     try:
         with table.open(encoding="utf-8-sig", newline="") as file:

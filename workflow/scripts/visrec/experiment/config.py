@@ -243,9 +243,7 @@ def archives(config: Mapping[str, Any], dataset: str) -> dict[str, dict[str, Any
 
     `path` is where the file already is, if the config says so: under the dataset's own `archives`, or found below the
     folder that the config's `archives` names, in a folder called like the component or directly. Else it is missing.
-
-    Raises:
-        UserError: the folder lacks a file.
+    A file with a `url` of the dataset's own is not looked for there.
     """
     component = component_of(config, dataset)
     given = config["datasets"].get(dataset, {}).get("archives", {})
@@ -253,7 +251,7 @@ def archives(config: Mapping[str, Any], dataset: str) -> dict[str, dict[str, Any
     found = {}
     for name, declared in registry.declared("datasets", component).get("ARCHIVES", {}).items():
         found[name] = declared | given.get(name, {})
-        if folder and "path" not in found[name]:
+        if folder and not {"path", "url"} & given.get(name, {}).keys():
             places = [Path(folder) / component / name, Path(folder) / name]
             found[name]["path"] = str(next((place for place in places if place.exists()), places[0]))
     return found

@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from visrec.data.files import expanded
+from visrec.data.files import expanded, there_is
 from visrec.data.folders import SPECIAL, kind_of, scan
 from visrec.data.hdf5 import EMBEDDINGS, reading
 from visrec.data.pictures import SUFFIXES, too_heavy
@@ -82,7 +82,7 @@ def pictures_in(root: str | Path) -> tuple[list[str], list[tuple[str, str]]]:
         UserError: there is no such folder or file.
     """
     root = Path(root)
-    if not root.exists():
+    if not there_is(root):
         raise UserError(f"{printable(root)}: there is no such file or folder; correct the path")
     if root.is_dir():
         contents = scan(root)
