@@ -1,9 +1,9 @@
 """What limits reconstructions, the encoder or the generator?
 
-For pictures of val, which no training saw: how far is g(z) from x in the mean absolute difference, in [-1, 1], at
-z = e(x), and where Adam ends that goes down this error on the sphere, starting there? Of trials whose latents are on
-it, as AGE's. e(x) is with the statistics of the encoder's batch norm that training left (running), with those of the
-pictures at hand, and with those of all training pictures (re-estimated).
+How far is g(z) from x in the mean absolute difference, in [-1, 1], at z = e(x), and where Adam ends that goes down this
+error on the sphere, starting there? For pictures of val, which no training saw, or of another split, of trials whose
+latents are on the sphere, as AGE's. e(x) is with the statistics of the encoder's batch norm that training left
+(running), with those of the pictures at hand, and with those of all training pictures (re-estimated).
 
     .venv/bin/python studies/latents.py --configfile config/cifar10_jpeg_lengths.yaml \
         'cifar10_jpeg/32px/age/lambda_z~1000+mu_x~10+iterations~5000+seed~0'
@@ -16,6 +16,7 @@ import torch
 import yaml
 from torch import Tensor
 
+from visrec.data.hdf5 import SPLITS
 from visrec.data.images import ImageFile, read_image_info
 from visrec.experiment import trials
 from visrec.experiment.config import check
@@ -49,7 +50,7 @@ def searched(method: Method, latents: Tensor, images: Tensor, steps: int) -> dic
     return found
 
 
-def row(results: Path, trial: Trial, count: int, steps: int) -> list[float]:
+def row(results: Path, trial: Trial, split: str, count: int, steps: int) -> list[float]:
     """Errors at the three e(x) and at the two searched z, and the mean cosine of the last z and the last e(x).
 
     Raises:
@@ -58,7 +59,7 @@ def row(results: Path, trial: Trial, count: int, steps: int) -> list[float]:
     images = results / f"{trial.dataset}/{trial.size}px/images.h5"
     source, info = ImageFile(images), read_image_info(images)
     method = models.load(trial.spec("train"), results / trial.folder / "model.safetensors", info, torch.device("cpu"))
-    pictures = to_unit_range(torch.from_numpy(source.images("val")[first_by_digest(source.ids("val"), count)]))
+    pictures = to_unit_range(torch.from_numpy(source.images(split)[first_by_digest(source.ids(split), count)]))
     with torch.no_grad():
         running = method.encoder(pictures)
         if not torch.allclose(running.norm(dim=1), torch.ones(()), atol=1e-3):
@@ -78,6 +79,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("trials", nargs="+", help="folders of trained trials, DATASET/SIZEpx/ENCODER/TRIAL")
     parser.add_argument("--configfile", type=Path, required=True)
+    parser.add_argument("--split", choices=SPLITS, default="val")
     parser.add_argument("--images", type=int, default=640)
     parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
@@ -98,7 +100,8 @@ def main() -> None:
     print("|---|---|---|---|---|---|---|")
     for name in arguments.trials:
         try:
-            found = row(Path("results") / config["experiment"], known[name], arguments.images, arguments.steps)
+            results = Path("results") / config["experiment"]
+            found = row(results, known[name], arguments.split, arguments.images, arguments.steps)
         except ValueError as error:
             parser.error(str(error))
         *errors, cosine = found
