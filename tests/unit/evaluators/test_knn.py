@@ -228,7 +228,6 @@ def test_a_protocol_with_more_neighbours_than_images_says_so():
 
 
 def test_a_protocol_may_have_as_many_neighbours_as_images():
-    """A query that is in the gallery itself finds one less."""
     labels = {"train": np.arange(200) % 3, "val": np.arange(4) % 3, "test": np.arange(4) % 3}
     rng = np.random.default_rng(0)
     drawn = {split: rng.normal(size=(len(y), 2)) for split, y in labels.items()}

@@ -168,6 +168,26 @@ def test_scores_are_offered_by_group_and_only_where_some_trial_has_them():
     assert values(found, "precision@10") == [[0.3, None]]
 
 
+def test_what_was_chosen_without_neighbours_is_marked():
+    trials = [fixture.age(lam, 10) for lam in (500, 1000)]
+    settings = pd.DataFrame(
+        {
+            **one.options,
+            "encoder": one.encoder,
+            "trial": one.name,
+            "status": "ok",
+            "chosen": number == 1,
+            "beside_chosen": "",
+            **{f"val_precision{end}": math.nan for end in ("", "_low", "_high")},
+            **{f"val_svm_accuracy{end}": 0.5 for end in ("", "_low", "_high")},
+        }
+        for number, one in enumerate(trials)
+    )
+    scores = pd.DataFrame([score(one, "map_at_r", 0.5, k=None) for one in trials])
+    (encoder,) = grid(settings, scores, trials, {}, 3)["encoders"]
+    assert [mark for line in encoder["marks"] for mark in line] == ["", "chosen"]
+
+
 def test_without_a_grid_there_is_nothing():
     one = fixture.trial("pca", {"components": 4})
     assert made([one], [score(one, "precision", 0.1)]) is None

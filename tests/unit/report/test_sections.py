@@ -50,6 +50,11 @@ def test_all_scores_stand_beside_chance_and_the_constant_answer():
     assert further["summary"] == "Other numbers of neighbours: k = 1, 5, 10"
     assert values(lines(further["groups"])["precision@10"])[0] == "60.6 %"
     assert "precision@3" not in lines(further["groups"])
+    # Others' protocols have other k, which are not in these tables.
+    few = [
+        (name, [row for row in part if row["protocol"] != "visrec" or row["k"] != 1]) for name, part in rows().items()
+    ]
+    assert sections.all_scores(dict(few), ENCODERS, 3)[2]["summary"] == "Other numbers of neighbours: k = 5, 10"
 
 
 def test_an_encoder_that_is_not_there_is_an_empty_column():

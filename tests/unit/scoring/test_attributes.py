@@ -18,8 +18,10 @@ def jaccard(a, b):
     return np.count_nonzero(a & b) / union if union else 0.0
 
 
+@pytest.mark.parametrize("cells", [1, 50, 10**6])
 @pytest.mark.parametrize("k", [1, 4, 20])
-def test_ndcg_agrees_with_scikit_learn(k):
+def test_ndcg_agrees_with_scikit_learn(k, cells, monkeypatch):
+    monkeypatch.setattr(attributes, "CELLS", cells)
     rng = np.random.default_rng(k)
     own, gallery = rng.integers(0, 2, (15, 6), dtype=np.uint8), rng.integers(0, 2, (20, 6), dtype=np.uint8)
     gallery[3] = 0

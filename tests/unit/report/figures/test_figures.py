@@ -4,13 +4,14 @@ import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
 
+import matplotlib.pyplot as plt
 import pytest
 import report_fixture as fixture
 from figures_fixture import draw, read
 
 from visrec.report import FIGURES, style
 from visrec.report.figures import write
-from visrec.report.figures.drawing import wrapped
+from visrec.report.figures.drawing import described, wrapped
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +96,14 @@ def test_long_names_are_broken_after_commas_only():
     text = "age: lambda_z 1000, mu_x 10, iterations 6250, halve_every 1667 (chosen)"
     assert wrapped(text, 50) == text.replace(" halve", "\nhalve")
     assert wrapped(text[:40], 50) == text[:40]
+    figure, axis = plt.subplots()
+    axis.set_gid("panel")
+    name = "weights /data/$x_{$/w.pt"
+    axis.plot([0, 1], label=wrapped(name, 50), gid="curve")
+    axis.legend()
+    figure.canvas.draw()  # no formula, which would not be one
+    assert described(figure)["curve"] == name
+    plt.close(figure)
     assert wrapped("a" * 60, 50) == "a" * 60
 
 

@@ -131,12 +131,10 @@ def _in_other_spaces(best: str, scores: Rows, k: int, disclosed: Mapping[str, st
     if len(highest) < 2:
         return ""
     times = Counter(highest.values())
-    if len(times) == 1 and best not in times:  # the scores are one seed's, the best is of all seeds
-        return ""
     if len(times) == 1:
-        return (
-            f"{named(best, disclosed)} is highest in all {len(highest)} spaces (distance and scaling of the features)."
-        )
+        all_spaces = f"{len(highest)} spaces (distance and scaling of the features)"
+        # The scores are one seed's, the best is of all seeds.
+        return f"{named(best, disclosed)} is highest in all {all_spaces}." if best in times else ""
     said = [f"{named(name, disclosed)} in {count}" for name, count in times.most_common()]
     return (
         f"The order depends on the space (distance and scaling of the features): of {len(highest)}, "

@@ -208,6 +208,13 @@ def _leader(measured: Measured, group: Group, trials: Sequence[Trial]) -> dict[s
     return row | {"chosen_by": measured.chosen_by[group], "dimensions": int(dimensions)}
 
 
+def _seconds(experiment: Experiment, trial: Trial, told: Mapping[str, Any]) -> float:
+    """Of training or fitting. Snakemake measures the attempt that ended; a training says what all its starts took."""
+    if not trial.stage:
+        return 0.0
+    return summary_of_known(max, (benchmark(experiment, trial.stage, trial)["s"], told.get("seconds")))
+
+
 def _cost(experiment: Experiment, seeds: Sequence[Trial]) -> dict[str, float]:
     """Seconds of training, over all its starts, or fitting, speed of embedding, both means, and peaks of memory in MB.
 
@@ -217,13 +224,7 @@ def _cost(experiment: Experiment, seeds: Sequence[Trial]) -> dict[str, float]:
     embedded = [read_cost(experiment, trial) for trial in seeds]
     jobs = [(stage, trial) for trial in seeds for stage in (trial.stage, "embed") if stage]
     told = [read_status(experiment, trial) for trial in seeds]
-    # Snakemake measures the attempt that ended; a training that went on after a fault says what all took.
-    seconds = [
-        summary_of_known(max, (benchmark(experiment, trial.stage, trial)["s"], one.get("seconds")))
-        if trial.stage
-        else 0.0
-        for trial, one in zip(seeds, told, strict=True)
-    ]
+    seconds = [_seconds(experiment, trial, one) for trial, one in zip(seeds, told, strict=True)]
     memory = [*(benchmark(experiment, *job)["max_rss"] for job in jobs), *(one.get("memory_mb") for one in told)]
     return {
         "cost_seconds": float(np.mean(seconds)),

@@ -53,7 +53,9 @@ class Course:
         if self.starts and here != (self.threads, self.torch_version):
             log.warning(
                 "went so far with %d threads and torch %s, goes on with %d and %s: not bit by bit as in one go",
-                *(self.threads, self.torch_version, *here),
+                self.threads,
+                self.torch_version,
+                *here,
             )
         self.threads, self.torch_version = here
         self.starts += 1
@@ -77,10 +79,9 @@ class Course:
     def end(self, readings: Mapping[str, Mapping], made: Mapping[str, torch.Tensor]) -> None:
         """Judge a training that went to its end: whether it held, and whether the last update left what it `made`."""
         if self.status == "ok":
-            lost = [name for name, tensor in made.items() if not torch.isfinite(tensor).all()]
-            self.status, self.reason = held(self.history, readings)
-            if lost:
-                self.status, self.reason = "diverged", f"{lost[0]} is not finite after the last update"
+            lost = next((name for name, tensor in made.items() if not torch.isfinite(tensor).all()), None)
+            lasting = "diverged", f"{lost} is not finite after the last update"
+            self.status, self.reason = lasting if lost else held(self.history, readings)
             if self.status != "ok":
                 log.warning("%s: %s", self.status, self.reason)
 

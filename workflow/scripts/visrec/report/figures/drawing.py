@@ -44,7 +44,8 @@ def described(figure: Figure) -> dict[str, str | dict[str, Any]]:
             "y": [float(f"{end:.6g}") for end in axis.get_ylim()],
             "log": axis.get_yscale() == "log",
         }
-        about |= {line.get_gid(): line.get_label().replace("\n", " ") for line in axis.lines if line.get_gid()}
+        plain = {line.get_gid(): line.get_label().replace("\n", " ") for line in axis.lines if line.get_gid()}
+        about |= {gid: label.replace(r"\$", "$") for gid, label in plain.items()}  # as before `wrapped`
     return about
 
 
