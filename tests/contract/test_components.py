@@ -149,9 +149,9 @@ def train(spec, images, folder, save_every=1):
     encoders.train(spec, images, CPU, {name: folder / file for name, file in files.items()}, resume)
 
 
-def make(name, images, folder, seed=0):
+def make(name, images, folder, seed=0, **more):
     folder.mkdir()
-    chosen = small_options(name)
+    chosen = small_options(name) | more
     for option in registry.declared("encoders", name).get("FILES", ()):
         chosen[option] = str(folder / f"{option}.h5")
         GIVEN[name][option](images, chosen[option])
@@ -212,6 +212,14 @@ def test_encoder(name, images, folder_of, tmp_path):
     if registry.declared("encoders", name).get("SEEDED", True) and name != "pca":
         other = make(name, images, tmp_path / "three", seed=1)
         assert not np.array_equal(other.splits["test"].features, made.splits["test"].features)
+
+
+@pytest.mark.parametrize("name", [name for name in registry.names("encoders") if "width" in encoder_options(name)])
+def test_encoder_is_as_wide_as_it_is_told(name, images, folder_of, tmp_path):
+    """An option that a file takes with its group, and does not hand on, would be one that does nothing."""
+    narrow = read_embeddings(folder_of(name) / "embeddings.h5").layers["hidden3"]
+    wide = make(name, images, tmp_path / "wide", width=2).layers["hidden3"]
+    assert wide.stop - wide.start == 2 * (narrow.stop - narrow.start) > 0
 
 
 @pytest.mark.parametrize("name", [name for name in registry.names("encoders") if not sees_labels(name)])

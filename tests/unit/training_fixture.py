@@ -20,6 +20,7 @@ OPTIONS = {
     "generator_steps": 2,
     "latent": 16,
     "architecture": "dcgan",
+    "width": 1,
     "kl": "reference",
     "pixel_match": "l1",
     "balance": "none",  # so that all terms of the game weigh from the start

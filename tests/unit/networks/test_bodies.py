@@ -33,6 +33,17 @@ def test_shapes_and_ranges(architecture, size, shapes):
     assert e(images).shape == (2, 16)
 
 
+@pytest.mark.parametrize(
+    "architecture, encoder, generator",
+    [("dcgan", 3_677_824, 3_677_824 + 128 + 3), ("reference", 3_677_824, 13_636_355)],
+)
+def test_twice_as_wide_is_twice_as_many_channels_in_every_layer(architecture, encoder, generator):
+    e, g = build(32, 128, architecture, seed=0, width=2)
+    assert [sum(weight.numel() for weight in net.parameters()) for net in (e, g)] == [encoder, generator]
+    assert [each.shape[1] for each in e.hidden(torch.randn(2, 3, 32, 32))] == [128, 256, 512]
+    assert g(unit(torch.randn(2, 128))).shape == (2, 3, 32, 32)
+
+
 def test_latents_are_on_the_sphere_when_batch_equals_latent():
     """A norm without its kept dimension is silently wrong exactly then."""
     e, _ = build(32, 8, "dcgan", seed=0)

@@ -32,6 +32,11 @@ def test_its_body_is_no_copy_of_the_encoder():
     assert not torch.equal(critic.body.blocks[0][0].weight, encoder.blocks[0][0].weight)
 
 
+def test_its_body_is_as_wide_as_it_is_told():
+    one, two = (Critic(32, 16, "dcgan", width=width).body.blocks[0][0] for width in (1, 2))
+    assert (one.out_channels, two.out_channels) == (8, 16)
+
+
 def test_dropout_zeroes_its_share_and_keeps_the_mean():
     values = torch.full((100, 100), 3.0)
     dropped = drop(values, 0.25, torch.Generator().manual_seed(0))

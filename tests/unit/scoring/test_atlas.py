@@ -21,7 +21,7 @@ from visrec.networks import stack
 from visrec.scoring import atlas
 
 CPU = torch.device("cpu")
-RANDOM = {"architecture": "dcgan", "latent": 8, "batchnorm": "reestimated", "pooling": "average"}
+RANDOM = {"architecture": "dcgan", "width": 1, "latent": 8, "batchnorm": "reestimated", "pooling": "average"}
 SHARES = ["share_of_dimensions", "share_of_distance"]
 
 

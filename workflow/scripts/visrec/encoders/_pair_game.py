@@ -30,9 +30,9 @@ class PairGame(Method):
 
     def __init__(self, setup: Setup, dropout: float = 0.0):
         super().__init__(setup)
-        size, latent, architecture = setup.size, setup.options["latent"], setup.options["architecture"]
-        self.encoder, self.generator = build(size, latent, architecture, setup.seed)
-        self.critic = Critic(size, latent, architecture, dropout)
+        latent, architecture, width = (setup.options[name] for name in ("latent", "architecture", "width"))
+        self.encoder, self.generator = build(setup.size, latent, architecture, setup.seed, width)
+        self.critic = Critic(setup.size, latent, architecture, dropout, width)
 
     def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """The latents (B, M) that stand beside real images in a pair, and the encoder's output (B, M)."""

@@ -148,7 +148,9 @@ class Training(Method):
         self.ceiling = options["balance_ceiling"] * self.ideal
         weight = torch.tensor(0.0 if options["balance"] == "weight" else 1.0)
         self.register_buffer("fake_weight", weight, persistent=False)  # of the game, not of the model
-        self.encoder, self.generator = build(setup.size, options["latent"], options["architecture"], setup.seed)
+        self.encoder, self.generator = build(
+            setup.size, options["latent"], options["architecture"], setup.seed, options["width"]
+        )
 
     def optimisers(self) -> dict[str, torch.optim.Optimizer]:
         """One Adam each."""

@@ -53,7 +53,9 @@ class Training(Method):
     def __init__(self, setup: Setup):
         super().__init__(setup)
         options = setup.options
-        self.encoder, self.generator = build(setup.size, options["latent"], options["architecture"], setup.seed)
+        self.encoder, self.generator = build(
+            setup.size, options["latent"], options["architecture"], setup.seed, options["width"]
+        )
         self.logit = nn.Conv2d(self.encoder.head.in_channels, 1, 4)
         nn.init.normal_(self.logit.weight, 0.0, 0.02)
 

@@ -33,7 +33,7 @@ def maps(
     See `visrec.networks.stack.feature_maps`.
     """
     size = read_image_info(source.path).size
-    encoder = build_encoder(size, options["latent"], options["architecture"], seed)
+    encoder = build_encoder(size, options["latent"], options["architecture"], seed, options["width"])
     return stack.feature_maps(encoder, source, batchnorm, device)
 
 

@@ -72,7 +72,9 @@ class Training(Method):
     def __init__(self, setup: Setup):
         super().__init__(setup)
         options = setup.options
-        self.encoder = build_encoder(setup.size, options["latent"], options["architecture"], setup.seed)
+        self.encoder = build_encoder(
+            setup.size, options["latent"], options["architecture"], setup.seed, options["width"]
+        )
 
     def optimisers(self) -> dict[str, torch.optim.Optimizer]:
         """One Adam."""

@@ -46,7 +46,9 @@ class Training(Method):
     def __init__(self, setup: Setup):
         super().__init__(setup)
         options = setup.options
-        self.encoder = build_encoder(setup.size, options["latent"], options["architecture"], setup.seed)
+        self.encoder = build_encoder(
+            setup.size, options["latent"], options["architecture"], setup.seed, options["width"]
+        )
         self.classifier = nn.Linear(options["latent"], setup.classes)
         self.scale = math.sqrt(options["latent"])
 

@@ -52,7 +52,9 @@ class Training(Method):
     def __init__(self, setup: Setup):
         super().__init__(setup)
         options = setup.options
-        body, self.generator = build(setup.size, options["latent"], options["architecture"], setup.seed)
+        body, self.generator = build(
+            setup.size, options["latent"], options["architecture"], setup.seed, options["width"]
+        )
         self.encoder = GaussianEncoder(body)
 
     def optimisers(self) -> dict[str, torch.optim.Optimizer]:

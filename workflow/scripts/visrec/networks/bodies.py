@@ -1,7 +1,7 @@
 """The encoder and generator of Adversarial Generator-Encoder networks, layer by layer.
 
 Two architectures, both with base width 64 (Ulyanov et al., "It takes (only) two", arXiv:1704.02304, and its published
-code; Radford et al., DCGAN, arXiv:1511.06434):
+code; Radford et al., DCGAN, arXiv:1511.06434), or with `width` times as many channels in every layer:
 
 - `dcgan`: encoder and generator mirror each other. Every map is half as wide and high and twice as deep as the one
   before it, down to 4x4, which one 4x4 convolution turns into the latent.
@@ -26,6 +26,13 @@ OPTIONS = {
         "enum": ["dcgan", "reference"],
         "default": "dcgan",
         "description": "Encoder and generator mirror each other, or the AGE authors' tables.",
+    },
+    "width": {
+        "type": "integer",
+        "minimum": 1,
+        "maximum": 16,
+        "default": 1,
+        "description": "How many times as many channels every layer has; the stack grows with them.",
     },
     "latent": {
         "type": "integer",
@@ -99,13 +106,13 @@ class Encoder(nn.Module):
     """e: images (B, 3, S, S) in [-1, 1] -> latents (B, M) on the unit sphere.
 
     Attributes:
-        blocks: the hidden layers; block i gives a map of depth 64 * 2^i, the last one is 4x4.
+        blocks: the hidden layers; block i gives a map of depth width * 64 * 2^i, the last one is 4x4.
         head: the layer that makes the latent.
     """
 
-    def __init__(self, size: int, latent: int, architecture: str = "dcgan"):
+    def __init__(self, size: int, latent: int, architecture: str = "dcgan", width: int = 1):
         super().__init__()
-        widths = [WIDTH * 2**i for i in range(_depth(size))]
+        widths = [width * WIDTH * 2**i for i in range(_depth(size))]
         self.blocks = nn.ModuleList(
             _down(inputs, outputs, batchnorm=i > 0)
             for i, (inputs, outputs) in enumerate(zip([3, *widths[:-1]], widths, strict=True))
@@ -135,13 +142,13 @@ class Encoder(nn.Module):
 class Generator(nn.Module):
     """g: latents (B, M) on the unit sphere -> images (B, 3, S, S) in [-1, 1]."""
 
-    def __init__(self, size: int, latent: int, architecture: str = "dcgan"):
+    def __init__(self, size: int, latent: int, architecture: str = "dcgan", width: int = 1):
         super().__init__()
         if architecture == "reference" and size == 32:
-            widths = [512, 256, 128, 128]
+            widths = [width * channels for channels in (512, 256, 128, 128)]
             output: nn.Module = nn.Conv2d(widths[-1], 3, 1)
         else:
-            widths = [WIDTH * 2**i for i in reversed(range(_depth(size)))]
+            widths = [width * WIDTH * 2**i for i in reversed(range(_depth(size)))]
             output = nn.ConvTranspose2d(widths[-1], 3, 4, stride=2, padding=1, bias=architecture == "dcgan")
         self.blocks = nn.Sequential(
             _up(latent, widths[0], first=True),
@@ -164,7 +171,7 @@ def _initialise(net: nn.Module) -> None:
             nn.init.zeros_(module.bias)
 
 
-def build(size: int, latent: int, architecture: str, seed: int) -> tuple[Encoder, Generator]:
+def build(size: int, latent: int, architecture: str, seed: int, width: int = 1) -> tuple[Encoder, Generator]:
     """The untrained pair of a seed, in float32 on the CPU; global random state is left as it was.
 
     Args:
@@ -172,6 +179,7 @@ def build(size: int, latent: int, architecture: str, seed: int) -> tuple[Encoder
         latent: M.
         architecture: "dcgan" or "reference".
         seed: of the weights.
+        width: how many times as many channels every layer has.
 
     Raises:
         ValueError: no such size or architecture.
@@ -180,7 +188,7 @@ def build(size: int, latent: int, architecture: str, seed: int) -> tuple[Encoder
         raise ValueError(f"architecture '{architecture}' is not one of {', '.join(ARCHITECTURES)}")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        pair = Encoder(size, latent, architecture), Generator(size, latent, architecture)
+        pair = Encoder(size, latent, architecture, width), Generator(size, latent, architecture, width)
         for net in pair:
             _initialise(net)
     return pair

@@ -22,12 +22,13 @@ class Critic(nn.Module):
         latent: M.
         architecture: of the body that looks at images.
         dropout: share of values that every fully connected layer does not see.
+        width: of the body, how many times as many channels every layer has.
     """
 
-    def __init__(self, size: int, latent: int, architecture: str, dropout: float = 0.0):
+    def __init__(self, size: int, latent: int, architecture: str, dropout: float = 0.0, width: int = 1):
         super().__init__()
         seed = int(torch.randint(2**31, ()))  # not the method's: the body would start as the encoder's twin
-        self.body, _ = build(size, WIDTH, architecture, seed)
+        self.body, _ = build(size, WIDTH, architecture, seed, width)
         self.of_latent = nn.ModuleList([nn.Linear(latent, WIDTH), nn.Linear(WIDTH, WIDTH)])
         self.of_both = nn.ModuleList([nn.Linear(2 * WIDTH, WIDTH), nn.Linear(WIDTH, 1)])
         self.dropout = dropout

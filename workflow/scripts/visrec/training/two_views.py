@@ -17,7 +17,9 @@ class TwoViews(Method):
     def __init__(self, setup: Setup, projector: nn.Module):
         super().__init__(setup)
         options = setup.options
-        self.encoder = build_encoder(setup.size, options["latent"], options["architecture"], setup.seed)
+        self.encoder = build_encoder(
+            setup.size, options["latent"], options["architecture"], setup.seed, options["width"]
+        )
         self.projector = projector
 
     def optimisers(self) -> dict[str, torch.optim.Optimizer]:
