@@ -8,6 +8,12 @@ from types import SimpleNamespace
 import pytest
 import torch
 from script_fixture import load_script
+from training_fixture import CPU, OPTIONS, WIDTH
+
+from visrec.encoders import age
+from visrec.networks import bodies
+from visrec.networks.stack import to_unit_range
+from visrec.training.method import Setup, make
 
 STUDIES = Path(__file__).parents[2] / "studies"
 
@@ -27,9 +33,52 @@ def test_the_search_for_latents_ends_at_the_best_on_the_sphere():
     assert errors[2] < 0.005
 
 
-def test_a_trial_that_is_not_in_the_config_is_one_line(tmp_path):
+@pytest.fixture
+def game(monkeypatch):
+    """AGE in small, as it is read from a trial: in evaluation mode, with statistics of its batch norm."""
+    monkeypatch.setattr(bodies, "WIDTH", WIDTH)
+    game = make(age.Training, Setup(OPTIONS | {"learning_rate": 2e-3}, 32, 0, CPU))
+    with torch.no_grad():
+        for _ in range(50):
+            game.decode(game.latents(64, game.random))
+    return game.eval()
+
+
+@torch.no_grad()
+def test_an_encoder_that_goes_on_alone_reconstructs_better_and_leaves_the_generator(game):
+    """Pictures are the generator's own, so there is a latent of each. In the game's own step both would move."""
+    alone = load_script(STUDIES / "encoder_alone.py")
+    images = ((game.decode(game.latents(64, game.random)) + 1) * 127.5).round().to(torch.uint8)
+    before = {name: tensor.clone() for name, tensor in game.state_dict().items()}
+    first = alone.readings(game, to_unit_range(images), images)
+    game.load_state_dict(before)
+    with torch.enable_grad():
+        alone.go_on(game, images, iterations=30, mu=200, seed=0)
+    moved = {name.split(".")[0] for name, tensor in game.state_dict().items() if not torch.equal(tensor, before[name])}
+    assert moved == {"encoder"}
+    assert not any(net.training for net in (game.encoder, game.generator))
+    assert game._optimisers["encoder"].param_groups[0]["lr"] == pytest.approx(2e-3 / 30)
+    assert alone.readings(game, to_unit_range(images), images)[1] < 0.95 * first[1]
+
+
+def test_readings_by_hand():
+    """The encoder is right but for a turn by 60 degrees, and has no batch norm whose statistics could change."""
+    alone, turn = load_script(STUDIES / "encoder_alone.py"), torch.tensor([[0.5, 0.75**0.5], [-(0.75**0.5), 0.5]])
+    encoder = torch.nn.Linear(2, 2, bias=False)
+    encoder.weight.data = turn
+    game = SimpleNamespace(
+        encoder=encoder,
+        decode=lambda z: z,
+        latents=lambda count, random: bodies.unit(torch.randn(count, 2, generator=random)),
+    )
+    found = alone.readings(game, torch.tensor([[1.0, 0.0]]), torch.zeros(2, 1, 1, 2, dtype=torch.uint8))
+    assert found == pytest.approx([(0.5 + 0.75**0.5) / 2, (0.5 + 0.75**0.5) / 2, 0.5])
+
+
+@pytest.mark.parametrize("study", sorted(path.name for path in STUDIES.glob("*.py") if path.name != "asked.py"))
+def test_a_trial_that_is_not_in_the_config_is_one_line(study, tmp_path):
     config = Path(__file__).parents[2] / "config/config.yaml"
-    command = [sys.executable, STUDIES / "latents.py", "--configfile", config, "nothing"]
+    command = [sys.executable, STUDIES / study, "--configfile", config, "nothing"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert done.returncode == 2
     assert "error: nothing: is no trial of" in done.stderr

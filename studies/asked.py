@@ -1,0 +1,66 @@
+"""What the studies have in common: the trials that a command names, and what is made of their pictures."""
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+import yaml
+from torch import Tensor
+
+from visrec.data.hdf5 import SPLITS
+from visrec.data.images import ImageFile, read_image_info
+from visrec.experiment import trials
+from visrec.experiment.config import check
+from visrec.experiment.trials import Spec, Trial
+from visrec.networks.stack import to_unit_range
+from visrec.scoring.queries import first_by_digest
+from visrec.training import models
+from visrec.training.method import Method
+
+
+def parser(description: str) -> argparse.ArgumentParser:
+    """The arguments that every study has."""
+    made = argparse.ArgumentParser(description=description)
+    made.add_argument("trials", nargs="+", help="folders of trained trials, DATASET/SIZEpx/ENCODER/TRIAL")
+    made.add_argument("--configfile", type=Path, required=True)
+    made.add_argument("--split", choices=SPLITS, default="val")
+    made.add_argument("--images", type=int, default=640)
+    made.add_argument("--threads", type=int, default=torch.get_num_threads())
+    return made
+
+
+def named(made: argparse.ArgumentParser, arguments: argparse.Namespace) -> Mapping[Path, Trial]:
+    """The trials that the arguments name, by their folders; one of which there is none ends the study with one line."""
+    torch.set_num_threads(arguments.threads)
+    config = yaml.safe_load(arguments.configfile.read_text())
+    config |= check(config)
+    known = {
+        trial.folder: trial for trial in trials.grid(config) if "reconstructions" in trial.declared.get("PICTURES", ())
+    }
+    for name in arguments.trials:
+        if name not in known:
+            made.error(f"{name}: is no trial of {arguments.configfile} that reconstructs; it has {', '.join(known)}")
+    return {Path("results") / config["experiment"] / name: known[name] for name in arguments.trials}
+
+
+def images_of(folder: Path) -> ImageFile:
+    """The images of a trial."""
+    return ImageFile(folder.parents[1] / "images.h5")
+
+
+def load(folder: Path, spec: Spec) -> Method:
+    """What was trained there, on the CPU, in evaluation mode and in float32."""
+    info = read_image_info(images_of(folder).path)
+    return models.load(spec, folder / "model.safetensors", info, torch.device("cpu"))
+
+
+def pictures_of(folder: Path, split: str, count: int) -> Tensor:
+    """So many pictures of a split, always the same ones: float32 (count, 3, S, S) in [-1, 1]."""
+    source = images_of(folder)
+    return to_unit_range(torch.from_numpy(source.images(split)[first_by_digest(source.ids(split), count)]))
+
+
+def error_at(method: Method, latents: Tensor, images: Tensor) -> Tensor:
+    """Mean absolute difference of pixels of g(z) and x, float32 ()."""
+    return (method.decode(latents) - images).abs().mean()
