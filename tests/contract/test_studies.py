@@ -11,6 +11,8 @@ from script_fixture import load_script
 from training_fixture import CPU, OPTIONS, WIDTH
 
 from visrec.encoders import age
+from visrec.experiment import trials
+from visrec.experiment.layout import Experiment
 from visrec.networks import bodies
 from visrec.networks.stack import to_unit_range
 from visrec.training.method import Setup, make
@@ -75,7 +77,28 @@ def test_readings_by_hand():
     assert found == pytest.approx([(0.5 + 0.75**0.5) / 2, (0.5 + 0.75**0.5) / 2, 0.5])
 
 
-@pytest.mark.parametrize("study", sorted(path.name for path in STUDIES.glob("*.py") if path.name != "asked.py"))
+def test_a_trial_is_evaluated_once_all_its_scores_are_there(tmp_path):
+    """Atlas and selectors are not asked for, scores of queries are."""
+    config = {"experiment": "some", "seeds": [0], "datasets": {}, "encoders": {}, "evaluators": {}}
+    asked = [trials.make(config, "digits", 32, "age", {"mu_x": mu}, 0) for mu in (10, 20, 50)]
+    some = Experiment(tmp_path, asked, ["knn", "svm"])
+    for trial, missing in zip(asked, ["", "svm.h5", "knn.csv"], strict=True):
+        for name in {"knn.csv", "svm.csv", "knn.h5", "svm.h5", "layers.csv", "embed.json"} - {missing}:
+            some.path(trial, name).parent.mkdir(parents=True, exist_ok=True)
+            some.path(trial, name).touch()
+    assert load_script(STUDIES / "so_far.py").evaluated(some).trials == asked[:1]
+
+
+def test_no_trial_that_is_evaluated_is_one_line(tmp_path):
+    config = Path(__file__).parents[2] / "config/config.yaml"
+    command = [sys.executable, STUDIES / "so_far.py", "--configfile", config]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "error: results/demo: none of" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("study", ["encoder_alone.py", "latents.py"])
 def test_a_trial_that_is_not_in_the_config_is_one_line(study, tmp_path):
     config = Path(__file__).parents[2] / "config/config.yaml"
     command = [sys.executable, STUDIES / study, "--configfile", config, "nothing"]
