@@ -3,14 +3,15 @@
 import argparse
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
-import yaml
 from torch import Tensor
 
 from visrec.data.hdf5 import SPLITS
 from visrec.data.images import ImageFile, read_image_info
-from visrec.experiment import trials
+from visrec.errors import UserError
+from visrec.experiment import config_file, trials
 from visrec.experiment.config import check
 from visrec.experiment.trials import Spec, Trial
 from visrec.networks.stack import to_unit_range
@@ -30,11 +31,17 @@ def parser(description: str) -> argparse.ArgumentParser:
     return made
 
 
+def config_of(made: argparse.ArgumentParser, configfile: Path) -> Mapping[str, Any]:
+    """A config, checked; one that is wrong ends the study with one line."""
+    try:
+        return check(config_file.read(configfile))
+    except UserError as error:
+        made.error(str(error))
+
+
 def named(made: argparse.ArgumentParser, arguments: argparse.Namespace) -> Mapping[Path, Trial]:
     """The trials that the arguments name, by their folders; one of which there is none ends the study with one line."""
-    torch.set_num_threads(arguments.threads)
-    config = yaml.safe_load(arguments.configfile.read_text())
-    config |= check(config)
+    config = config_of(made, arguments.configfile)
     known = {
         trial.folder: trial for trial in trials.grid(config) if "reconstructions" in trial.declared.get("PICTURES", ())
     }

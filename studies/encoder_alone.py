@@ -2,11 +2,11 @@
 
 Every update is one of the game's, L_E of `visrec.encoders.age`, by the average of the networks that the trial kept; the
 generator is in evaluation mode, and the learning rate falls in a straight line to nought. What the error loses by it
-the encoder could have had by following; what is left it cannot, so or so. The error is the mean absolute difference of
+the encoder could have had by following. The error is the mean absolute difference of
 g(e(x)) and x, in [-1, 1], for pictures of val, with the running statistics of the encoder's batch norm and with those
 re-estimated on the training pictures.
 
-    .venv/bin/python studies/encoder_alone.py --configfile config/teachers.yaml --iterations 1000 --mu 10 200 \
+    .venv/bin/python studies/encoder_alone.py --configfile config/teachers.yaml --iterations 1000 --mu 10 --mu 200 \
         'cifar10_jpeg/32px/age/lambda_z~1000+mu_x~10+seed~1'
 """
 
@@ -16,6 +16,7 @@ import asked
 import torch
 from torch import Tensor
 
+from visrec.errors import UserError
 from visrec.experiment.trials import Trial
 from visrec.networks.stack import reestimate_batchnorm
 from visrec.training.batches import Batches
@@ -66,8 +67,9 @@ def main() -> None:
     """Print a table of errors."""
     parser = asked.parser(__doc__.splitlines()[0])
     parser.add_argument("--iterations", type=int, default=1000)
-    parser.add_argument("--mu", type=float, nargs="+", default=[10, 200])
+    parser.add_argument("--mu", type=float, action="append", help="more than once for several; by default 10")
     arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
     trials = asked.named(parser, arguments)
     for trial in trials.values():
         if trial.encoder != "age":
@@ -75,8 +77,14 @@ def main() -> None:
     print("| trial | updates | mu | running | re-estimated | cosine of z and e(g(z)) |")
     print("|---|---|---|---|---|---|")
     for folder, trial in trials.items():
-        for iterations, mu in [(0, trial.options["mu_x"]), *((arguments.iterations, mu) for mu in arguments.mu)]:
-            *errors, cosine = row(folder, trial, arguments.split, arguments.images, iterations, mu)
+        for iterations, mu in [
+            (0, trial.options["mu_x"]),
+            *((arguments.iterations, mu) for mu in arguments.mu or [10.0]),
+        ]:
+            try:
+                *errors, cosine = row(folder, trial, arguments.split, arguments.images, iterations, mu)
+            except UserError as error:
+                parser.error(str(error))
             cells = [f"`{trial.folder}`", str(iterations), f"{mu:g}", *(f"{error:.3f}" for error in errors)]
             print("|", " | ".join([*cells, f"{cosine:.2f}"]), "|", flush=True)
 

@@ -15,6 +15,7 @@ import asked
 import torch
 from torch import Tensor
 
+from visrec.errors import UserError
 from visrec.experiment.trials import Trial
 from visrec.networks.bodies import unit
 from visrec.networks.stack import reestimate_batchnorm
@@ -64,6 +65,7 @@ def main() -> None:
     parser = asked.parser(__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=100)
     arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
     if arguments.steps <= FEW:
         parser.error(f"--steps {arguments.steps}: take more than {FEW}")
     last = f"z, {arguments.steps} steps"
@@ -73,7 +75,7 @@ def main() -> None:
     for folder, trial in trials.items():
         try:
             found = row(folder, trial, arguments.split, arguments.images, arguments.steps)
-        except ValueError as error:
+        except (UserError, ValueError) as error:
             parser.error(str(error))
         *errors, cosine = found
         print(

@@ -10,10 +10,9 @@ With `--seed` of one seed each, so that encoders with more seeds are not judged 
 import argparse
 from pathlib import Path
 
-import yaml
+import asked
 
 from visrec.experiment import layout, trials
-from visrec.experiment.config import check
 from visrec.experiment.layout import Experiment
 from visrec.experiment.trials import Trial
 from visrec.report import TABLES
@@ -39,16 +38,15 @@ def main() -> None:
     parser.add_argument("--seed", type=int, help="only trials of this seed")
     parser.add_argument("--out", type=Path, help="a folder; by default results/EXPERIMENT/so-far")
     arguments = parser.parse_args()
-    config = yaml.safe_load(arguments.configfile.read_text())
-    config |= check(config)
-    asked = [trial for trial in trials.grid(config) if arguments.seed in (None, trial.seed)]
-    whole = Experiment(Path("results") / config["experiment"], asked, list(config["evaluators"]))
+    config = asked.config_of(parser, arguments.configfile)
+    all_trials = [trial for trial in trials.grid(config) if arguments.seed in (None, trial.seed)]
+    whole = Experiment(Path("results") / config["experiment"], all_trials, list(config["evaluators"]))
     found = evaluated(whole)
     if not found.trials:
-        parser.error(f"{whole.results}: none of {len(asked)} trials is evaluated yet")
+        parser.error(f"{whole.results}: none of {len(all_trials)} trials is evaluated yet")
     out = arguments.out or found.results / "so-far"
     tables(found, {key: out / name for key, name in TABLES.items()})
-    print(f"{len(found.trials)} of {len(asked)} trials are evaluated; their tables are in {out}")
+    print(f"{len(found.trials)} of {len(all_trials)} trials are evaluated; their tables are in {out}")
 
 
 if __name__ == "__main__":

@@ -99,6 +99,27 @@ def test_no_trial_that_is_evaluated_is_one_line(tmp_path):
 
 
 @pytest.mark.parametrize("study", ["encoder_alone.py", "latents.py"])
+def test_a_trial_without_its_files_is_one_line(study, tmp_path):
+    config = Path(__file__).parents[2] / "config/config.yaml"
+    trial = "digits/32px/age/lambda_z~1000+mu_x~10+seed~0"
+    chosen = ["--mu", "10"] if study == "encoder_alone.py" else ["--steps", "20"]
+    command = [sys.executable, STUDIES / study, "--configfile", config, *chosen, trial]  # options first, as documented
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 2
+    assert f"{trial.split('/age')[0]}/images.h5" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("study", ["encoder_alone.py", "latents.py", "so_far.py"])
+def test_a_config_that_is_not_there_is_one_line(study, tmp_path):
+    command = [sys.executable, STUDIES / study, "--configfile", "none.yaml", *(["x"] if study != "so_far.py" else [])]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "none.yaml" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("study", ["encoder_alone.py", "latents.py"])
 def test_a_trial_that_is_not_in_the_config_is_one_line(study, tmp_path):
     config = Path(__file__).parents[2] / "config/config.yaml"
     command = [sys.executable, STUDIES / study, "--configfile", config, "nothing"]

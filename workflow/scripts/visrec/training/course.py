@@ -80,8 +80,10 @@ class Course:
         """Judge a training that went to its end: whether it held, and whether the last update left what it `made`."""
         if self.status == "ok":
             lost = next((name for name, tensor in made.items() if not torch.isfinite(tensor).all()), None)
-            lasting = "diverged", f"{lost} is not finite after the last update"
-            self.status, self.reason = lasting if lost else held(self.history, readings)
+            if lost:
+                self.status, self.reason = "diverged", f"{lost} is not finite after the last update"
+            else:
+                self.status, self.reason = held(self.history, readings)
             if self.status != "ok":
                 log.warning("%s: %s", self.status, self.reason)
 
