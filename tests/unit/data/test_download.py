@@ -6,6 +6,7 @@ import hashlib
 import logging
 import re
 import socket
+import ssl
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -75,8 +76,9 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server(monkeypatch):
-    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+    for name in ("http_proxy", "https_proxy", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
     server.data, server.etag, server.modified, server.ranges, server.length = DATA, '"one"', "", True, True
@@ -322,6 +324,27 @@ def test_no_network_is_one_line(tmp_path, monkeypatch):
     message = refused("http://nowhere.invalid/x.zip", tmp_path / "x.zip", "name resolution.*archives:", attempts=1)
     assert message.startswith("http://nowhere.invalid/x.zip")
     assert left(tmp_path) == []
+
+
+def test_a_certificate_that_is_not_accepted_is_not_tried_again(server, tmp_path, monkeypatch):
+    tried = []
+
+    def refuse(*args, **options):
+        tried.append(args)
+        raise ssl.SSLCertVerificationError(1, "[SSL: CERTIFICATE_VERIFY_FAILED] certificate has expired")
+
+    monkeypatch.setattr(ssl.SSLContext, "wrap_socket", refuse)
+    url = server.url.replace("http:", "https:")
+    refused(url, tmp_path / "x.zip", "certificate is not accepted .*has expired.*archives:")
+    assert len(tried) == 1
+    assert left(tmp_path) == []
+
+
+def test_trouble_with_tls_that_is_not_of_a_certificate_is_tried_again(server, tmp_path, caplog):
+    url = server.url.replace("http:", "https:")  # where plain HTTP is spoken, as by a proxy in the way
+    message = refused(url, tmp_path / "x.zip", "cannot be downloaded .*archives:", attempts=3)
+    assert "certificate is not accepted" not in message
+    assert len(caplog.records) == 2
 
 
 @pytest.mark.parametrize("url", ["ftp://x/y", "file:///etc/passwd", "x.zip", "http://", "http://a b/"])

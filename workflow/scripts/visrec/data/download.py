@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import ssl
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -191,12 +192,12 @@ class _Download:
                 self._save(response, start if response.status_code == 206 else 0)
         except (requests.exceptions.InvalidURL, requests.exceptions.TooManyRedirects) as error:
             raise UserError(f"{self.url}: cannot be downloaded ({_reason(error)}); correct the address") from error
-        except requests.exceptions.SSLError as error:
-            raise UserError(
-                f"{self.url}: the server's certificate is not accepted ({_reason(error)}); fetch the file by hand and "
-                "name it under `archives:`"
-            ) from error
         except requests.RequestException as error:
+            if isinstance(_innermost(error), ssl.SSLCertVerificationError):
+                raise UserError(
+                    f"{self.url}: the server's certificate is not accepted ({_reason(error)}); fetch the file by hand "
+                    "and name it under `archives:`"
+                ) from error
             raise _BrokenOffError(_reason(error)) from error
 
     def _check_status(self, response: requests.Response, start: int) -> None:
@@ -251,11 +252,14 @@ def _validator(response: requests.Response) -> str:
     return etag if etag.startswith('"') else response.headers.get("Last-Modified", "")
 
 
+def _innermost(error: BaseException) -> BaseException:
+    """The cause of a library's error that has no cause itself."""
+    links = (error.__cause__, error.__context__, getattr(error, "reason", None), *error.args)
+    inner = next((each for each in links if isinstance(each, BaseException)), None)
+    return error if inner is None else _innermost(inner)
+
+
 def _reason(error: Exception) -> str:
     """The innermost cause of a library's error, on one line."""
-    while (inner := error.__cause__ or error.__context__ or (error.args[0] if error.args else None)) is not None:
-        inner = getattr(inner, "reason", None) or inner
-        if not isinstance(inner, Exception):
-            break
-        error = inner
-    return " ".join(str(error).split()) or type(error).__name__
+    cause = _innermost(error)
+    return " ".join(str(cause).split()) or type(cause).__name__
