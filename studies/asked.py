@@ -1,7 +1,7 @@
 """What the studies have in common: the trials that a command names, and what is made of their pictures."""
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,15 +39,30 @@ def config_of(made: argparse.ArgumentParser, configfile: Path) -> Mapping[str, A
         made.error(str(error))
 
 
-def named(made: argparse.ArgumentParser, arguments: argparse.Namespace) -> Mapping[Path, Trial]:
-    """The trials that the arguments name, by their folders; one of which there is none ends the study with one line."""
+def reconstructs(trial: Trial) -> bool:
+    """Whether a trial has pictures of reconstructions."""
+    return "reconstructions" in trial.declared.get("PICTURES", ())
+
+
+def named(
+    made: argparse.ArgumentParser,
+    arguments: argparse.Namespace,
+    suits: Callable[[Trial], bool] = reconstructs,
+    words: str = "reconstructs",
+) -> Mapping[Path, Trial]:
+    """The trials that the arguments name, by their folders; one of which there is none ends the study with one line.
+
+    Args:
+        made: the parser.
+        arguments: what it parsed.
+        suits: whether the study can be made of a trial.
+        words: what such a trial does, for the line.
+    """
     config = config_of(made, arguments.configfile)
-    known = {
-        trial.folder: trial for trial in trials.grid(config) if "reconstructions" in trial.declared.get("PICTURES", ())
-    }
+    known = {trial.folder: trial for trial in trials.grid(config) if suits(trial)}
     for name in arguments.trials:
         if name not in known:
-            made.error(f"{name}: is no trial of {arguments.configfile} that reconstructs; it has {', '.join(known)}")
+            made.error(f"{name}: is no trial of {arguments.configfile} that {words}; it has {', '.join(known)}")
     return {Path("results") / config["experiment"] / name: known[name] for name in arguments.trials}
 
 

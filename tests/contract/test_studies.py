@@ -1,15 +1,21 @@
 """Studies are scripts behind single numbers of docs/results.md; they find what they say that they look for."""
 
+import copy
 import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
+from images_fixture import source
 from script_fixture import load_script
 from training_fixture import CPU, OPTIONS, WIDTH
 
+from visrec import encoders
+from visrec.data.images import ImageSet, ImageSplit, read_images, write_images
+from visrec.data.models import read_weights
 from visrec.encoders import age
 from visrec.experiment import trials
 from visrec.experiment.layout import Experiment
@@ -77,6 +83,49 @@ def test_readings_by_hand():
     assert found == pytest.approx([(0.5 + 0.75**0.5) / 2, (0.5 + 0.75**0.5) / 2, 0.5])
 
 
+def test_the_precision_of_moments_by_hand():
+    """Nearest three on a line, of a row at 0: classes 1, 0, 1; of a row at 10: 0, 0, 1."""
+    moments = load_script(STUDIES / "moments.py")
+    gallery = np.array([[1], [-2], [3], [9], [11.5], [7]], np.float32)
+    asked, labels = np.array([1, 0]), np.array([1, 0, 1, 0, 0, 1])
+    assert moments.precision(np.array([[0], [10]], np.float32), gallery, asked, labels) == pytest.approx(4 / 6)
+
+
+def test_moments_are_those_of_the_training_itself(tmp_path, monkeypatch):
+    """At the last one the average is the model that the workflow's training writes, bit by bit."""
+    moments, read = load_script(STUDIES / "moments.py"), []
+    monkeypatch.setattr(bodies, "WIDTH", WIDTH)
+    monkeypatch.setattr(moments, "precisions", lambda encoder, *_: read.append(copy.deepcopy(encoder)) or [0.5, 0.25])
+    images = tmp_path / "images.h5"
+    splits = {"train": source(20, "train", 32), "val": source(2, "val", 32), "test": source(2, "test", 32)}
+    write_images(images, ImageSet(splits, ["a", "b", "c"], "made up", "random"), 32)
+    options = {"iterations": 7, "batch": 8, "precision": "fp32"}
+    trial = trials.make(
+        {"seeds": [3], "datasets": {}, "encoders": {}, "evaluators": {}}, "digits", 32, "dcgan", options, 3
+    )
+    found = dict(moments.moments(trial, images, read_images(images, "val"), last=4, every=2))
+    assert list(found) == [3, 5, 7]
+    assert all(len(values) == 2 + moments.READ for values in found.values())  # of both players
+    files = {name: tmp_path / name for name in ("model", "history", "status")}
+    encoders.train(trial.spec("train"), images, CPU, files, encoders.Resume(tmp_path / "checkpoints", 1000, 60, "code"))
+    written, (*_, playing, average) = read_weights(files["model"]), read
+    for name, tensor in average.state_dict().items():
+        assert tensor.numpy().tolist() == written[f"encoder.{name}"].tolist()
+    assert not torch.equal(playing.blocks[0][0].weight, average.blocks[0][0].weight)
+
+
+@torch.no_grad()
+def test_precisions_leave_the_network_as_it_is(game):
+    moments, images = load_script(STUDIES / "moments.py"), source(12, "x", 32)
+    before = copy.deepcopy(game.encoder.state_dict())
+    split = ImageSplit(np.concatenate(images.batches), images.labels, images.ids)
+    found = moments.precisions(game.encoder.train(), split, split)
+    assert len(found) == 2
+    assert all(value >= 1 / 3 for value in found)  # each finds itself
+    assert game.encoder.training
+    assert all(torch.equal(tensor, before[name]) for name, tensor in game.encoder.state_dict().items())
+
+
 def test_a_trial_is_evaluated_once_all_its_scores_are_there(tmp_path):
     """Atlas and selectors are not asked for, scores of queries are."""
     config = {"experiment": "some", "seeds": [0], "datasets": {}, "encoders": {}, "evaluators": {}}
@@ -98,11 +147,11 @@ def test_no_trial_that_is_evaluated_is_one_line(tmp_path):
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("study", ["encoder_alone.py", "latents.py"])
+@pytest.mark.parametrize("study", ["encoder_alone.py", "latents.py", "moments.py"])
 def test_a_trial_without_its_files_is_one_line(study, tmp_path):
     config = Path(__file__).parents[2] / "config/config.yaml"
     trial = "digits/32px/age/lambda_z~1000+mu_x~10+seed~0"
-    chosen = ["--mu", "10"] if study == "encoder_alone.py" else ["--steps", "20"]
+    chosen = {"encoder_alone.py": ["--mu", "10"], "latents.py": ["--steps", "20"], "moments.py": ["--last", "4"]}[study]
     command = [sys.executable, STUDIES / study, "--configfile", config, *chosen, trial]  # options first, as documented
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert done.returncode == 2
@@ -110,7 +159,7 @@ def test_a_trial_without_its_files_is_one_line(study, tmp_path):
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("study", ["encoder_alone.py", "latents.py", "so_far.py"])
+@pytest.mark.parametrize("study", ["encoder_alone.py", "latents.py", "moments.py", "so_far.py"])
 def test_a_config_that_is_not_there_is_one_line(study, tmp_path):
     command = [sys.executable, STUDIES / study, "--configfile", "none.yaml", *(["x"] if study != "so_far.py" else [])]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
@@ -119,7 +168,7 @@ def test_a_config_that_is_not_there_is_one_line(study, tmp_path):
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("study", ["encoder_alone.py", "latents.py"])
+@pytest.mark.parametrize("study", ["encoder_alone.py", "latents.py", "moments.py"])
 def test_a_trial_that_is_not_in_the_config_is_one_line(study, tmp_path):
     config = Path(__file__).parents[2] / "config/config.yaml"
     command = [sys.executable, STUDIES / study, "--configfile", config, "nothing"]
