@@ -26,7 +26,13 @@ PICTURES = ["samples"]
 OPTIONS_OF = {"train": ["body", "training"], "embed": ["stack"]}
 OPTIONS = {"train": {}}
 # The paper's batch and rate, and as many pictures as AGE's recipe has (117,150 batches of 64).
-DEFAULTS = {"iterations": 58575, "batch": 128, "learning_rate": 0.0002, "schedule": "halved"}
+DEFAULTS = {
+    "iterations": 58575,
+    "batch": 128,
+    "learning_rate": 0.0002,
+    "schedule": "halved",
+    "average": 0.999,  # ours: docs/decisions/0025-an-average-of-the-game.md
+}
 TEST = {"iterations": 2, "batch": 8, "precision": "fp32"}
 # Spread is the standard deviation over images, averaged over pixels. Digits of one class (train, 32 px) have 0.53 to
 # 0.89 times the spread of all, so with less than 0.5 there are fewer kinds of samples than of images.
