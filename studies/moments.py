@@ -64,7 +64,8 @@ def precisions(encoder: nn.Module, queries: ImageSplit, gallery: ImageSplit) -> 
     """Precision in each distance, by the stack of a network that is left as it is."""
     encoder = copy.deepcopy(encoder)
     stack.reestimate_batchnorm(encoder, torch.from_numpy(gallery.images))
-    embed = stack.extractor(stack.feature_maps(encoder, ImageFile(""), "running", CPU), "average")
+    nothing = ImageFile("")  # read by `feature_maps` for statistics alone, which are there
+    embed = stack.extractor(stack.feature_maps(encoder, nothing, "running", CPU), "average")
     features = []
     for split in (queries, gallery):
         parts = [slice(start, start + stack.BATCH) for start in range(0, len(split.ids), stack.BATCH)]
@@ -119,6 +120,8 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     if arguments.split == "train":
         parser.error("--split train: its pictures would find themselves; take val or test")
+    if arguments.every < 1:
+        parser.error(f"--every {arguments.every}: take 1 or more")
     trials = asked.named(
         parser,
         arguments,
@@ -132,7 +135,7 @@ def main() -> None:
             images = asked.images_of(folder).path
             queries = some_of(read_images(images, arguments.split), arguments.images)
             for iteration, found in moments(trial, images, queries, arguments.last, arguments.every):
-                losses, read = (found[:-READ], found[-READ:])
+                losses, read = found[:-READ], found[-READ:]
                 cells = [f"{iteration:,}", ", ".join(f"{loss:.2f}" for loss in losses)]
                 print("|", " | ".join([*cells, *(f"{100 * each:.1f}" for each in read)]), "|", flush=True)
         except UserError as error:

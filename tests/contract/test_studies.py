@@ -114,6 +114,15 @@ def test_moments_are_those_of_the_training_itself(tmp_path, monkeypatch):
     assert not torch.equal(playing.blocks[0][0].weight, average.blocks[0][0].weight)
 
 
+@pytest.mark.parametrize(("options", "says"), [(["--split", "train"], "val or test"), (["--every", "0"], "1 or more")])
+def test_moments_that_cannot_be_read_are_one_line(options, says):
+    command = [sys.executable, STUDIES / "moments.py", "--configfile", "any.yaml", *options, "any"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 @torch.no_grad()
 def test_precisions_leave_the_network_as_it_is(game):
     moments, images = load_script(STUDIES / "moments.py"), source(12, "x", 32)
