@@ -51,6 +51,24 @@ def test_each_part_has_one_core_and_the_libraries_have_theirs_back(two_threads):
         assert new == [2]
 
 
+def test_a_thread_keeps_its_one_core_where_another_sets_the_number_before_it_works(two_threads):
+    begun, set_again, found = threading.Event(), threading.Event(), []
+
+    def work() -> None:
+        threads._take_one_core()
+        begun.set()
+        assert set_again.wait(60)
+        found.append(torch.get_num_threads())
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    assert begun.wait(60)
+    torch.set_num_threads(2)
+    set_again.set()
+    thread.join()
+    assert found == [1]
+
+
 @pytest.mark.parametrize(("number", "items"), [(1, 3), (2, 1)])
 def test_what_cannot_be_shared_stays_in_the_thread_that_asks(number, items):
     before = torch.get_num_threads()

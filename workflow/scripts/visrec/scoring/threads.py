@@ -41,7 +41,7 @@ def each(work: Callable[[Item], Result], items: Sequence[Item], device: "torch.d
     if threads == 1 or len(items) < 2:
         yield from map(work, items)
         return
-    with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+    with ThreadPoolExecutor(threads, initializer=_take_one_core) as pool:
         for start in range(0, len(items), threads):
             with _libraries().limit(limits=1, user_api="blas"):
                 try:
@@ -49,6 +49,17 @@ def each(work: Callable[[Item], Result], items: Sequence[Item], device: "torch.d
                 finally:
                     torch.set_num_threads(threads)  # the last to call it decides for threads that are new
             yield from done
+
+
+def _take_one_core() -> None:
+    """Give torch one thread in the thread that calls.
+
+    A thread's first question takes over the number that was set last, by whichever thread; so it is asked before.
+    """
+    import torch  # seconds: the report needs none of it
+
+    torch.get_num_threads()
+    torch.set_num_threads(1)
 
 
 def shares(count: int, device: "torch.device", least: int = 1) -> list[slice]:
