@@ -24,6 +24,16 @@ from visrec.networks.stack import to_unit_range
 from visrec.training.method import Setup, make
 
 STUDIES = Path(__file__).parents[2] / "studies"
+DEMO = Path(__file__).parents[2] / "config/config.yaml"
+
+
+def refused(folder, study, config, *arguments):
+    """What a study says, in one line, that does not do what it is asked, run in a folder."""
+    command = [sys.executable, STUDIES / study, "--configfile", config, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    return done.stderr
 
 
 def test_the_search_for_latents_ends_at_the_best_on_the_sphere():
@@ -115,12 +125,8 @@ def test_moments_are_those_of_the_training_itself(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(("options", "says"), [(["--split", "train"], "val or test"), (["--every", "0"], "1 or more")])
-def test_moments_that_cannot_be_read_are_one_line(options, says):
-    command = [sys.executable, STUDIES / "moments.py", "--configfile", "any.yaml", *options, "any"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert says in done.stderr
-    assert "Traceback" not in done.stderr
+def test_moments_that_cannot_be_read_are_one_line(options, says, tmp_path):
+    assert says in refused(tmp_path, "moments.py", "any.yaml", *options, "any")
 
 
 @torch.no_grad()
@@ -148,40 +154,22 @@ def test_a_trial_is_evaluated_once_all_its_scores_are_there(tmp_path):
 
 
 def test_no_trial_that_is_evaluated_is_one_line(tmp_path):
-    config = Path(__file__).parents[2] / "config/config.yaml"
-    command = [sys.executable, STUDIES / "so_far.py", "--configfile", config]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
-    assert done.returncode == 2
-    assert "error: results/demo: none of" in done.stderr
-    assert "Traceback" not in done.stderr
+    assert "error: results/demo: none of" in refused(tmp_path, "so_far.py", DEMO)
 
 
 @pytest.mark.parametrize("study", ["encoder_alone.py", "latents.py", "moments.py"])
 def test_a_trial_without_its_files_is_one_line(study, tmp_path):
-    config = Path(__file__).parents[2] / "config/config.yaml"
     trial = "digits/32px/age/lambda_z~1000+mu_x~10+seed~0"
     chosen = {"encoder_alone.py": ["--mu", "10"], "latents.py": ["--steps", "20"], "moments.py": ["--last", "4"]}[study]
-    command = [sys.executable, STUDIES / study, "--configfile", config, *chosen, trial]  # options first, as documented
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
-    assert done.returncode == 2
-    assert f"{trial.split('/age')[0]}/images.h5" in done.stderr
-    assert "Traceback" not in done.stderr
+    said = refused(tmp_path, study, DEMO, *chosen, trial)  # options first, as documented
+    assert f"{trial.split('/age')[0]}/images.h5" in said
 
 
 @pytest.mark.parametrize("study", ["encoder_alone.py", "latents.py", "moments.py", "so_far.py"])
 def test_a_config_that_is_not_there_is_one_line(study, tmp_path):
-    command = [sys.executable, STUDIES / study, "--configfile", "none.yaml", *(["x"] if study != "so_far.py" else [])]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
-    assert done.returncode == 2
-    assert "none.yaml" in done.stderr
-    assert "Traceback" not in done.stderr
+    assert "none.yaml" in refused(tmp_path, study, "none.yaml", *(["x"] if study != "so_far.py" else []))
 
 
 @pytest.mark.parametrize("study", ["encoder_alone.py", "latents.py", "moments.py"])
 def test_a_trial_that_is_not_in_the_config_is_one_line(study, tmp_path):
-    config = Path(__file__).parents[2] / "config/config.yaml"
-    command = [sys.executable, STUDIES / study, "--configfile", config, "nothing"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
-    assert done.returncode == 2
-    assert "error: nothing: is no trial of" in done.stderr
-    assert "Traceback" not in done.stderr
+    assert "error: nothing: is no trial of" in refused(tmp_path, study, DEMO, "nothing")
