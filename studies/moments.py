@@ -27,10 +27,10 @@ from visrec.networks import stack
 from visrec.scoring import neighbours
 from visrec.scoring.queries import first_by_digest
 from visrec.scoring.transforms import DISTANCES
-from visrec.training import models
+from visrec.training import capture, models
 from visrec.training.average import Average
 from visrec.training.batches import Batches
-from visrec.training.loop import learning_rate
+from visrec.training.loop import updates
 from visrec.training.method import make
 
 K = 3
@@ -97,13 +97,10 @@ def moments(
     train = read_images(images, "train")
     gallery = some_of(train, GALLERY)
     batches = Batches(torch.from_numpy(train.images), None, options["batch"], setup.seed)
-    method, average = make(kind, setup), Average(kind, setup, options["average"] or DECAY)
-    method.begin()
-    for iteration in progress.bar(range(1, options["iterations"] + 1), desc="training", unit="it"):
-        method.set_learning_rate(learning_rate(iteration - 1, options))
-        method.progress.fill_((iteration - 1) / options["iterations"])
-        terms = method.step(*batches[iteration])
-        average.follow(method, iteration)
+    method, step = capture.prepare(lambda: make(kind, setup), *batches[1])
+    average = Average(kind, setup, options["average"] or DECAY)
+    bar = progress.bar(range(1, options["iterations"] + 1), desc="training", unit="it")
+    for iteration, _, terms in updates(method, step, average, batches, bar):
         left = options["iterations"] - iteration
         if left <= last and left % every == 0:
             losses = [term.item() for name, term in terms.items() if name.startswith("loss")]

@@ -4,7 +4,7 @@ import json
 import logging
 import math
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor
 
 from visrec.data.files import atomic, remove_unfinished, sync, write_text
 from visrec.data.models import packed
@@ -127,6 +128,31 @@ def learning_rate(iteration: int, options: Mapping[str, Any]) -> float:
     return start * (1 + float(np.cos(np.pi * (share - WARM_UP) / (1 - WARM_UP)))) / 2
 
 
+def updates(
+    method: Method, step: capture.Step, average: Average | None, batches: Batches, iterations: Iterable[int]
+) -> Iterator[tuple[int, float, dict[str, Tensor]]]:
+    """Update a method, and its average if it has one, by a batch in each iteration.
+
+    Args:
+        method: as the iteration before the first of these left it.
+        step: its step, see `capture.prepare`.
+        average: what follows it, or None.
+        batches: the batch of each iteration.
+        iterations: from 1, in their order.
+
+    Yields:
+        after each: the iteration, its learning rate, and what the step returned.
+    """
+    for iteration in iterations:
+        rate = learning_rate(iteration - 1, method.options)
+        method.set_learning_rate(rate)
+        method.progress.fill_((iteration - 1) / method.options["iterations"])
+        terms = step(*batches[iteration])
+        if average:
+            average.follow(method, iteration)
+        yield iteration, rate, terms
+
+
 def train(
     kind: type[Method],
     setup: Setup,
@@ -182,14 +208,7 @@ def train(
             initial=course.iteration,
             total=iterations,
         )
-        for iteration in bar:
-            rate = learning_rate(iteration - 1, options)
-            method.set_learning_rate(rate)
-            method.progress.fill_((iteration - 1) / iterations)
-            terms = step(*batches[iteration])
-            if average:
-                average.follow(method, iteration)
-
+        for iteration, rate, terms in updates(method, step, average, batches, bar):
             course.iteration = iteration
             # Reading waits for the device, so it is rare.
             if iteration % -(-iterations // ROWS) == 0 or iteration == iterations:
@@ -218,7 +237,7 @@ def _name(dtype: torch.dtype) -> str:
     return "bf16" if dtype == torch.bfloat16 else "fp32"
 
 
-def _state(method: Method, average: Average | None) -> dict[str, torch.Tensor]:
+def _state(method: Method, average: Average | None) -> dict[str, Tensor]:
     return method.state() | (average.state() if average else {})
 
 
