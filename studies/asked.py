@@ -13,6 +13,7 @@ from visrec.data.images import ImageFile, read_image_info
 from visrec.errors import UserError
 from visrec.experiment import config_file, trials
 from visrec.experiment.config import check
+from visrec.experiment.layout import Experiment
 from visrec.experiment.trials import Spec, Trial
 from visrec.networks.stack import to_unit_range
 from visrec.scoring.queries import first_by_digest
@@ -20,8 +21,16 @@ from visrec.training import models
 from visrec.training.method import Method
 
 
+def parser_of_all(description: str) -> argparse.ArgumentParser:
+    """The arguments of a study of all trials of a config, or of all of one seed."""
+    made = argparse.ArgumentParser(description=description)
+    made.add_argument("--configfile", type=Path, required=True)
+    made.add_argument("--seed", type=int, help="only trials of this seed")
+    return made
+
+
 def parser(description: str) -> argparse.ArgumentParser:
-    """The arguments that every study has."""
+    """The arguments of a study of some trials."""
     made = argparse.ArgumentParser(description=description)
     made.add_argument("trials", nargs="+", help="folders of trained trials, DATASET/SIZEpx/ENCODER/TRIAL")
     made.add_argument("--configfile", type=Path, required=True)
@@ -37,6 +46,13 @@ def config_of(made: argparse.ArgumentParser, configfile: Path) -> Mapping[str, A
         return check(config_file.read(configfile))
     except UserError as error:
         made.error(str(error))
+
+
+def experiment_of(made: argparse.ArgumentParser, arguments: argparse.Namespace) -> Experiment:
+    """What the arguments of `parser_of_all` name, with its results in results/EXPERIMENT."""
+    config = config_of(made, arguments.configfile)
+    chosen = [trial for trial in trials.grid(config) if arguments.seed in (None, trial.seed)]
+    return Experiment(Path("results") / config["experiment"], chosen, list(config["evaluators"]))
 
 
 def reconstructs(trial: Trial) -> bool:

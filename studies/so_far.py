@@ -7,12 +7,11 @@ With `--seed` of one seed each, so that encoders with more seeds are not judged 
     .venv/bin/python studies/so_far.py --configfile config/teachers.yaml --seed 0
 """
 
-import argparse
 from pathlib import Path
 
 import asked
 
-from visrec.experiment import layout, trials
+from visrec.experiment import layout
 from visrec.experiment.layout import Experiment
 from visrec.experiment.trials import Trial
 from visrec.report import TABLES
@@ -33,20 +32,16 @@ def evaluated(experiment: Experiment) -> Experiment:
 
 def main() -> None:
     """Write the tables and say what is in them."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--configfile", type=Path, required=True)
-    parser.add_argument("--seed", type=int, help="only trials of this seed")
+    parser = asked.parser_of_all(__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, help="a folder; by default results/EXPERIMENT/so-far")
     arguments = parser.parse_args()
-    config = asked.config_of(parser, arguments.configfile)
-    all_trials = [trial for trial in trials.grid(config) if arguments.seed in (None, trial.seed)]
-    whole = Experiment(Path("results") / config["experiment"], all_trials, list(config["evaluators"]))
+    whole = asked.experiment_of(parser, arguments)
     found = evaluated(whole)
     if not found.trials:
-        parser.error(f"{whole.results}: none of {len(all_trials)} trials is evaluated yet")
+        parser.error(f"{whole.results}: none of {len(whole.trials)} trials is evaluated yet")
     out = arguments.out or found.results / "so-far"
     tables(found, {key: out / name for key, name in TABLES.items()})
-    print(f"{len(found.trials)} of {len(all_trials)} trials are evaluated; their tables are in {out}")
+    print(f"{len(found.trials)} of {len(whole.trials)} trials are evaluated; their tables are in {out}")
 
 
 if __name__ == "__main__":

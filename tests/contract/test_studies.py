@@ -1,6 +1,7 @@
 """Studies are scripts behind single numbers of docs/results.md; they find what they say that they look for."""
 
 import copy
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -24,6 +25,7 @@ from visrec.networks.stack import to_unit_range
 from visrec.training.method import Setup, make
 
 STUDIES = Path(__file__).parents[2] / "studies"
+OF_ALL = ["rows.py", "so_far.py"]  # studies of all trials of a config
 DEMO = Path(__file__).parents[2] / "config/config.yaml"
 
 
@@ -153,8 +155,9 @@ def test_a_trial_is_evaluated_once_all_its_scores_are_there(tmp_path):
     assert load_script(STUDIES / "so_far.py").evaluated(some).trials == asked[:1]
 
 
-def test_no_trial_that_is_evaluated_is_one_line(tmp_path):
-    assert "error: results/demo: none of" in refused(tmp_path, "so_far.py", DEMO)
+@pytest.mark.parametrize("study", OF_ALL)
+def test_no_trial_that_is_evaluated_is_one_line(study, tmp_path):
+    assert "error: results/demo: no" in refused(tmp_path, study, DEMO)
 
 
 @pytest.mark.parametrize("study", ["encoder_alone.py", "latents.py", "moments.py"])
@@ -165,11 +168,53 @@ def test_a_trial_without_its_files_is_one_line(study, tmp_path):
     assert f"{trial.split('/age')[0]}/images.h5" in said
 
 
-@pytest.mark.parametrize("study", ["encoder_alone.py", "latents.py", "moments.py", "so_far.py"])
+@pytest.mark.parametrize("study", ["encoder_alone.py", "latents.py", "moments.py", *OF_ALL])
 def test_a_config_that_is_not_there_is_one_line(study, tmp_path):
-    assert "none.yaml" in refused(tmp_path, study, "none.yaml", *(["x"] if study != "so_far.py" else []))
+    assert "none.yaml" in refused(tmp_path, study, "none.yaml", *(["x"] if study not in OF_ALL else []))
 
 
 @pytest.mark.parametrize("study", ["encoder_alone.py", "latents.py", "moments.py"])
 def test_a_trial_that_is_not_in_the_config_is_one_line(study, tmp_path):
     assert "error: nothing: is no trial of" in refused(tmp_path, study, DEMO, "nothing")
+
+
+SCORED = "protocol,metric,split,k,distance,features,average,duplicates,value,low,high,n,chance,majority,status\n"
+
+
+def test_rows_by_hand(tmp_path):
+    """Of two seeds, one was begun twice; scores of other spaces, splits and k stand beside those asked for."""
+    rows = load_script(STUDIES / "rows.py")
+    config = {"experiment": "some", "seeds": [0, 1], "datasets": {}, "encoders": {}, "evaluators": {}}
+    pixels, *seeds = (
+        trials.make(config, "digits", 32, name, {}, seed) for name, seed in (("pixels", 0), ("vae", 0), ("vae", 1))
+    )
+    some = Experiment(tmp_path, [pixels, *seeds], ["knn", "svm", "few_labels"])
+    for trial in some.trials:
+        some.path(trial, "knn.csv").parent.mkdir(parents=True)
+        for name in ("knn", "svm", "few_labels"):
+            some.path(trial, f"{name}.csv").write_text(SCORED)
+    some.path(seeds[0], "knn.csv").write_text(
+        f"{SCORED}"
+        "visrec,precision,val,3,l2,raw,micro,kept,0.9,0.9,0.9,9,0.1,,ok\n"
+        "visrec,precision,test,3,l2,raw,micro,kept,0.25,0.204,0.31,9,0.1,,ok\n"
+        "visrec,precision,test,5,cosine,raw,micro,kept,0.9,0.9,0.9,9,0.1,,ok\n"
+        "visrec,precision,test,3,cosine,raw,micro,kept,0.5,0.4,0.6,9,0.1,,ok\n"
+        "visrec,map_at_r,test,,l2,raw,micro,kept,0.0625,0.06,0.07,9,0.1,,ok\n"
+    )
+    some.path(seeds[0], "few_labels.csv").write_text(
+        f"{SCORED}ali,accuracy,test,,,standardised,micro,kept,0.75,0.7,0.8,5,0.1,0.1,ok\n"
+    )
+    for trial, starts in zip(seeds, (1, 2), strict=True):
+        about = {"iterations": 1500, "batch": 256, "starts": starts, "reconstruction_error": 0.157}
+        some.path(trial, "status.json").write_text(json.dumps({"status": "ok", **about}))
+        measured = some.benchmark("train", trial)
+        measured.parent.mkdir(parents=True, exist_ok=True)
+        measured.write_text("s\tcpu_time\n900\t630\n")
+    title, first, *others = rows.rows(some)
+    assert title[0] == "**No labels, no other pictures**"
+    assert first == ["`pixels`", *[""] * 12]
+    found = ["25.0 [20.4, 31.0]", "50.0 [40.0, 60.0]", "", "", "6.25 [6.00, 7.00]", "", "", "75.0 [70.0, 80.0]"]
+    assert others == [
+        ["`vae`", "0", "384,000", "10", *found, "0.16"],
+        ["`vae`", "1", "384,000", *[""] * 9, "0.16"],
+    ]
